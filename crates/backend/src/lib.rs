@@ -1,0 +1,1 @@
+//! The waist between Inferrum's graph and its devices.

@@ -1,0 +1,2 @@
+//! The `inferrum` command.
+fn main() {}

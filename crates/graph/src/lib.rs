@@ -1,0 +1,1 @@
+//! The typed operator graph of Inferrum.

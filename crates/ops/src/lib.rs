@@ -1,0 +1,1 @@
+//! Operators of Inferrum: attributes, shapes and reference semantics.

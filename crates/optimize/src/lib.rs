@@ -1,0 +1,1 @@
+//! Device-neutral graph rewrites of Inferrum.

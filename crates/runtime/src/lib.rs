@@ -1,0 +1,1 @@
+//! Runs trained models fast, correctly and honestly on whatever hardware is there.
