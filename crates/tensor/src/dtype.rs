@@ -107,10 +107,7 @@ impl DType {
     /// Whether the type is a real floating-point type, of any width.
     pub const fn is_float(self) -> bool {
         use DType::*;
-        matches!(
-            self,
-            F32 | F64 | F16 | BF16 | F8E4M3Fn | F8E4M3Fnuz | F8E5M2 | F8E5M2Fnuz | F8E8M0 | F4E2M1
-        )
+        matches!(self, F32 | F64 | F16 | BF16 | F8E4M3Fn | F8E4M3Fnuz | F8E5M2 | F8E5M2Fnuz | F8E8M0 | F4E2M1)
     }
 
     /// Whether the type is an integer, of any width; `bool` is none.

@@ -3,11 +3,13 @@
 use bytemuck::{Pod, Zeroable};
 use half::{bf16, f16};
 
-use crate::float8::{F8E4M3Fn, F8E4M3Fnuz, F8E5M2, F8E5M2Fnuz, F8E8M0};
 use crate::DType;
+use crate::float8::{F8E4M3Fn, F8E4M3Fnuz, F8E5M2, F8E5M2Fnuz, F8E8M0};
 
 /// A Rust type that is stored as the bytes of one element.
-pub trait Element: bytemuck::NoUninit + bytemuck::CheckedBitPattern + Zeroable + PartialEq + Send + Sync + std::fmt::Debug {
+pub trait Element:
+    bytemuck::NoUninit + bytemuck::CheckedBitPattern + Zeroable + PartialEq + Send + Sync + std::fmt::Debug
+{
     /// The element type this is.
     const DTYPE: DType;
 }
@@ -184,8 +186,7 @@ impl PartialOrd for F4E2M1 {
 
 /// Runs `$body` with `$T` bound to the Rust type of `$dtype`, where that is one of the listed set; otherwise `$otherwise`.
 ///
-/// Sets: `real` (everything but string and complex), `float` (f32 f64 f16 bf16), `integer` (8 to 64 bits)
-
+/// Sets: `real` (everything but string and complex), `float` (f32 f64 f16 bf16), `integer` (8 to 64 bits).
 #[macro_export]
 macro_rules! dispatch {
     (float, $dtype:expr, $T:ident => $body:expr, else $otherwise:expr) => {

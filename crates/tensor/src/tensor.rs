@@ -18,7 +18,10 @@ pub struct Tensor {
 #[derive(Clone)]
 enum Data {
     /// `copy` is the same bytes, aligned; made when a typed view of unaligned bytes is first asked for.
-    Bytes { bytes: Bytes, copy: Arc<OnceLock<Bytes>> },
+    Bytes {
+        bytes: Bytes,
+        copy: Arc<OnceLock<Bytes>>,
+    },
     Strings(Arc<[String]>),
 }
 
@@ -91,7 +94,11 @@ impl Tensor {
     ///
     /// # Errors
     /// [`TensorError::Length`], [`TensorError::InvalidBytes`] (a `bool` beyond 1), or [`TensorError::DType`] for strings.
-    pub fn from_bytes(dtype: DType, shape: impl Into<Shape>, bytes: impl Into<Bytes>) -> Result<Tensor, TensorError> {
+    pub fn from_bytes(
+        dtype: DType,
+        shape: impl Into<Shape>,
+        bytes: impl Into<Bytes>,
+    ) -> Result<Tensor, TensorError> {
         let (shape, bytes) = (shape.into(), bytes.into());
         if dtype == DType::String {
             return Err(TensorError::DType { expected: "a type stored as bytes".into(), got: dtype });
@@ -107,7 +114,11 @@ impl Tensor {
     ///
     /// # Errors
     /// As [`Tensor::from_bytes`].
-    pub fn from_aligned(dtype: DType, shape: impl Into<Shape>, bytes: AlignedBytes) -> Result<Tensor, TensorError> {
+    pub fn from_aligned(
+        dtype: DType,
+        shape: impl Into<Shape>,
+        bytes: AlignedBytes,
+    ) -> Result<Tensor, TensorError> {
         Tensor::from_bytes(dtype, shape, Bytes::from_owner(bytes))
     }
 
@@ -130,9 +141,9 @@ impl Tensor {
         let shape = shape.into();
         if dtype == DType::String {
             let mut strings = Vec::new();
-            strings
-                .try_reserve_exact(shape.elements())
-                .map_err(|_| TensorError::OutOfMemory { bytes: shape.elements().saturating_mul(size_of::<String>()) })?;
+            strings.try_reserve_exact(shape.elements()).map_err(|_| TensorError::OutOfMemory {
+                bytes: shape.elements().saturating_mul(size_of::<String>()),
+            })?;
             strings.resize(shape.elements(), String::new());
             return Tensor::from_strings(shape, strings);
         }
@@ -201,7 +212,8 @@ impl Tensor {
         if T::DTYPE != self.dtype {
             return Err(TensorError::DType { expected: T::DTYPE.to_string(), got: self.dtype });
         }
-        bytemuck::checked::try_cast_slice(self.aligned_bytes()?).map_err(|_| TensorError::InvalidBytes(self.dtype))
+        bytemuck::checked::try_cast_slice(self.aligned_bytes()?)
+            .map_err(|_| TensorError::InvalidBytes(self.dtype))
     }
 
     /// The strings.
@@ -222,7 +234,12 @@ impl Tensor {
     pub fn to_scalar<T: Element>(&self) -> Result<T, TensorError> {
         match self.as_slice::<T>()? {
             [value] => Ok(*value),
-            _ => Err(TensorError::Length { shape: self.shape.clone(), unit: "elements", expected: 1, got: self.len() }),
+            _ => Err(TensorError::Length {
+                shape: self.shape.clone(),
+                unit: "elements",
+                expected: 1,
+                got: self.len(),
+            }),
         }
     }
 
@@ -334,16 +351,24 @@ mod tests {
 
     #[test]
     fn wrong_lengths_types_and_bytes_are_errors() {
-        assert!(matches!(Tensor::from_vec([3], vec![1u8, 2]), Err(TensorError::Length { expected: 3, got: 2, .. })));
+        assert!(matches!(
+            Tensor::from_vec([3], vec![1u8, 2]),
+            Err(TensorError::Length { expected: 3, got: 2, .. })
+        ));
         assert!(matches!(Tensor::scalar(1i32).as_slice::<f32>(), Err(TensorError::DType { .. })));
-        assert_eq!(Tensor::from_bytes(DType::Bool, [1], vec![2]).unwrap_err(), TensorError::InvalidBytes(DType::Bool));
+        assert_eq!(
+            Tensor::from_bytes(DType::Bool, [1], vec![2]).unwrap_err(),
+            TensorError::InvalidBytes(DType::Bool)
+        );
         assert!(matches!(Tensor::zeros(DType::F64, [usize::MAX, 9]), Err(TensorError::OutOfMemory { .. })));
         assert!(matches!(Tensor::zeros(DType::F64, [1 << 50]), Err(TensorError::OutOfMemory { .. })));
     }
 
     #[test]
     fn every_real_type_round_trips_small_integers() {
-        for &dtype in DType::ALL.iter().filter(|d| !matches!(d, DType::String | DType::Complex64 | DType::Complex128)) {
+        for &dtype in
+            DType::ALL.iter().filter(|d| !matches!(d, DType::String | DType::Complex64 | DType::Complex128))
+        {
             let tensor = Tensor::from_f64(dtype, [2, 1], &[1.0, 1.0]).unwrap();
             assert_eq!(tensor.to_i64().unwrap(), [1, 1], "{dtype}");
             assert_eq!(tensor.bytes().len(), 2 * dtype.size(), "{dtype}");
