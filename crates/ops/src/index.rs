@@ -1,6 +1,6 @@
 //! Walks tensors: positions by strides, and elements of any type (strings too) gathered or written by position.
 
-use inferrum_graph::OpError;
+use inferrum_graph::{Facts, OpError};
 use inferrum_tensor::{AlignedBytes, DType, Shape, Tensor, TensorError};
 use smallvec::SmallVec;
 
@@ -115,7 +115,8 @@ pub(crate) fn take_runs(
 ) -> Result<Tensor, OpError> {
     let mut canvas = Canvas::zeros(source.dtype(), shape.into())?;
     let mut filled = 0usize;
-    for start in starts {
+    // Empty runs write nothing, and there may be astronomically many.
+    for start in starts.into_iter().take(if run == 0 { 0 } else { usize::MAX }) {
         canvas.copy(filled, source, start, run)?;
         filled = filled.saturating_add(run);
     }
@@ -247,6 +248,45 @@ impl Canvas {
     }
 }
 
+/// Checks that input `index`, if it is given, holds indices: int32 or int64.
+///
+/// # Errors
+/// [`OpError::DType`].
+pub(crate) fn check_indices(inputs: Facts<'_>, index: usize) -> Result<(), OpError> {
+    match inputs.optional(index)?.map(|tensor| tensor.dtype) {
+        None | Some(DType::I32 | DType::I64) => Ok(()),
+        Some(other) => Err(OpError::dtype(index, "int32 or int64", other)),
+    }
+}
+
+/// The sums of `part(axis, index)` over all axes, for every index below `extents`, the last axis fastest; `None` where
+/// one of the parts is.
+pub(crate) fn sums(
+    extents: &[usize],
+    part: impl Fn(usize, usize) -> Option<usize>,
+) -> impl Iterator<Item = Option<usize>> {
+    let mut index: PerAxis<usize> = SmallVec::from_elem(0, extents.len());
+    // `partial[a]` is the sum over the axes before `a`.
+    let mut partial: PerAxis<Option<usize>> = SmallVec::from_elem(Some(0), extents.len() + 1);
+    let mut changed = 0;
+    let add = |sum: Option<usize>, more: Option<usize>| Some(sum?.wrapping_add(more?));
+    (0..Shape::from(extents).elements()).map(move |_| {
+        for axis in changed..index.len() {
+            partial[axis + 1] = add(partial[axis], part(axis, index[axis]));
+        }
+        changed = 0;
+        for axis in (0..index.len()).rev() {
+            index[axis] += 1;
+            if index[axis] < extents[axis] {
+                changed = axis;
+                break;
+            }
+            index[axis] = 0;
+        }
+        partial[index.len()]
+    })
+}
+
 fn beyond(position: usize, source: &Tensor) -> OpError {
     OpError::Invalid(format!("position {position} is beyond the {} elements of a {source:?}", source.len()))
 }
@@ -269,6 +309,15 @@ mod tests {
         assert_eq!(walk(&[], &[], 4), [4]);
         assert_eq!(walk(&[3, 0], &[1, 1], 0), [0; 0]);
         assert_eq!(strides(&Shape::from([2, 3, 4])).as_slice(), [12, 4, 1]);
+    }
+
+    #[test]
+    fn sums_are_none_where_a_part_is() {
+        let walk = sums(&[2, 3], |axis, i| if axis == 0 { Some(i * 10) } else { (i != 1).then_some(i) });
+        let expected = [Some(0), None, Some(2), Some(10), None, Some(12)];
+        assert_eq!(walk.collect::<Vec<_>>(), expected);
+        assert_eq!(sums(&[], |_, _| None).collect::<Vec<_>>(), [Some(0)]);
+        assert_eq!(sums(&[2, 0], |_, _| None).count(), 0);
     }
 
     #[test]
