@@ -21,9 +21,16 @@ macro_rules! rooms {
 }
 
 rooms! {
+    center_crop_pad;
     concat;
+    constant_of_shape;
+    crop;
     expand;
+    eye_like;
     flatten;
+    one_hot;
+    pad;
+    range;
     reshape;
     shape;
     slice;
@@ -32,5 +39,6 @@ rooms! {
     squeeze;
     tile;
     transpose;
+    trilu;
     unsqueeze;
 }
