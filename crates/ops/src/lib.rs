@@ -22,21 +22,29 @@ macro_rules! rooms {
 
 rooms! {
     center_crop_pad;
+    compress;
     concat;
     constant_of_shape;
     crop;
     expand;
     eye_like;
     flatten;
+    gather;
+    gather_elements;
+    gather_nd;
+    non_zero;
     one_hot;
     pad;
     range;
     reshape;
+    scatter_elements;
+    scatter_nd;
     shape;
     slice;
     softmax;
     split;
     squeeze;
+    tensor_scatter;
     tile;
     transpose;
     trilu;
