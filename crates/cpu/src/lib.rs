@@ -1,1 +1,3 @@
 //! CPU kernels and backend of Inferrum.
+
+pub mod simd;
