@@ -29,6 +29,9 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// Memory, or a node that cannot be lowered.
     fn compile(&self, region: &Region) -> Result<Arc<dyn Executable>, BackendError>;
+
+    /// Bytes of weights that compiled regions share, in forms of the device's own.
+    fn weight_bytes(&self) -> usize;
 }
 
 /// A compiled region. Many threads may run it at once.
