@@ -4,11 +4,15 @@
 //! elements where they are known), `reference` (slow, safe, obviously right). This file is the table, nothing else.
 
 mod broadcast;
+mod expression;
 mod registry;
+pub mod scalar;
 #[cfg(test)]
 mod testing;
+pub mod types;
 
 pub use broadcast::{Broadcast, Indices};
+pub use expression::{Expression, FUNCTIONS, expression};
 pub use registry::{OpEntry, Parse, find, operators, parse};
 
 macro_rules! rooms {
@@ -19,6 +23,17 @@ macro_rules! rooms {
 }
 
 rooms! {
+    activation;
+    bias_gelu;
+    binary;
+    clip;
+    image_scaler;
+    is_inf;
+    prelu;
     reshape;
+    select;
     softmax;
+    swiglu;
+    unary;
+    variadic;
 }
