@@ -5,6 +5,7 @@
 
 mod broadcast;
 mod expression;
+mod number_text;
 mod registry;
 pub mod scalar;
 #[cfg(test)]
@@ -26,6 +27,7 @@ rooms! {
     activation;
     bias_gelu;
     binary;
+    cast;
     clip;
     image_scaler;
     is_inf;
