@@ -1,1 +1,3 @@
 //! Runs trained models fast, correctly and honestly on whatever hardware is there.
+
+pub mod agreement;
