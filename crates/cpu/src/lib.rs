@@ -1,3 +1,5 @@
 //! CPU kernels and backend of Inferrum.
 
+pub mod gemm;
 pub mod simd;
+pub mod threads;

@@ -96,6 +96,18 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch<const NEAR: bool>(self, at: *const f32) {
+        // SAFETY: part of the x86-64 baseline; a prefetch of any address is allowed.
+        unsafe {
+            if NEAR {
+                _mm_prefetch::<_MM_HINT_T0>(at.cast());
+            } else {
+                _mm_prefetch::<_MM_HINT_T1>(at.cast());
+            }
+        }
+    }
+
+    #[inline(always)]
     unsafe fn transpose_ptr(self, src: *const f32, src_stride: usize, dst: *mut f32, dst_stride: usize) {
         // SAFETY: features by the token; the caller vouches for the 8 x 8 blocks.
         unsafe {
