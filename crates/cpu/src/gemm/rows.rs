@@ -11,6 +11,8 @@ pub(crate) trait Rows: Sync {
     fn count(&self) -> usize;
     /// K.
     fn depth(&self) -> usize;
+    /// in place
+    fn in_place(&self) -> Option<(*const f32, usize)>;
     /// Copies elements `k` (at most [`K_BLOCK`]) of `rows` to `dst`, rows [`A_STRIDE`] apart. The up to `LANES` elements
     /// after each row may be overwritten.
     ///
@@ -43,6 +45,9 @@ impl Rows for MatRef<'_> {
     }
     fn depth(&self) -> usize {
         self.cols
+    }
+    fn in_place(&self) -> Option<(*const f32, usize)> {
+        std::env::var("COPY").is_err().then_some((self.data.as_ptr(), self.stride))
     }
     #[inline(always)]
     unsafe fn copy<S: Simd>(&self, s: S, rows: Range<usize>, k: Range<usize>, dst: *mut f32) {

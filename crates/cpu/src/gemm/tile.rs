@@ -32,8 +32,9 @@ pub(crate) struct Finish {
 /// One tile: `C = alpha A B (+ C)`, then [`Finish`].
 #[derive(Clone, Copy)]
 pub(crate) struct Tile<'a> {
-    /// First element of A, whose rows are [`A_STRIDE`] apart.
+    /// First element of A.
     pub(crate) a: *const f32,
+    pub(crate) a_stride: usize,
     /// First element of B.
     pub(crate) b: *const f32,
     pub(crate) b_stride: usize,
@@ -83,7 +84,7 @@ impl<const MR: usize, const NV: usize> Kernel for Instance<'_, MR, NV> {
         let t = self.0;
         // SAFETY: the contract of `Tile::run`.
         unsafe {
-            let acc = product::<S, MR, NV>(s, t.a, t.b, t.b_stride, t.depth);
+            let acc = product::<S, MR, NV>(s, t.a, t.a_stride, t.b, t.b_stride, t.depth);
             store::<S, MR, NV>(s, &t, acc);
         }
     }
@@ -94,12 +95,14 @@ impl<const MR: usize, const NV: usize> Kernel for Instance<'_, MR, NV> {
 #[inline(always)]
 unsafe fn product<S: Simd, const MR: usize, const NV: usize>(
     s: S,
-    mut a: *const f32,
+    a: *const f32,
+    a_stride: usize,
     mut b: *const f32,
     b_stride: usize,
     depth: usize,
 ) -> [[S::F32; NV]; MR] {
     let mut acc = [[s.zero(); NV]; MR];
+    let (mut p0, mut p3, mut p6, mut p9, mut p12) = (a, a.wrapping_add(3*a_stride), a.wrapping_add(6*a_stride), a.wrapping_add(9*a_stride), a.wrapping_add(12*a_stride));
     for _ in 0..depth {
         // SAFETY: by the contract of `Tile::run`.
         unsafe {
@@ -107,13 +110,18 @@ unsafe fn product<S: Simd, const MR: usize, const NV: usize>(
             for j in 0..NV {
                 row[j] = s.load_ptr(b.add(j * S::LANES));
             }
-            for i in 0..MR {
-                let x = s.splat(*a.add(i * A_STRIDE));
-                for j in 0..NV {
-                    acc[i][j] = s.mul_add(x, row[j], acc[i][j]);
-                }
+            macro_rules! rows {
+                ($($i:literal $p:ident $f:literal)*) => {$(
+                    if $i < MR {
+                        let x = s.splat(*$p.wrapping_add($f * a_stride));
+                        for j in 0..NV {
+                            acc[$i][j] = s.mul_add(x, row[j], acc[$i][j]);
+                        }
+                    }
+                )*};
             }
-            a = a.add(1);
+            rows!(0 p0 0 1 p0 1 2 p0 2 3 p3 0 4 p3 1 5 p3 2 6 p6 0 7 p6 1 8 p6 2 9 p9 0 10 p9 1 11 p9 2 12 p12 0 13 p12 1);
+p0 = p0.wrapping_add(1);p3 = p3.wrapping_add(1);p6 = p6.wrapping_add(1);p9 = p9.wrapping_add(1);p12 = p12.wrapping_add(1);
             b = b.add(b_stride);
         }
     }

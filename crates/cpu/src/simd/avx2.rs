@@ -25,6 +25,7 @@ impl Avx2 {
     }
 }
 
+#[inline(never)]
 #[target_feature(enable = "avx2,fma")]
 fn enter<K: Kernel>(s: Avx2, kernel: K) -> K::Output {
     kernel.run(s)

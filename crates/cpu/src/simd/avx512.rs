@@ -20,6 +20,7 @@ impl Avx512 {
     }
 }
 
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 fn enter<K: Kernel>(s: Avx512, kernel: K) -> K::Output {
     kernel.run(s)
