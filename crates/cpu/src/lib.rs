@@ -38,3 +38,6 @@ kernels! {
     softmax: inferrum_ops::softmax::Softmax;
     view: inferrum_ops::reshape::Reshape;
 }
+pub mod gemm;
+pub mod simd;
+pub mod threads;
