@@ -5,6 +5,7 @@ mod backend;
 mod compile;
 mod executor;
 mod fallback;
+pub mod gemm;
 pub mod kernel;
 mod memory;
 pub mod simd;
@@ -38,6 +39,3 @@ kernels! {
     softmax: inferrum_ops::softmax::Softmax;
     view: inferrum_ops::reshape::Reshape;
 }
-pub mod gemm;
-pub mod simd;
-pub mod threads;
