@@ -11,19 +11,36 @@ impl inferrum_cpu::simd::Kernel for Peak {
         let mut acc = [s.splat(1.0); 12];
         let x = s.splat(1.0 + 1e-7);
         let y = s.splat(1e-9);
-        for _ in 0..20_000_000 { for a in &mut acc { *a = s.mul_add(*a, x, y); } }
+        for _ in 0..20_000_000 {
+            for a in &mut acc {
+                *a = s.mul_add(*a, x, y);
+            }
+        }
         let mut t = s.zero();
-        for a in acc { t = s.add(t, a); }
+        for a in acc {
+            t = s.add(t, a);
+        }
         s.sum(t)
     }
 }
 fn main() {
     let t0 = Instant::now();
     let v = std::hint::black_box(Isa::best().dispatch(Peak));
-    println!("peak {:.1} {v}", 20e6*12.0*32.0/t0.elapsed().as_secs_f64()/1e9);
+    println!("peak {:.1} {v}", 20e6 * 12.0 * 32.0 / t0.elapsed().as_secs_f64() / 1e9);
 
     let isa = Isa::best();
-    let shapes = [(280,64,16),(280,64,32),(280,64,64),(280,64,128),(280,64,256),(280,64,512),(3136,64,256),(14,32,256),(14,32,512),(140,256,256),(1400,32,256),
+    let shapes = [
+        (280, 64, 16),
+        (280, 64, 32),
+        (280, 64, 64),
+        (280, 64, 128),
+        (280, 64, 256),
+        (280, 64, 512),
+        (3136, 64, 256),
+        (14, 32, 256),
+        (14, 32, 512),
+        (140, 256, 256),
+        (1400, 32, 256),
         (128, 768, 768),
         (128, 3072, 768),
         (128, 768, 3072),

@@ -51,7 +51,8 @@ fn wrong_inputs_are_named() {
     assert!(matches!(missing, Error::MissingInputs { names, .. } if names == ["shape"]));
     let unknown = session.run([("y", Tensor::vector(vec![1f32]))]).unwrap_err();
     assert!(matches!(unknown, Error::UnknownName { name, .. } if name == "y"));
-    let wrong = session.run([("x", Tensor::vector(vec![1i64])), ("shape", Tensor::vector(vec![1i64]))]).unwrap_err();
+    let wrong =
+        session.run([("x", Tensor::vector(vec![1i64])), ("shape", Tensor::vector(vec![1i64]))]).unwrap_err();
     assert!(matches!(wrong, Error::Input { name, .. } if name == "x"));
 }
 

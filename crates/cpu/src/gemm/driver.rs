@@ -127,10 +127,13 @@ impl<R: Rows> Kernel for Task<'_, R> {
                 for tile in tiles.clone() {
                     let rows = m * tile / plan.tiles..m * (tile + 1) / plan.tiles;
                     // SAFETY: rows and depth are in range, and the scratch holds MAX_ROWS rows.
-                    
+
                     let (a, a_stride) = match product.a.in_place() {
                         Some((a, stride)) => unsafe { (a.add(rows.start * stride + depth.start), stride) },
-                        None => { unsafe { product.a.copy(s, rows.clone(), depth.clone(), scratch) }; (scratch as *const f32, A_STRIDE) }
+                        None => {
+                            unsafe { product.a.copy(s, rows.clone(), depth.clone(), scratch) };
+                            (scratch as *const f32, A_STRIDE)
+                        }
                     };
                     product.row_tile(s, a, a_stride, rows, depth.clone(), block.clone());
                 }
@@ -153,7 +156,8 @@ impl<R: Rows> Product<'_, R> {
     fn row_tile<S: Simd>(
         &self,
         s: S,
-        scratch: *const f32, a_stride: usize,
+        scratch: *const f32,
+        a_stride: usize,
         rows: Range<usize>,
         depth: Range<usize>,
         panels: Range<usize>,
@@ -190,7 +194,7 @@ impl<R: Rows> Product<'_, R> {
                 };
                 let tile = Tile {
                     a: scratch,
- a_stride,
+                    a_stride,
                     b: self.b.data.as_ptr().add(j * k + depth.start * b_stride),
                     b_stride,
                     depth: depth.len(),

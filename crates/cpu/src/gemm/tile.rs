@@ -102,7 +102,13 @@ unsafe fn product<S: Simd, const MR: usize, const NV: usize>(
     depth: usize,
 ) -> [[S::F32; NV]; MR] {
     let mut acc = [[s.zero(); NV]; MR];
-    let (mut p0, mut p3, mut p6, mut p9, mut p12) = (a, a.wrapping_add(3*a_stride), a.wrapping_add(6*a_stride), a.wrapping_add(9*a_stride), a.wrapping_add(12*a_stride));
+    let (mut p0, mut p3, mut p6, mut p9, mut p12) = (
+        a,
+        a.wrapping_add(3 * a_stride),
+        a.wrapping_add(6 * a_stride),
+        a.wrapping_add(9 * a_stride),
+        a.wrapping_add(12 * a_stride),
+    );
     for _ in 0..depth {
         // SAFETY: by the contract of `Tile::run`.
         unsafe {
@@ -121,7 +127,11 @@ unsafe fn product<S: Simd, const MR: usize, const NV: usize>(
                 )*};
             }
             rows!(0 p0 0 1 p0 1 2 p0 2 3 p3 0 4 p3 1 5 p3 2 6 p6 0 7 p6 1 8 p6 2 9 p9 0 10 p9 1 11 p9 2 12 p12 0 13 p12 1);
-p0 = p0.wrapping_add(1);p3 = p3.wrapping_add(1);p6 = p6.wrapping_add(1);p9 = p9.wrapping_add(1);p12 = p12.wrapping_add(1);
+            p0 = p0.wrapping_add(1);
+            p3 = p3.wrapping_add(1);
+            p6 = p6.wrapping_add(1);
+            p9 = p9.wrapping_add(1);
+            p12 = p12.wrapping_add(1);
             b = b.add(b_stride);
         }
     }
