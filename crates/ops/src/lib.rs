@@ -3,10 +3,12 @@
 //! One file, a *room*, makes an operator exist: `parse` (attributes, lifting old opsets), `infer` (types, shapes, and
 //! elements where they are known), `reference` (slow, safe, obviously right). This file is the table, nothing else.
 
+mod broadcast;
 mod registry;
 #[cfg(test)]
 mod testing;
 
+pub use broadcast::{Broadcast, Indices};
 pub use registry::{OpEntry, Parse, find, operators, parse};
 
 macro_rules! rooms {

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::{AlignedBytes, DType, Element, Real, Shape, dispatch};
+use crate::{AlignedBytes, DType, Element, Real, Shape, collected, dispatch};
 
 /// A dense, row-major, immutable tensor in host memory. Clones share the bytes.
 #[derive(Clone)]
@@ -312,11 +312,7 @@ fn check_length(shape: &Shape, unit: &'static str, expected: usize, got: usize) 
 
 /// `slice.iter().map(f).collect()`, except that a refused allocation is an error.
 fn collect<T, U>(slice: &[T], f: impl FnMut(&T) -> U) -> Result<Vec<U>, TensorError> {
-    let mut out = Vec::new();
-    out.try_reserve_exact(slice.len())
-        .map_err(|_| TensorError::OutOfMemory { bytes: slice.len().saturating_mul(size_of::<U>()) })?;
-    out.extend(slice.iter().map(f));
-    Ok(out)
+    collected(slice.len(), slice.iter().map(f))
 }
 
 impl PartialEq for Tensor {
