@@ -4,6 +4,10 @@
 //! elements where they are known), `reference` (slow, safe, obviously right). This file is the table, nothing else.
 
 mod broadcast;
+mod axes;
+mod extents;
+mod index;
+mod number;
 mod registry;
 #[cfg(test)]
 mod testing;
@@ -19,6 +23,16 @@ macro_rules! rooms {
 }
 
 rooms! {
+    concat;
+    expand;
+    flatten;
     reshape;
+    shape;
+    slice;
     softmax;
+    split;
+    squeeze;
+    tile;
+    transpose;
+    unsqueeze;
 }
