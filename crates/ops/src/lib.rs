@@ -4,6 +4,7 @@
 //! elements where they are known), `reference` (slow, safe, obviously right). This file is the table, nothing else.
 
 mod registry;
+pub mod sdpa;
 #[cfg(test)]
 mod testing;
 
@@ -17,6 +18,7 @@ macro_rules! rooms {
 }
 
 rooms! {
+    attention;
     reshape;
     softmax;
 }
