@@ -19,6 +19,9 @@ macro_rules! rooms {
 
 rooms! {
     attention;
+    flex_attention;
+    linear_attention;
     reshape;
+    rotary_embedding;
     softmax;
 }

@@ -47,7 +47,8 @@ impl Reach {
     /// Whether a query at `place` sees `key`.
     pub fn sees(&self, place: i64, key: usize) -> bool {
         let distance = (key as i64).saturating_sub(place);
-        self.left.is_none_or(|left| distance >= -(left as i64)) && self.right.is_none_or(|right| distance <= right as i64)
+        self.left.is_none_or(|left| distance >= -(left as i64))
+            && self.right.is_none_or(|right| distance <= right as i64)
     }
 }
 
@@ -91,7 +92,8 @@ impl Bias {
     /// hides the keys it does not reach.
     pub(crate) fn new(index: usize, sdpa: &Sdpa, shape: &Shape, values: Vec<f64>) -> Result<Bias, OpError> {
         let target = [sdpa.batch, sdpa.q_heads, sdpa.q_len, sdpa.kv_len];
-        let unfit = || OpError::shape(index, format!("a shape that broadcasts to {}", Shape::from(target)), shape);
+        let unfit =
+            || OpError::shape(index, format!("a shape that broadcasts to {}", Shape::from(target)), shape);
         if shape.rank() > 4 {
             return Err(unfit());
         }
@@ -142,11 +144,16 @@ impl Sdpa {
     /// # Errors
     /// They cannot.
     pub fn check(&self) -> Result<(), OpError> {
-        if self.q_heads == 0 && self.kv_heads == 0 || self.kv_heads > 0 && self.q_heads.is_multiple_of(self.kv_heads) {
+        if self.q_heads == 0 && self.kv_heads == 0
+            || self.kv_heads > 0 && self.q_heads.is_multiple_of(self.kv_heads)
+        {
             return Ok(());
         }
         let heads = (self.q_heads, self.kv_heads);
-        Err(OpError::Invalid(format!("{} query heads cannot share {} heads of keys and values equally", heads.0, heads.1)))
+        Err(OpError::Invalid(format!(
+            "{} query heads cannot share {} heads of keys and values equally",
+            heads.0, heads.1
+        )))
     }
 
     /// Arithmetic operations: both products and the softmax.
@@ -262,7 +269,10 @@ impl Sdpa {
 }
 
 /// Elements of a real tensor, reordered from `[batch, len, heads, head]` to `[batch, heads, len, head]`.
-pub(crate) fn split_heads(tensor: &Tensor, [batch, len, heads, head]: [usize; 4]) -> Result<Vec<f64>, OpError> {
+pub(crate) fn split_heads(
+    tensor: &Tensor,
+    [batch, len, heads, head]: [usize; 4],
+) -> Result<Vec<f64>, OpError> {
     swap_middle(&tensor.to_f64()?, [batch, len, heads, head])
 }
 
@@ -319,8 +329,13 @@ mod tests {
     fn heads_share_keys_and_hidden_values_do_not_matter() {
         let sdpa = two_by_three();
         let mask = Mask { keys: vec![2], ..Mask::default() };
-        let (y, p) =
-            sdpa.run([&[0.0, 1.0], &[0.0, 1.0, f64::NAN], &[2.0, 4.0, f64::NAN]], &mask, Some(Stage::Probabilities)).unwrap();
+        let (y, p) = sdpa
+            .run(
+                [&[0.0, 1.0], &[0.0, 1.0, f64::NAN], &[2.0, 4.0, f64::NAN]],
+                &mask,
+                Some(Stage::Probabilities),
+            )
+            .unwrap();
         let e = 1f64.exp();
         assert_eq!(y[0], 3.0);
         assert!((y[1] - (2.0 + 4.0 * e) / (1.0 + e)).abs() < 1e-12);
@@ -355,6 +370,9 @@ mod tests {
     fn appending_keeps_heads_apart() {
         assert_eq!(append(&[1.0, 3.0], &[2.0, 4.0], 2, 1).unwrap(), [1.0, 2.0, 3.0, 4.0]);
         assert_eq!(append(&[], &[2.0, 4.0], 2, 1).unwrap(), [2.0, 4.0]);
-        assert_eq!(swap_middle(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1, 2, 3, 1]).unwrap(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+        assert_eq!(
+            swap_middle(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1, 2, 3, 1]).unwrap(),
+            [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]
+        );
     }
 }
