@@ -9,6 +9,7 @@ mod extents;
 mod index;
 mod number;
 mod registry;
+pub mod sdpa;
 #[cfg(test)]
 mod testing;
 
@@ -29,6 +30,11 @@ rooms! {
     reshape;
     shape;
     slice;
+    attention;
+    flex_attention;
+    linear_attention;
+    reshape;
+    rotary_embedding;
     softmax;
     split;
     squeeze;
