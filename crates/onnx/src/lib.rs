@@ -27,5 +27,5 @@ pub mod value;
 
 pub use case::{Case, CaseError, Expectation, Set};
 pub use error::{LoadError, LoadErrorKind, TensorProtoError, UnknownOperator};
-pub use model::{Model, ModelInfo, Options, load, load_bytes, load_with};
+pub use model::{Model, ModelInfo, Options, load, load_bytes, load_bytes_with, load_with};
 pub use summary::{OperatorUse, Summary, summary, summary_bytes};

@@ -66,7 +66,7 @@ pub struct Options {
 ///
 /// # Errors
 /// [`LoadError`], which names the file, the node and the operator.
-pub fn load(path: impl AsRef<Path>) -> Result<Model, LoadError> {
+pub fn load(path: &Path) -> Result<Model, LoadError> {
     load_with(path, &Options::default())
 }
 
@@ -74,8 +74,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<Model, LoadError> {
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_with(path: impl AsRef<Path>, options: &Options) -> Result<Model, LoadError> {
-    let path = path.as_ref();
+pub fn load_with(path: &Path, options: &Options) -> Result<Model, LoadError> {
     let file = path.display();
     let bytes = mmap::map(path).map_err(|error| LoadError::new(&file, error))?;
     load_kind(bytes, path.parent(), options).map_err(|kind| LoadError::new(&file, kind))
@@ -85,12 +84,16 @@ pub fn load_with(path: impl AsRef<Path>, options: &Options) -> Result<Model, Loa
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_bytes(
-    bytes: impl Into<Bytes>,
-    folder: Option<&Path>,
-    options: &Options,
-) -> Result<Model, LoadError> {
-    load_kind(bytes.into(), folder, options).map_err(|kind| LoadError::new("model", kind))
+pub fn load_bytes(bytes: Bytes, folder: Option<&Path>) -> Result<Model, LoadError> {
+    load_bytes_with(bytes, folder, &Options::default())
+}
+
+/// As [`load_bytes`], with options.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_bytes_with(bytes: Bytes, folder: Option<&Path>, options: &Options) -> Result<Model, LoadError> {
+    load_kind(bytes, folder, options).map_err(|kind| LoadError::new("model", kind))
 }
 
 fn load_kind(bytes: Bytes, folder: Option<&Path>, options: &Options) -> Result<Model, LoadErrorKind> {

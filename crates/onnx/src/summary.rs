@@ -52,8 +52,7 @@ pub struct OperatorUse {
 ///
 /// # Errors
 /// The file cannot be read or is no ONNX model.
-pub fn summary(path: impl AsRef<Path>) -> Result<Summary, LoadError> {
-    let path = path.as_ref();
+pub fn summary(path: &Path) -> Result<Summary, LoadError> {
     let read = || Summary::of(&decode(mmap::map(path)?)?);
     read().map_err(|kind| LoadError::new(path.display(), kind))
 }
@@ -62,8 +61,8 @@ pub fn summary(path: impl AsRef<Path>) -> Result<Summary, LoadError> {
 ///
 /// # Errors
 /// As [`summary()`].
-pub fn summary_bytes(bytes: impl Into<Bytes>) -> Result<Summary, LoadError> {
-    decode(bytes.into()).and_then(|proto| Summary::of(&proto)).map_err(|kind| LoadError::new("model", kind))
+pub fn summary_bytes(bytes: Bytes) -> Result<Summary, LoadError> {
+    decode(bytes).and_then(|proto| Summary::of(&proto)).map_err(|kind| LoadError::new("model", kind))
 }
 
 impl Summary {

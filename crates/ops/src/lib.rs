@@ -3,10 +3,17 @@
 //! One file, a *room*, makes an operator exist: `parse` (attributes, lifting old opsets), `infer` (types, shapes, and
 //! elements where they are known), `reference` (slow, safe, obviously right). This file is the table, nothing else.
 
+mod broadcast;
+mod axes;
+mod extents;
+mod index;
+mod number;
 mod registry;
+pub mod sdpa;
 #[cfg(test)]
 mod testing;
 
+pub use broadcast::{Broadcast, Indices};
 pub use registry::{OpEntry, Parse, find, operators, parse};
 
 macro_rules! rooms {
@@ -17,6 +24,20 @@ macro_rules! rooms {
 }
 
 rooms! {
+    attention;
+    concat;
+    expand;
+    flatten;
+    flex_attention;
+    linear_attention;
     reshape;
+    rotary_embedding;
+    shape;
+    slice;
     softmax;
+    split;
+    squeeze;
+    tile;
+    transpose;
+    unsqueeze;
 }
