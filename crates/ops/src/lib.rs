@@ -24,17 +24,16 @@ macro_rules! rooms {
 }
 
 rooms! {
+    attention;
     concat;
     expand;
     flatten;
-    reshape;
-    shape;
-    slice;
-    attention;
     flex_attention;
     linear_attention;
     reshape;
     rotary_embedding;
+    shape;
+    slice;
     softmax;
     split;
     squeeze;
