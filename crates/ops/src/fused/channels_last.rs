@@ -125,7 +125,7 @@ mod tests {
         // Softmax over axis 1, the channels; which are the innermost axis here.
         let inner = Arc::new(Softmax { axis: 1, flatten: false, log: false });
         let op = ChannelsLast { inner, images: vec![0] };
-        let x = Tensor::from_vec([1, 3, 1, 2], vec![0f32, 0.0, 5.0, 5.0, 0.0, 100.0]).unwrap();
+        let x = Tensor::from_vec([1, 3, 1, 2], vec![0f32, 0.0, 5.0, 5.0, 0.0, 1000.0]).unwrap();
         assert_eq!(run(&op, &[x])[0].as_slice::<f32>().unwrap(), [0.5, 0.5, 0.5, 0.5, 0.0, 1.0]);
     }
 }
