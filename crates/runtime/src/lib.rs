@@ -1,5 +1,6 @@
 //! Runs trained models fast, correctly and honestly on whatever hardware is there.
 
+pub mod agreement;
 mod devices;
 mod error;
 mod inputs;
