@@ -3,9 +3,10 @@
 //! One file, a *room*, makes an operator exist: `parse` (attributes, lifting old opsets), `infer` (types, shapes, and
 //! elements where they are known), `reference` (slow, safe, obviously right). This file is the table, nothing else.
 
-mod broadcast;
 mod axes;
+mod broadcast;
 mod extents;
+pub mod fused;
 mod index;
 mod number;
 mod registry;
