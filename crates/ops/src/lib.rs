@@ -3,11 +3,18 @@
 //! One file, a *room*, makes an operator exist: `parse` (attributes, lifting old opsets), `infer` (types, shapes, and
 //! elements where they are known), `reference` (slow, safe, obviously right). This file is the table, nothing else.
 
+mod axes;
 mod broadcast;
 mod expression;
 mod number_text;
 mod registry;
 pub mod scalar;
+mod extents;
+pub mod fused;
+mod index;
+mod number;
+mod registry;
+pub mod sdpa;
 #[cfg(test)]
 mod testing;
 pub mod types;
@@ -38,4 +45,20 @@ rooms! {
     swiglu;
     unary;
     variadic;
+    attention;
+    concat;
+    expand;
+    flatten;
+    flex_attention;
+    linear_attention;
+    reshape;
+    rotary_embedding;
+    shape;
+    slice;
+    softmax;
+    split;
+    squeeze;
+    tile;
+    transpose;
+    unsqueeze;
 }

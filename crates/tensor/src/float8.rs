@@ -156,7 +156,13 @@ impl F8E8M0 {
         }
         let (least, greatest) = (2f64.powi(-127), 2f64.powi(127));
         if magnitude < least || magnitude.is_infinite() {
-            return F8E8M0(if !saturate { 0xFF } else if magnitude < least { 0 } else { 0xFE });
+            return F8E8M0(if !saturate {
+                0xFF
+            } else if magnitude < least {
+                0
+            } else {
+                0xFE
+            });
         }
         // Numbers from 2^-127 on are normal in f64, so the exponent field is the whole power.
         let floor = ((magnitude.to_bits() >> 52) as i32) - 1023;
@@ -229,7 +235,10 @@ mod tests {
     fn powers_of_two_round_as_asked() {
         use ScaleRounding::{Down, Nearest, Up};
         let rounded = |value, rounding| F8E8M0::rounded(value, rounding, true).to_f64();
-        assert_eq!([rounded(1.1, Up), rounded(1.9, Down), rounded(1.4, Nearest), rounded(1.5, Nearest)], [2.0, 1.0, 1.0, 2.0]);
+        assert_eq!(
+            [rounded(1.1, Up), rounded(1.9, Down), rounded(1.4, Nearest), rounded(1.5, Nearest)],
+            [2.0, 1.0, 1.0, 2.0]
+        );
         assert_eq!([rounded(0.124, Up), rounded(8.0, Up), rounded(-8.0, Down)], [0.125, 8.0, 8.0]);
         assert_eq!(F8E8M0::rounded(0.0, Up, true).to_bits(), 0);
         assert_eq!(F8E8M0::rounded(f64::INFINITY, Up, true).to_bits(), 0xFE);

@@ -1,6 +1,7 @@
 //! Host tensors.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -287,6 +288,16 @@ impl Tensor {
         Ok(Tensor { dtype: self.dtype, shape, data: self.data.clone() })
     }
 
+    /// A hash of the elements.
+    fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        match &self.data {
+            Data::Bytes { bytes, .. } => bytes.hash(&mut hasher),
+            Data::Strings(strings) => strings.hash(&mut hasher),
+        }
+        hasher.finish()
+    }
+
     fn not_real(&self) -> TensorError {
         TensorError::DType { expected: "a real type".into(), got: self.dtype }
     }
@@ -321,7 +332,8 @@ impl fmt::Debug for Tensor {
         const SHOWN: usize = 16;
         write!(f, "{}[{}]", self.dtype, self.shape)?;
         if self.len() > SHOWN {
-            return Ok(());
+            // A digest, so that different tensors have different texts.
+            return write!(f, " #{:016x}", self.digest());
         }
         f.write_str(" ")?;
         match &self.data {
