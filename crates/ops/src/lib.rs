@@ -13,7 +13,6 @@ mod extents;
 pub mod fused;
 mod index;
 mod number;
-mod registry;
 pub mod sdpa;
 #[cfg(test)]
 mod testing;
@@ -32,33 +31,31 @@ macro_rules! rooms {
 
 rooms! {
     activation;
+    attention;
     bias_gelu;
     binary;
     cast;
     clip;
-    image_scaler;
-    is_inf;
-    prelu;
-    reshape;
-    select;
-    softmax;
-    swiglu;
-    unary;
-    variadic;
-    attention;
     concat;
     expand;
     flatten;
     flex_attention;
+    image_scaler;
+    is_inf;
     linear_attention;
+    prelu;
     reshape;
     rotary_embedding;
+    select;
     shape;
     slice;
     softmax;
     split;
     squeeze;
+    swiglu;
     tile;
     transpose;
+    unary;
     unsqueeze;
+    variadic;
 }
