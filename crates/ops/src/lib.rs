@@ -36,14 +36,21 @@ rooms! {
     binary;
     cast;
     clip;
+    center_crop_pad;
     concat;
+    constant_of_shape;
+    crop;
     expand;
+    eye_like;
     flatten;
     flex_attention;
     image_scaler;
     is_inf;
     linear_attention;
     prelu;
+    one_hot;
+    pad;
+    range;
     reshape;
     rotary_embedding;
     select;
@@ -56,6 +63,7 @@ rooms! {
     tile;
     transpose;
     unary;
+    trilu;
     unsqueeze;
     variadic;
 }
