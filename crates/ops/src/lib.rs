@@ -35,8 +35,8 @@ rooms! {
     bias_gelu;
     binary;
     cast;
-    clip;
     center_crop_pad;
+    clip;
     concat;
     constant_of_shape;
     crop;
@@ -47,9 +47,9 @@ rooms! {
     image_scaler;
     is_inf;
     linear_attention;
-    prelu;
     one_hot;
     pad;
+    prelu;
     range;
     reshape;
     rotary_embedding;
@@ -62,8 +62,8 @@ rooms! {
     swiglu;
     tile;
     transpose;
-    unary;
     trilu;
+    unary;
     unsqueeze;
     variadic;
 }
