@@ -3,9 +3,13 @@
 //! One file, a *room*, makes an operator exist: `parse` (attributes, lifting old opsets), `infer` (types, shapes, and
 //! elements where they are known), `reference` (slow, safe, obviously right). This file is the table, nothing else.
 
+mod accumulate;
+pub mod fused_activation;
+mod quantized;
 mod registry;
 #[cfg(test)]
 mod testing;
+pub mod window;
 
 pub use registry::{OpEntry, Parse, find, operators, parse};
 
@@ -17,6 +21,16 @@ macro_rules! rooms {
 }
 
 rooms! {
+    causal_conv_with_state;
+    col2im;
+    conv;
+    conv_integer;
+    conv_transpose;
+    deform_conv;
+    global_pool;
+    max_unpool;
+    pool;
+    qlinear_conv;
     reshape;
     softmax;
 }
