@@ -6,11 +6,19 @@
 mod accumulate;
 pub mod fused_activation;
 mod quantized;
+mod axes;
+mod broadcast;
+mod extents;
+pub mod fused;
+mod index;
+mod number;
 mod registry;
+pub mod sdpa;
 #[cfg(test)]
 mod testing;
 pub mod window;
 
+pub use broadcast::{Broadcast, Indices};
 pub use registry::{OpEntry, Parse, find, operators, parse};
 
 macro_rules! rooms {
@@ -31,6 +39,20 @@ rooms! {
     max_unpool;
     pool;
     qlinear_conv;
+    attention;
+    concat;
+    expand;
+    flatten;
+    flex_attention;
+    linear_attention;
     reshape;
+    rotary_embedding;
+    shape;
+    slice;
     softmax;
+    split;
+    squeeze;
+    tile;
+    transpose;
+    unsqueeze;
 }
