@@ -3,6 +3,9 @@
 //! One file, a *room*, makes an operator exist: `parse` (attributes, lifting old opsets), `infer` (types, shapes, and
 //! elements where they are known), `reference` (slow, safe, obviously right). This file is the table, nothing else.
 
+mod accumulate;
+pub mod fused_activation;
+mod quantized;
 mod axes;
 mod broadcast;
 mod expression;
@@ -17,6 +20,7 @@ pub mod sdpa;
 #[cfg(test)]
 mod testing;
 pub mod types;
+pub mod window;
 
 pub use broadcast::{Broadcast, Indices};
 pub use expression::{Expression, FUNCTIONS, expression};
@@ -31,6 +35,16 @@ macro_rules! rooms {
 
 rooms! {
     activation;
+    causal_conv_with_state;
+    col2im;
+    conv;
+    conv_integer;
+    conv_transpose;
+    deform_conv;
+    global_pool;
+    max_unpool;
+    pool;
+    qlinear_conv;
     attention;
     bias_gelu;
     binary;
