@@ -20,7 +20,10 @@ macro_rules! rooms {
 rooms! {
     attention;
     flex_attention;
+    group_query_attention;
     linear_attention;
+    multi_head_attention;
+    projected_attention;
     reshape;
     rotary_embedding;
     softmax;
