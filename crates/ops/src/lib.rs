@@ -65,6 +65,10 @@ rooms! {
     prelu;
     qlinear_conv;
     range;
+    group_query_attention;
+    linear_attention;
+    multi_head_attention;
+    projected_attention;
     reshape;
     rotary_embedding;
     select;
