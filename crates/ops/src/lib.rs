@@ -3,6 +3,8 @@
 //! One file, a *room*, makes an operator exist: `parse` (attributes, lifting old opsets), `infer` (types, shapes, and
 //! elements where they are known), `reference` (slow, safe, obviously right). This file is the table, nothing else.
 
+mod body;
+mod pieces;
 mod registry;
 #[cfg(test)]
 mod testing;
@@ -17,6 +19,14 @@ macro_rules! rooms {
 }
 
 rooms! {
+    concat_from_sequence;
+    if_;
+    loop_;
+    optional;
     reshape;
+    scan;
+    sequence;
+    sequence_map;
     softmax;
+    split_to_sequence;
 }
