@@ -5,6 +5,7 @@ mod backend;
 mod compile;
 mod executor;
 mod fallback;
+pub mod gemm;
 pub mod kernel;
 mod memory;
 pub mod simd;

@@ -5,10 +5,18 @@
 
 mod body;
 mod pieces;
+mod axes;
+mod broadcast;
+mod extents;
+pub mod fused;
+mod index;
+mod number;
 mod registry;
+pub mod sdpa;
 #[cfg(test)]
 mod testing;
 
+pub use broadcast::{Broadcast, Indices};
 pub use registry::{OpEntry, Parse, find, operators, parse};
 
 macro_rules! rooms {
@@ -29,4 +37,20 @@ rooms! {
     sequence_map;
     softmax;
     split_to_sequence;
+    attention;
+    concat;
+    expand;
+    flatten;
+    flex_attention;
+    linear_attention;
+    reshape;
+    rotary_embedding;
+    shape;
+    slice;
+    softmax;
+    split;
+    squeeze;
+    tile;
+    transpose;
+    unsqueeze;
 }
