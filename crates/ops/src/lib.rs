@@ -3,14 +3,14 @@
 //! One file, a *room*, makes an operator exist: `parse` (attributes, lifting old opsets), `infer` (types, shapes, and
 //! elements where they are known), `reference` (slow, safe, obviously right). This file is the table, nothing else.
 
-mod body;
-mod pieces;
 mod axes;
+mod body;
 mod broadcast;
 mod extents;
 pub mod fused;
 mod index;
 mod number;
+mod pieces;
 mod registry;
 pub mod sdpa;
 #[cfg(test)]
@@ -27,28 +27,26 @@ macro_rules! rooms {
 }
 
 rooms! {
-    concat_from_sequence;
-    if_;
-    loop_;
-    optional;
-    reshape;
-    scan;
-    sequence;
-    sequence_map;
-    softmax;
-    split_to_sequence;
     attention;
     concat;
+    concat_from_sequence;
     expand;
     flatten;
     flex_attention;
+    if_;
     linear_attention;
+    loop_;
+    optional;
     reshape;
     rotary_embedding;
+    scan;
+    sequence;
+    sequence_map;
     shape;
     slice;
     softmax;
     split;
+    split_to_sequence;
     squeeze;
     tile;
     transpose;
