@@ -24,9 +24,25 @@ impl Kernel for Peak {
 
 fn peak(isa: Isa) -> f64 {
     let n = 300_000;
-    let t0 = Instant::now();
+    let t0 = now(1);
     std::hint::black_box(isa.dispatch(Peak(n)));
-    (n * 12 * 2 * isa.lanes()) as f64 / t0.elapsed().as_secs_f64() / 1e9
+    (n * 12 * 2 * isa.lanes()) as f64 / (now(1) - t0) / 1e9
+}
+
+fn now(threads: usize) -> f64 {
+    static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+    if threads == 1 { thread_time() } else { START.elapsed().as_secs_f64() }
+}
+
+/// Seconds of this thread's own time, which a busy machine falsifies less than the clock on the wall.
+fn thread_time() -> f64 {
+    unsafe extern "C" {
+        fn clock_gettime(clock: i32, time: *mut [i64; 2]) -> i32;
+    }
+    let mut time = [0; 2];
+    // SAFETY: CLOCK_THREAD_CPUTIME_ID fills one timespec, which is two 64-bit numbers on 64-bit Linux.
+    unsafe { clock_gettime(3, &mut time) };
+    time[0] as f64 + time[1] as f64 * 1e-9
 }
 
 fn median(v: &mut [f64]) -> f64 {
@@ -85,15 +101,15 @@ fn main() {
             };
             run(1);
             let p0 = peak(isa);
-            let t0 = Instant::now();
+            let t0 = now(t.count());
             run(reps);
-            let rate = fl * reps as f64 / t0.elapsed().as_secs_f64() / 1e9;
+            let rate = fl * reps as f64 / (now(t.count()) - t0) / 1e9;
             let p = (p0 + peak(isa)) / 2.0 * t.count() as f64;
             rates[i].push(rate);
             ratios[i].push(rate / p * 100.0);
         }
     }
     for (i, &(m, n, k)) in shapes.iter().enumerate() {
-        println!("{m:6} {n:6} {k:6}  {:7.1} GFLOP/s {:6.1} %", median(&mut rates[i]), median(&mut ratios[i]));
+        let r = median(&mut ratios[i]); println!("{m:6} {n:6} {k:6}  {:7.1} GFLOP/s {:6.1} % best quarter {:6.1} %", median(&mut rates[i]), r, ratios[i][ratios[i].len() * 3 / 4]);
     }
 }
