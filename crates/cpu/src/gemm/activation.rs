@@ -86,9 +86,20 @@ impl Activation {
         isa.dispatch(Apply { activation: self, x });
     }
 
-    /// Applies the function in place, within a kernel.
+    /// Applies the function in place to `rows` rows of `cols` elements, `stride` apart.
+    ///
+    /// # Safety
+    /// The rows must be valid for reads and writes.
     #[inline(always)]
-    pub(crate) fn apply_slice<S: Simd>(self, s: S, x: &mut [f32]) {
+    pub(crate) unsafe fn apply_rows<S: Simd>(
+        self,
+        s: S,
+        x: *mut f32,
+        stride: usize,
+        rows: usize,
+        cols: usize,
+    ) {
+        let x = Block { x, stride, rows, cols };
         match self {
             Activation::None => {}
             Activation::Relu => s.call(On(Clip { lo: 0.0, hi: f32::INFINITY }, x)),
@@ -114,23 +125,37 @@ impl Kernel for Apply<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        self.activation.apply_slice(s, self.x);
+        // SAFETY: the slice is one row.
+        unsafe { self.activation.apply_rows(s, self.x.as_mut_ptr(), 0, 1, self.x.len()) }
     }
 }
 
-struct On<'a, F>(F, &'a mut [f32]);
+/// Rows to be changed in place.
+struct Block {
+    x: *mut f32,
+    stride: usize,
+    rows: usize,
+    cols: usize,
+}
 
-impl<F: Function> Kernel for On<'_, F> {
+/// A function on a block, in code of its own.
+struct On<F>(F, Block);
+
+impl<F: Function> Kernel for On<F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let On(f, x) = self;
-        simd::map_in_place(
-            s,
-            x,
-            #[inline(always)]
-            |x| f.eval(s, x),
-        );
+        let On(f, block) = self;
+        for i in 0..block.rows {
+            // SAFETY: the contract of `apply_rows`, the only maker of blocks.
+            let row = unsafe { std::slice::from_raw_parts_mut(block.x.add(i * block.stride), block.cols) };
+            simd::map_in_place(
+                s,
+                row,
+                #[inline(always)]
+                |x| f.eval(s, x),
+            );
+        }
     }
 }
 

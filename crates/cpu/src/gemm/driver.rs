@@ -1,111 +1,109 @@
-//! Blocking: which tiles in which order on which thread.
+//! Going over the tiles of a product.
 
+use super::activation::Activation;
 use super::epilogue::{Bias, Epilogue};
-use super::matrix::MatMut;
+use super::matrix::{MatMut, MatRef};
 use super::pack::Packed;
-use super::rows::Rows;
-use super::tile::{A_STRIDE, Finish, K_BLOCK, MAX_ROWS, Tile, tile_rows};
-use crate::simd::{Isa, Kernel, Simd};
+use super::plan::{Block, Plan};
+use super::rows::{Rows, crowded};
+use super::scratch::with_scratch;
+use super::tile::{Finish, K_BLOCK, MAX_ROWS, Tile};
+use crate::simd::{Kernel, Simd};
 use crate::threads::{Shared, Threads};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::ptr::null;
 
-/// Bytes of a block of B that should stay in the second-level cache while the rows of A pass.
-const B_BLOCK_BYTES: usize = 1 << 20;
-/// Bytes of C that a task goes over once per block of K.
-const C_BLOCK_BYTES: usize = 512 << 10;
+/// Floats of A that are copied at a time where A cannot be read in place and B is not resident.
+const COPY_FLOATS: usize = 1 << 20;
 
-/// The product of `a` and `b`, to C.
-pub(crate) struct Product<'a, R> {
-    pub(crate) a: &'a R,
-    pub(crate) b: Packed<'a>,
-    pub(crate) epilogue: &'a Epilogue<'a>,
-    c: Shared<f32>,
-    c_stride: usize,
-}
-
-/// How a product is cut into tasks.
-struct Plan {
-    /// Row tiles in all, of nearly equal height.
-    tiles: usize,
-    tiles_per_task: usize,
-    panels: usize,
-    panels_per_task: usize,
-    /// Panels of a block of B.
-    panels_per_block: usize,
-    /// Length of a block of K.
-    k_block: usize,
-}
-
-impl Plan {
-    fn new(isa: Isa, threads: usize, m: usize, n: usize, k: usize) -> Plan {
-        let lanes = isa.lanes();
-        let width = 2 * lanes;
-        let tiles = m.div_ceil(isa.dispatch(TileRows));
-        let panels = n.div_ceil(width);
-        let k_blocks = k.div_ceil(K_BLOCK).max(1);
-        let k_block = k.div_ceil(k_blocks).next_multiple_of(8).min(K_BLOCK);
-        let panels_per_block = (B_BLOCK_BYTES / (4 * width * k_block.max(1))).max(1);
-        let panels_per_block = panels.div_ceil(panels.div_ceil(panels_per_block));
-        let mut tiles_per_task = tiles;
-        if k_blocks > 1 {
-            let columns = panels_per_block * width;
-            let tile_bytes = 4 * columns * m.div_ceil(tiles);
-            tiles_per_task = (C_BLOCK_BYTES / tile_bytes).clamp(4, tiles.max(4));
-        }
-        let mut panels_per_task = panels;
-        if threads > 1 {
-            // Some tasks per thread, for balance: first along M (B is shared), then along N.
-            let wanted = 4 * threads;
-            tiles_per_task = tiles_per_task.min(tiles.div_ceil(wanted).max(4));
-            let row_tasks = tiles.div_ceil(tiles_per_task);
-            panels_per_task = panels.div_ceil(wanted.div_ceil(row_tasks)).max(1);
-        }
-        let row_tasks = tiles.div_ceil(tiles_per_task);
-        let tiles_per_task = tiles.div_ceil(row_tasks);
-        Plan { tiles, tiles_per_task, panels, panels_per_task, panels_per_block, k_block }
+/// Computes `C = epilogue(a b)`. Panics unless the shapes fit.
+pub(crate) fn product<R: Rows>(threads: &Threads, a: &R, b: Packed, c: MatMut, epilogue: &Epilogue) {
+    let (m, n, k) = (a.count(), b.cols, a.depth());
+    assert_eq!(k, b.depth, "A has {k} columns, B {} rows", b.depth);
+    assert_eq!((c.rows, c.cols), (m, n), "C must be {m} x {n}");
+    epilogue.check(m, n);
+    if m == 0 || n == 0 {
+        return;
+    }
+    let plan = Plan::new(b.isa, threads.count(), a, n);
+    if a.in_place().is_some() || plan.b_resident {
+        run(threads, &plan, a, b, c, epilogue);
+    } else {
+        copied(threads, a, b, c, epilogue);
     }
 }
 
-struct TileRows;
-
-impl Kernel for TileRows {
-    type Output = usize;
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> usize {
-        tile_rows::<S>()
+/// Copies A, some rows at a time, and multiplies the copy.
+fn copied<R: Rows>(threads: &Threads, a: &R, b: Packed, c: MatMut, epilogue: &Epilogue) {
+    let (m, k) = (a.count(), a.depth());
+    // Room for a vector written past the end.
+    let mut stride = k.next_multiple_of(16) + 16;
+    while crowded(stride) {
+        stride += 16;
     }
-}
-
-impl<'a, R: Rows> Product<'a, R> {
-    /// Computes `C = epilogue(a b)`. Panics unless the shapes fit.
-    pub(crate) fn run(threads: &Threads, a: &'a R, b: Packed<'a>, c: MatMut<'a>, epilogue: &'a Epilogue<'a>) {
-        let (m, n, k) = (a.count(), b.cols, a.depth());
-        assert_eq!(k, b.depth, "A has {k} columns, B {} rows", b.depth);
-        assert_eq!((c.rows, c.cols), (m, n), "C must be {m} x {n}");
-        epilogue.check(m, n);
-        if m == 0 || n == 0 {
-            return;
-        }
-        let product = Product { a, b, epilogue, c: Shared(c.data.as_mut_ptr()), c_stride: c.stride };
-        let plan = Plan::new(b.isa, threads.count(), m, n, k);
-        let row_tasks = plan.tiles.div_ceil(plan.tiles_per_task);
-        let tasks = row_tasks * plan.panels.div_ceil(plan.panels_per_task);
-        threads.par_for(tasks, |task| {
-            let first_tile = task % row_tasks * plan.tiles_per_task;
-            let first_panel = task / row_tasks * plan.panels_per_task;
-            let tiles = first_tile..plan.tiles.min(first_tile + plan.tiles_per_task);
-            let panels = first_panel..plan.panels.min(first_panel + plan.panels_per_task);
-            b.isa.dispatch(Task { product: &product, plan: &plan, tiles, panels });
+    let rows_at_once = (COPY_FLOATS / stride).clamp(MAX_ROWS.min(m), m);
+    for first in (0..m).step_by(rows_at_once) {
+        let rows = first..m.min(first + rows_at_once);
+        with_scratch(rows.len() * stride, |buffer| {
+            threads.par_chunks_mut(buffer, MAX_ROWS * stride, |i, part| {
+                let start = first + i * MAX_ROWS;
+                let rows = start..start + part.len() / stride;
+                b.isa.dispatch(CopyRows { a, rows, to: part, stride });
+            });
+            let a = MatRef::strided(buffer, rows.len(), k, stride);
+            let c = MatMut::strided(&mut c.data[first * c.stride..], rows.len(), c.cols, c.stride);
+            let bias = match epilogue.bias {
+                Bias::Rows(bias) => Bias::Rows(&bias[rows.clone()]),
+                other => other,
+            };
+            let residual = epilogue.residual.map(|r| r.from_row(first, rows.len()));
+            let epilogue = Epilogue { bias, residual, ..*epilogue };
+            run(threads, &Plan::new(b.isa, threads.count(), &a, b.cols), &a, b, c, &epilogue);
         });
     }
+}
+
+struct CopyRows<'a, R> {
+    a: &'a R,
+    rows: Range<usize>,
+    to: &'a mut [f32],
+    stride: usize,
+}
+
+impl<R: Rows> Kernel for CopyRows<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let CopyRows { a, rows, to, stride } = self;
+        let k = a.depth();
+        assert!(rows.end <= a.count() && to.len() >= rows.len() * stride && stride >= k + S::LANES - 1);
+        // SAFETY: asserted.
+        unsafe { a.copy(s, rows, 0..k, to.as_mut_ptr(), stride) };
+    }
+}
+
+/// A product whose shapes have been checked.
+struct Product<'a, R> {
+    plan: &'a Plan,
+    a: &'a R,
+    b: Packed<'a>,
+    c: Shared<f32>,
+    c_stride: usize,
+    epilogue: &'a Epilogue<'a>,
+}
+
+fn run<R: Rows>(threads: &Threads, plan: &Plan, a: &R, b: Packed, c: MatMut, epilogue: &Epilogue) {
+    let product = Product { plan, a, b, c: Shared(c.data.as_mut_ptr()), c_stride: c.stride, epilogue };
+    threads.par_for(plan.tasks(), |i| {
+        let (tiles, panels) = plan.task(i);
+        b.isa.dispatch(Task { product: &product, tiles, panels });
+    });
 }
 
 /// A rectangle of C.
 struct Task<'a, R> {
     product: &'a Product<'a, R>,
-    plan: &'a Plan,
     tiles: Range<usize>,
     panels: Range<usize>,
 }
@@ -114,6 +112,7 @@ impl<R: Rows> Kernel for Task<'_, R> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+<<<<<<< HEAD
         let Task { product, plan, tiles, panels } = self;
         let (m, k) = (product.a.count(), product.a.depth());
         let mut scratch = Scratch([MaybeUninit::uninit(); MAX_ROWS * A_STRIDE]);
@@ -143,16 +142,41 @@ impl<R: Rows> Kernel for Task<'_, R> {
                 }
             }
             first = block.end;
+=======
+        let Task { product, tiles, panels } = self;
+        if product.plan.b_resident {
+            product.b_resident(s, tiles, panels);
+        } else {
+            product.b_streaming(s, tiles, panels);
+>>>>>>> gemm
         }
     }
 }
 
+/// Distance of rows in the scratch tile of A: room for a vector written past the end, and not crowded.
+const SCRATCH_STRIDE: usize = K_BLOCK + 16;
+
 #[repr(align(64))]
-struct Scratch([MaybeUninit<f32>; MAX_ROWS * A_STRIDE]);
+struct Scratch([MaybeUninit<f32>; MAX_ROWS * SCRATCH_STRIDE]);
+
+/// A tile's rows of A.
+#[derive(Clone, Copy)]
+struct Left {
+    base: *const f32,
+    stride: usize,
+}
+
+/// What to fetch ahead while a tile is computed.
+#[derive(Clone, Copy)]
+struct Soon {
+    from: *const f32,
+    step: usize,
+}
 
 impl<R: Rows> Product<'_, R> {
-    /// The tiles of one set of rows (already in `scratch`) with the given panels.
+    /// All of B is near: each tile of A meets all panels, and its part of C is finished before the next.
     #[inline(always)]
+<<<<<<< HEAD
     fn row_tile<S: Simd>(
         &self,
         s: S,
@@ -206,18 +230,121 @@ impl<R: Rows> Product<'_, R> {
                     finish: last.then_some(&finish),
                 };
                 tile.run(s, rows.len(), vectors);
+=======
+    fn b_resident<S: Simd>(&self, s: S, tiles: Range<usize>, panels: Range<usize>) {
+        let mut scratch = Scratch([MaybeUninit::uninit(); MAX_ROWS * SCRATCH_STRIDE]);
+        let scratch = scratch.0.as_mut_ptr().cast::<f32>();
+        for tile in tiles {
+            let rows = self.plan.rows(tile);
+            for block in &self.plan.blocks {
+                let left = match self.a.in_place() {
+                    Some(p) => Left { base: self.a.base(rows.start), stride: p.stride },
+                    None => {
+                        // SAFETY: rows and k are in range, and the scratch holds MAX_ROWS rows of K_BLOCK and a vector.
+                        unsafe { self.a.copy(s, rows.clone(), block.k.clone(), scratch, SCRATCH_STRIDE) };
+                        Left { base: scratch, stride: SCRATCH_STRIDE }
+                    }
+                };
+                for panel in panels.clone() {
+                    let soon = Soon { from: left.base, step: 0 };
+                    // SAFETY: `left` describes these rows.
+                    unsafe { self.tile(s, left, rows.clone(), block, panel, soon) };
+                }
+>>>>>>> gemm
             }
         }
-        if last && bounds.is_none() {
-            for row in rows {
-                // SAFETY: as above; this run of C is ours.
-                let c = unsafe {
-                    std::slice::from_raw_parts_mut(
-                        self.c.get().add(row * self.c_stride + columns.start),
-                        columns.len(),
-                    )
+    }
+
+    /// The task's block of A is near: each panel of B meets all tiles while the next panel is fetched.
+    #[inline(always)]
+    fn b_streaming<S: Simd>(&self, s: S, tiles: Range<usize>, panels: Range<usize>) {
+        let stride = self.a.in_place().map_or(0, |p| p.stride);
+        let step = (2 * S::LANES).div_ceil(tiles.len());
+        for (i, block) in self.plan.blocks.iter().enumerate() {
+            for panel in panels.clone() {
+                let next = if panel + 1 < panels.end {
+                    self.panel(panel + 1, 2 * S::LANES, block)
+                } else {
+                    self.plan
+                        .blocks
+                        .get(i + 1)
+                        .map_or(null(), |block| self.panel(panels.start, 2 * S::LANES, block))
                 };
-                epilogue.activation.apply_slice(s, c);
+                for (j, tile) in tiles.clone().enumerate() {
+                    let rows = self.plan.rows(tile);
+                    let left = Left { base: self.a.base(rows.start), stride };
+                    let from = next.wrapping_add(j * step * block.k.len());
+                    let soon =
+                        if next.is_null() { Soon { from: left.base, step: 0 } } else { Soon { from, step } };
+                    // SAFETY: `left` describes these rows: a streaming product has its A in place.
+                    unsafe { self.tile(s, left, rows, block, panel, soon) };
+                }
+            }
+        }
+    }
+
+    /// First element of a panel, `width` wide (if not the last), within a block of K.
+    #[inline(always)]
+    fn panel(&self, panel: usize, width: usize, block: &Block) -> *const f32 {
+        let first = panel * width;
+        let own = width.min((self.b.cols - first).next_multiple_of(self.b.isa.lanes()));
+        self.b.data.as_ptr().wrapping_add(first * self.b.depth + block.k.start * own)
+    }
+
+    /// One tile with one panel.
+    ///
+    /// # Safety
+    /// `left` must describe `rows` of A, for the block's segments; rows and panel must belong to the task alone.
+    #[inline(always)]
+    unsafe fn tile<S: Simd>(
+        &self,
+        s: S,
+        left: Left,
+        rows: Range<usize>,
+        block: &Block,
+        panel: usize,
+        soon: Soon,
+    ) {
+        let width = 2 * S::LANES;
+        let first = panel * width;
+        let cols = (self.b.cols - first).min(width);
+        let vectors = cols.div_ceil(S::LANES);
+        let epilogue = self.epilogue;
+        let bounds = epilogue.activation.bounds();
+        let last = block.k.end == self.b.depth;
+        // SAFETY: rows and columns are within C, which is borrowed for the product and divided among the tasks; the
+        // shapes of biases, residual and packed B have been checked against it.
+        unsafe {
+            let finish = Finish {
+                column_bias: if let Bias::Columns(b) = epilogue.bias {
+                    b.as_ptr().add(first)
+                } else {
+                    null()
+                },
+                row_bias: if let Bias::Rows(b) = epilogue.bias { b.as_ptr().add(rows.start) } else { null() },
+                residual: epilogue.residual.map_or(null(), |r| r.base(rows.start).add(first)),
+                residual_stride: epilogue.residual.map_or(0, |r| r.stride),
+                bounds: bounds.filter(|_| epilogue.activation != Activation::None),
+            };
+            let c = self.c.get().add(rows.start * self.c_stride + first);
+            let tile = Tile {
+                a: left.base,
+                a_stride: left.stride,
+                segments: &block.segments,
+                b: self.panel(panel, width, block),
+                b_stride: vectors * S::LANES,
+                soon: soon.from,
+                soon_step: soon.step,
+                c,
+                c_stride: self.c_stride,
+                cols,
+                alpha: epilogue.alpha,
+                accumulate: epilogue.accumulate || block.k.start > 0,
+                finish: last.then_some(&finish),
+            };
+            tile.run(s, rows.len(), vectors);
+            if last && bounds.is_none() {
+                epilogue.activation.apply_rows(s, c, self.c_stride, rows.len(), cols);
             }
         }
     }

@@ -38,6 +38,13 @@ impl<'a> MatRef<'a> {
         check(data.len(), rows, cols, stride);
         MatRef { data, rows, cols, stride }
     }
+    /// `rows` rows from row `first` on. Panics if there are fewer.
+    pub(crate) fn from_row(self, first: usize, rows: usize) -> Self {
+        assert!(first + rows <= self.rows);
+        // Rows past the last column of the last row may be missing from `data`.
+        let start = (first * self.stride).min(self.data.len());
+        MatRef { data: &self.data[start..], rows, ..self }
+    }
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.rows

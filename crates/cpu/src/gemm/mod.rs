@@ -12,7 +12,9 @@ mod driver;
 mod epilogue;
 mod matrix;
 mod pack;
+mod plan;
 mod rows;
+mod scratch;
 mod tile;
 
 pub use activation::Activation;
@@ -26,5 +28,5 @@ use crate::threads::Threads;
 /// `C = epilogue(A B)` for a packed B: A is M x K, B K x N, C M x N. Empty dimensions are fine; where K is 0 the product
 /// is 0. Panics unless the shapes fit.
 pub fn gemm(threads: &Threads, a: MatRef, b: Packed, c: MatMut, epilogue: &Epilogue) {
-    driver::Product::run(threads, &a, b, c, epilogue);
+    driver::product(threads, &a, b, c, epilogue);
 }
