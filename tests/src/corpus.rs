@@ -10,7 +10,8 @@ pub fn root() -> PathBuf {
 /// A folder of the corpus: below `INFERRUM_CORPUS`, or below `../shared/corpus`. `None`, and a line on standard error
 /// that says so, when it is absent.
 pub fn folder(name: &str) -> Option<PathBuf> {
-    let base = std::env::var_os("INFERRUM_CORPUS").map_or_else(|| root().join("../shared/corpus"), PathBuf::from);
+    let base =
+        std::env::var_os("INFERRUM_CORPUS").map_or_else(|| root().join("../shared/corpus"), PathBuf::from);
     let folder = base.join(name);
     if folder.is_dir() {
         return Some(folder);

@@ -29,7 +29,8 @@ impl Expectations {
     /// # Panics
     /// When the file is not there or is malformed, or a case stands twice.
     pub fn load(path: &Path) -> Expectations {
-        let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let text =
+            std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let file: File = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let mut reasons = BTreeMap::new();
         for Known { reason, cases } in file.known {

@@ -31,7 +31,8 @@ fn case(folder: &Path, builder: &SessionBuilder) -> Result<(), String> {
     let rule = rule(case.expectation);
     let session: Session = builder.clone().build(case.model.graph).map_err(|error| error.to_string())?;
     for set in &case.sets {
-        let got = session.run(set.inputs.clone()).map_err(|error| format!("{}: {error}", set.name))?.into_values();
+        let got =
+            session.run(set.inputs.clone()).map_err(|error| format!("{}: {error}", set.name))?.into_values();
         if got.len() != set.outputs.len() {
             return Err(format!("{}: {} outputs, expected {}", set.name, got.len(), set.outputs.len()));
         }

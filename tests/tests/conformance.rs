@@ -7,7 +7,8 @@ use inferrum_tests::expectations::Expectations;
 use inferrum_tests::{corpus, suite};
 
 /// Cases of the training domain, which is out of scope.
-const TRAINING: &[&str] = &["test_adagrad", "test_adam", "test_momentum", "test_nesterov_momentum", "test_gradient_of"];
+const TRAINING: &[&str] =
+    &["test_adagrad", "test_adam", "test_momentum", "test_nesterov_momentum", "test_gradient_of"];
 
 fn cases(folder: Option<PathBuf>) -> Vec<PathBuf> {
     let mut cases = folder.map(|folder| corpus::cases(&folder)).unwrap_or_default();

@@ -4,20 +4,20 @@
 //! elements where they are known), `reference` (slow, safe, obviously right). This file is the table, nothing else.
 
 mod accumulate;
-pub mod fused_activation;
-mod quantized;
 mod axes;
 mod body;
 mod broadcast;
 mod expression;
-mod number_text;
-mod registry;
-pub mod scalar;
 mod extents;
 pub mod fused;
+pub mod fused_activation;
 mod index;
 mod number;
+mod number_text;
 mod pieces;
+mod quantized;
+mod registry;
+pub mod scalar;
 pub mod sdpa;
 #[cfg(test)]
 mod testing;
