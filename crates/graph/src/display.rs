@@ -10,7 +10,7 @@ impl fmt::Display for Graph {
         for &id in &self.inputs {
             writeln!(f, "input {}: {}", self.value(id).name, self.fact(id))?;
         }
-        for node in &self.nodes()[..] {
+        for node in self.nodes() {
             let outputs: Vec<String> = node
                 .outputs
                 .iter()

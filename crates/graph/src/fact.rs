@@ -7,6 +7,7 @@ use inferrum_tensor::{DType, Shape, Tensor, Value};
 use crate::{OpError, ShapeFact};
 
 /// What is known of a value.
+#[allow(clippy::large_enum_variant, reason = "nearly every fact is a tensor's")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact {
     /// A tensor.

@@ -1,0 +1,3 @@
+//! Operators that no file holds: Inferrum's own rewrites make them.
+
+pub mod channels_last;
