@@ -43,9 +43,9 @@ rooms! {
     cast;
     causal_conv_with_state;
     center_crop_pad;
-    compress;
     clip;
     col2im;
+    compress;
     concat;
     concat_from_sequence;
     constant_of_shape;
@@ -57,11 +57,10 @@ rooms! {
     expand;
     eye_like;
     flatten;
+    flex_attention;
     gather;
     gather_elements;
     gather_nd;
-    non_zero;
-    flex_attention;
     global_pool;
     group_query_attention;
     if_;
@@ -71,6 +70,7 @@ rooms! {
     loop_;
     max_unpool;
     multi_head_attention;
+    non_zero;
     one_hot;
     optional;
     pad;
@@ -80,10 +80,10 @@ rooms! {
     qlinear_conv;
     range;
     reshape;
-    scatter_elements;
-    scatter_nd;
     rotary_embedding;
     scan;
+    scatter_elements;
+    scatter_nd;
     select;
     sequence;
     sequence_map;
@@ -93,8 +93,8 @@ rooms! {
     split;
     split_to_sequence;
     squeeze;
-    tensor_scatter;
     swiglu;
+    tensor_scatter;
     tile;
     transpose;
     trilu;
