@@ -8,6 +8,7 @@ mod fallback;
 pub mod gemm;
 pub mod kernel;
 mod memory;
+mod passes;
 pub mod simd;
 #[cfg(test)]
 mod testing;
