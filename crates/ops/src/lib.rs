@@ -4,20 +4,21 @@
 //! elements where they are known), `reference` (slow, safe, obviously right). This file is the table, nothing else.
 
 mod accumulate;
-pub mod fused_activation;
-mod quantized;
 mod axes;
 mod body;
 mod broadcast;
 mod expression;
-mod number_text;
-mod registry;
-pub mod scalar;
 mod extents;
 pub mod fused;
+pub mod fused_activation;
 mod index;
+mod mersenne_twister;
 mod number;
+mod number_text;
 mod pieces;
+mod quantized;
+mod registry;
+pub mod scalar;
 pub mod sdpa;
 #[cfg(test)]
 mod testing;
@@ -38,6 +39,7 @@ macro_rules! rooms {
 rooms! {
     activation;
     attention;
+    bernoulli;
     bias_gelu;
     binary;
     cast;
@@ -53,12 +55,15 @@ rooms! {
     conv_transpose;
     crop;
     deform_conv;
+    dropout;
+    dynamic_quantize;
     expand;
     eye_like;
     flatten;
     flex_attention;
     global_pool;
     group_query_attention;
+    identity;
     if_;
     image_scaler;
     is_inf;
@@ -66,6 +71,7 @@ rooms! {
     loop_;
     max_unpool;
     multi_head_attention;
+    multinomial;
     one_hot;
     optional;
     pad;
@@ -73,6 +79,8 @@ rooms! {
     prelu;
     projected_attention;
     qlinear_conv;
+    quantize;
+    random;
     range;
     reshape;
     rotary_embedding;
