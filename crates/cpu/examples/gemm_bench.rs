@@ -13,32 +13,14 @@ impl Kernel for Peak {
         let mut acc = [s.splat(1.0); 12];
         let x = s.splat(1.0 + 1e-7);
         let y = s.splat(1e-9);
-<<<<<<< HEAD
-        for _ in 0..20_000_000 {
-=======
         for _ in 0..self.0 {
->>>>>>> gemm
             for a in &mut acc {
                 *a = s.mul_add(*a, x, y);
             }
         }
-<<<<<<< HEAD
-        let mut t = s.zero();
-        for a in acc {
-            t = s.add(t, a);
-        }
-        s.sum(t)
-    }
-}
-fn main() {
-    let t0 = Instant::now();
-    let v = std::hint::black_box(Isa::best().dispatch(Peak));
-    println!("peak {:.1} {v}", 20e6 * 12.0 * 32.0 / t0.elapsed().as_secs_f64() / 1e9);
-=======
         s.sum(acc.into_iter().fold(s.zero(), |a, b| s.add(a, b)))
     }
 }
->>>>>>> gemm
 
 fn peak(isa: Isa) -> f64 {
     let n = 300_000;
@@ -78,15 +60,8 @@ fn main() {
         (280, 64, 256),
         (280, 64, 512),
         (3136, 64, 256),
-<<<<<<< HEAD
-        (14, 32, 256),
-        (14, 32, 512),
-        (140, 256, 256),
-        (1400, 32, 256),
-=======
         (1400, 32, 256),
         (140, 256, 256),
->>>>>>> gemm
         (128, 768, 768),
         (128, 3072, 768),
         (128, 768, 3072),
@@ -135,6 +110,12 @@ fn main() {
         }
     }
     for (i, &(m, n, k)) in shapes.iter().enumerate() {
-        let r = median(&mut ratios[i]); println!("{m:6} {n:6} {k:6}  {:7.1} GFLOP/s {:6.1} % best quarter {:6.1} %", median(&mut rates[i]), r, ratios[i][ratios[i].len() * 3 / 4]);
+        let r = median(&mut ratios[i]);
+        println!(
+            "{m:6} {n:6} {k:6}  {:7.1} GFLOP/s {:6.1} % best quarter {:6.1} %",
+            median(&mut rates[i]),
+            r,
+            ratios[i][ratios[i].len() * 3 / 4]
+        );
     }
 }

@@ -47,6 +47,7 @@ rooms! {
     center_crop_pad;
     clip;
     col2im;
+    compress;
     concat;
     concat_from_sequence;
     constant_of_shape;
@@ -61,6 +62,9 @@ rooms! {
     eye_like;
     flatten;
     flex_attention;
+    gather;
+    gather_elements;
+    gather_nd;
     global_pool;
     group_query_attention;
     identity;
@@ -72,6 +76,7 @@ rooms! {
     max_unpool;
     multi_head_attention;
     multinomial;
+    non_zero;
     one_hot;
     optional;
     pad;
@@ -85,6 +90,8 @@ rooms! {
     reshape;
     rotary_embedding;
     scan;
+    scatter_elements;
+    scatter_nd;
     select;
     sequence;
     sequence_map;
@@ -95,6 +102,7 @@ rooms! {
     split_to_sequence;
     squeeze;
     swiglu;
+    tensor_scatter;
     tile;
     transpose;
     trilu;

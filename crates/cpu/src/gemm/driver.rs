@@ -27,7 +27,7 @@ pub(crate) fn product<R: Rows>(threads: &Threads, a: &R, b: Packed, c: MatMut, e
         return;
     }
     let plan = Plan::new(b.isa, threads.count(), a, n);
-    if a.in_place().is_some() || plan.b_resident {
+    if plan.in_place.is_some() || plan.b_resident {
         run(threads, &plan, a, b, c, epilogue);
     } else {
         copied(threads, a, b, c, epilogue);
@@ -112,43 +112,11 @@ impl<R: Rows> Kernel for Task<'_, R> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-<<<<<<< HEAD
-        let Task { product, plan, tiles, panels } = self;
-        let (m, k) = (product.a.count(), product.a.depth());
-        let mut scratch = Scratch([MaybeUninit::uninit(); MAX_ROWS * A_STRIDE]);
-        let scratch = scratch.0.as_mut_ptr().cast::<f32>();
-        let mut first = panels.start;
-        while first < panels.end {
-            let block = first..panels.end.min(first + plan.panels_per_block);
-            let mut k0 = 0;
-            loop {
-                let depth = k0..k.min(k0 + plan.k_block);
-                for tile in tiles.clone() {
-                    let rows = m * tile / plan.tiles..m * (tile + 1) / plan.tiles;
-                    // SAFETY: rows and depth are in range, and the scratch holds MAX_ROWS rows.
-
-                    let (a, a_stride) = match product.a.in_place() {
-                        Some((a, stride)) => unsafe { (a.add(rows.start * stride + depth.start), stride) },
-                        None => {
-                            unsafe { product.a.copy(s, rows.clone(), depth.clone(), scratch) };
-                            (scratch as *const f32, A_STRIDE)
-                        }
-                    };
-                    product.row_tile(s, a, a_stride, rows, depth.clone(), block.clone());
-                }
-                k0 = depth.end;
-                if k0 >= k {
-                    break;
-                }
-            }
-            first = block.end;
-=======
         let Task { product, tiles, panels } = self;
         if product.plan.b_resident {
             product.b_resident(s, tiles, panels);
         } else {
             product.b_streaming(s, tiles, panels);
->>>>>>> gemm
         }
     }
 }
@@ -176,68 +144,13 @@ struct Soon {
 impl<R: Rows> Product<'_, R> {
     /// All of B is near: each tile of A meets all panels, and its part of C is finished before the next.
     #[inline(always)]
-<<<<<<< HEAD
-    fn row_tile<S: Simd>(
-        &self,
-        s: S,
-        scratch: *const f32,
-        a_stride: usize,
-        rows: Range<usize>,
-        depth: Range<usize>,
-        panels: Range<usize>,
-    ) {
-        let (k, n) = (self.b.depth, self.b.cols);
-        let width = 2 * S::LANES;
-        let epilogue = self.epilogue;
-        let last = depth.end == k;
-        let bounds = epilogue.activation.bounds();
-        let columns = panels.start * width..n.min(panels.end * width);
-        for j in columns.clone().step_by(width) {
-            let cols = (n - j).min(width);
-            let vectors = cols.div_ceil(S::LANES);
-            let b_stride = vectors * S::LANES;
-            // SAFETY: rows and columns are within C, which is borrowed for the product and divided among the tasks; the
-            // shapes of biases, residual and packed B have been checked against it.
-            unsafe {
-                let finish = Finish {
-                    column_bias: if let Bias::Columns(b) = epilogue.bias {
-                        b.as_ptr().add(j)
-                    } else {
-                        null()
-                    },
-                    row_bias: if let Bias::Rows(b) = epilogue.bias {
-                        b.as_ptr().add(rows.start)
-                    } else {
-                        null()
-                    },
-                    residual: epilogue
-                        .residual
-                        .map_or(null(), |r| r.data.as_ptr().add(rows.start * r.stride + j)),
-                    residual_stride: epilogue.residual.map_or(0, |r| r.stride),
-                    bounds: bounds.filter(|_| epilogue.activation != super::Activation::None),
-                };
-                let tile = Tile {
-                    a: scratch,
-                    a_stride,
-                    b: self.b.data.as_ptr().add(j * k + depth.start * b_stride),
-                    b_stride,
-                    depth: depth.len(),
-                    c: self.c.get().add(rows.start * self.c_stride + j),
-                    c_stride: self.c_stride,
-                    cols,
-                    alpha: epilogue.alpha,
-                    accumulate: epilogue.accumulate || depth.start > 0,
-                    finish: last.then_some(&finish),
-                };
-                tile.run(s, rows.len(), vectors);
-=======
     fn b_resident<S: Simd>(&self, s: S, tiles: Range<usize>, panels: Range<usize>) {
         let mut scratch = Scratch([MaybeUninit::uninit(); MAX_ROWS * SCRATCH_STRIDE]);
         let scratch = scratch.0.as_mut_ptr().cast::<f32>();
         for tile in tiles {
             let rows = self.plan.rows(tile);
             for block in &self.plan.blocks {
-                let left = match self.a.in_place() {
+                let left = match self.plan.in_place {
                     Some(p) => Left { base: self.a.base(rows.start), stride: p.stride },
                     None => {
                         // SAFETY: rows and k are in range, and the scratch holds MAX_ROWS rows of K_BLOCK and a vector.
@@ -250,7 +163,6 @@ impl<R: Rows> Product<'_, R> {
                     // SAFETY: `left` describes these rows.
                     unsafe { self.tile(s, left, rows.clone(), block, panel, soon) };
                 }
->>>>>>> gemm
             }
         }
     }
@@ -258,7 +170,7 @@ impl<R: Rows> Product<'_, R> {
     /// The task's block of A is near: each panel of B meets all tiles while the next panel is fetched.
     #[inline(always)]
     fn b_streaming<S: Simd>(&self, s: S, tiles: Range<usize>, panels: Range<usize>) {
-        let stride = self.a.in_place().map_or(0, |p| p.stride);
+        let stride = self.plan.in_place.map_or(0, |p| p.stride);
         let step = (2 * S::LANES).div_ceil(tiles.len());
         for (i, block) in self.plan.blocks.iter().enumerate() {
             for panel in panels.clone() {

@@ -140,23 +140,12 @@ unsafe fn product<S: Simd, const MR: usize, const NV: usize>(s: S, t: &Tile) -> 
     // The chains of a small tile are too few to hide the latency of an addition: give it several sums.
     let many = MR * NV <= 4;
     let mut acc = [[s.zero(); NV]; MR];
-<<<<<<< HEAD
-    let (mut p0, mut p3, mut p6, mut p9, mut p12) = (
-        a,
-        a.wrapping_add(3 * a_stride),
-        a.wrapping_add(6 * a_stride),
-        a.wrapping_add(9 * a_stride),
-        a.wrapping_add(12 * a_stride),
-    );
-    for _ in 0..depth {
-=======
     let mut more = [[[s.zero(); NV]; MR]; 3];
     let mut b = t.b;
     let mut soon = t.soon;
     for segment in t.segments {
         let mut a = t.a.wrapping_add(segment.offset);
         let mut left = segment.len;
->>>>>>> gemm
         // SAFETY: by the contract of `Tile::run`.
         unsafe {
             if many {
@@ -188,26 +177,6 @@ unsafe fn product<S: Simd, const MR: usize, const NV: usize>(s: S, t: &Tile) -> 
                 let pair = s.add(more[1][i][j], more[2][i][j]);
                 acc[i][j] = s.add(s.add(acc[i][j], more[0][i][j]), pair);
             }
-<<<<<<< HEAD
-            macro_rules! rows {
-                ($($i:literal $p:ident $f:literal)*) => {$(
-                    if $i < MR {
-                        let x = s.splat(*$p.wrapping_add($f * a_stride));
-                        for j in 0..NV {
-                            acc[$i][j] = s.mul_add(x, row[j], acc[$i][j]);
-                        }
-                    }
-                )*};
-            }
-            rows!(0 p0 0 1 p0 1 2 p0 2 3 p3 0 4 p3 1 5 p3 2 6 p6 0 7 p6 1 8 p6 2 9 p9 0 10 p9 1 11 p9 2 12 p12 0 13 p12 1);
-            p0 = p0.wrapping_add(1);
-            p3 = p3.wrapping_add(1);
-            p6 = p6.wrapping_add(1);
-            p9 = p9.wrapping_add(1);
-            p12 = p12.wrapping_add(1);
-            b = b.add(b_stride);
-=======
->>>>>>> gemm
         }
     }
     acc
