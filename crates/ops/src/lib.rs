@@ -12,6 +12,7 @@ mod extents;
 pub mod fused;
 pub mod fused_activation;
 mod index;
+mod mersenne_twister;
 mod number;
 mod number_text;
 mod pieces;
@@ -38,6 +39,7 @@ macro_rules! rooms {
 rooms! {
     activation;
     attention;
+    bernoulli;
     bias_gelu;
     binary;
     cast;
@@ -54,6 +56,8 @@ rooms! {
     conv_transpose;
     crop;
     deform_conv;
+    dropout;
+    dynamic_quantize;
     expand;
     eye_like;
     flatten;
@@ -63,6 +67,7 @@ rooms! {
     gather_nd;
     global_pool;
     group_query_attention;
+    identity;
     if_;
     image_scaler;
     is_inf;
@@ -70,6 +75,7 @@ rooms! {
     loop_;
     max_unpool;
     multi_head_attention;
+    multinomial;
     non_zero;
     one_hot;
     optional;
@@ -78,6 +84,8 @@ rooms! {
     prelu;
     projected_attention;
     qlinear_conv;
+    quantize;
+    random;
     range;
     reshape;
     rotary_embedding;
