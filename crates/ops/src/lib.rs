@@ -4,14 +4,15 @@
 //! elements where they are known), `reference` (slow, safe, obviously right). This file is the table, nothing else.
 
 mod accumulate;
-pub mod fused_activation;
-mod quantized;
 mod axes;
 mod broadcast;
 mod extents;
 pub mod fused;
+pub mod fused_activation;
 mod index;
+mod moments;
 mod number;
+mod quantized;
 mod registry;
 pub mod sdpa;
 #[cfg(test)]
@@ -29,25 +30,41 @@ macro_rules! rooms {
 }
 
 rooms! {
+    attention;
+    batch_norm;
     causal_conv_with_state;
     col2im;
+    concat;
     conv;
     conv_integer;
     conv_transpose;
     deform_conv;
-    global_pool;
-    max_unpool;
-    pool;
-    qlinear_conv;
-    attention;
-    concat;
     expand;
     flatten;
     flex_attention;
+    fused_matmul;
+    gemm;
+    global_pool;
+    group_norm;
+    hardmax;
+    instance_norm;
+    layer_norm;
     linear_attention;
+    lp_norm;
+    lrn;
+    matmul;
+    matmul_integer;
+    matmul_nbits;
+    max_unpool;
+    mean_variance_norm;
+    pool;
+    qgemm;
+    qlinear_conv;
+    qlinear_matmul;
     reshape;
     rotary_embedding;
     shape;
+    skip_layer_norm;
     slice;
     softmax;
     split;
