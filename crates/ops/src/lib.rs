@@ -25,6 +25,7 @@ rooms! {
     multi_head_attention;
     projected_attention;
     reshape;
+    resize;
     rotary_embedding;
     softmax;
 }
