@@ -104,6 +104,7 @@ rooms! {
     random;
     range;
     reshape;
+    resize;
     rotary_embedding;
     scan;
     scatter_elements;
