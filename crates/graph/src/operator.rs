@@ -96,6 +96,11 @@ impl OpKey {
         OpKey { domain: "com.microsoft", op_type }
     }
 
+    /// An operator of `ai.onnx.preview`.
+    pub const fn preview(op_type: &'static str) -> OpKey {
+        OpKey { domain: "ai.onnx.preview", op_type }
+    }
+
     /// An operator that Inferrum's own rewrites make.
     pub const fn fused(op_type: &'static str) -> OpKey {
         OpKey { domain: "inferrum", op_type }

@@ -3,10 +3,29 @@
 //! One file, a *room*, makes an operator exist: `parse` (attributes, lifting old opsets), `infer` (types, shapes, and
 //! elements where they are known), `reference` (slow, safe, obviously right). This file is the table, nothing else.
 
+mod accumulate;
+mod axes;
+mod body;
+mod broadcast;
+mod expression;
+mod extents;
+pub mod fused;
+pub mod fused_activation;
+mod index;
+mod number;
+mod number_text;
+mod pieces;
+mod quantized;
 mod registry;
+pub mod scalar;
+pub mod sdpa;
 #[cfg(test)]
 mod testing;
+pub mod types;
+pub mod window;
 
+pub use broadcast::{Broadcast, Indices};
+pub use expression::{Expression, FUNCTIONS, expression};
 pub use registry::{OpEntry, Parse, find, operators, parse};
 
 macro_rules! rooms {
@@ -17,6 +36,61 @@ macro_rules! rooms {
 }
 
 rooms! {
+    activation;
+    attention;
+    bias_gelu;
+    binary;
+    cast;
+    causal_conv_with_state;
+    center_crop_pad;
+    clip;
+    col2im;
+    concat;
+    concat_from_sequence;
+    constant_of_shape;
+    conv;
+    conv_integer;
+    conv_transpose;
+    crop;
+    deform_conv;
+    expand;
+    eye_like;
+    flatten;
+    flex_attention;
+    global_pool;
+    group_query_attention;
+    if_;
+    image_scaler;
+    is_inf;
+    linear_attention;
+    loop_;
+    max_unpool;
+    multi_head_attention;
+    one_hot;
+    optional;
+    pad;
+    pool;
+    prelu;
+    projected_attention;
+    qlinear_conv;
+    range;
     reshape;
+    rotary_embedding;
+    scan;
+    select;
+    sequence;
+    sequence_map;
+    shape;
+    slice;
     softmax;
+    split;
+    split_to_sequence;
+    squeeze;
+    swiglu;
+    tile;
+    transpose;
+    trilu;
+    unary;
+    unsqueeze;
+    variadic;
 }

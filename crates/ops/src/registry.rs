@@ -30,6 +30,11 @@ impl OpEntry {
         OpEntry { key: OpKey::ml(op_type), parse }
     }
 
+    /// A row of `ai.onnx.preview`.
+    pub const fn preview(op_type: &'static str, parse: Parse) -> OpEntry {
+        OpEntry { key: OpKey::preview(op_type), parse }
+    }
+
     /// A row of `com.microsoft`.
     pub const fn microsoft(op_type: &'static str, parse: Parse) -> OpEntry {
         OpEntry { key: OpKey::microsoft(op_type), parse }

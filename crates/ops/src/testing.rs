@@ -22,6 +22,24 @@ pub(crate) fn parse_in(domain: &str, opset: i64, op_type: &str, attrs: &[(&str, 
     op
 }
 
+/// An operator of a node with `outputs` outputs, all used; every attribute must be known.
+pub(crate) fn parse_node(
+    domain: &str,
+    opset: i64,
+    op_type: &str,
+    attrs: &[(&str, Attr)],
+    outputs: usize,
+) -> Arc<dyn Operator> {
+    let attrs: BTreeMap<String, Attr> =
+        attrs.iter().map(|(name, attr)| (name.to_string(), attr.clone())).collect();
+    let mut def = NodeDef::new(op_type, opset, attrs);
+    def.inputs = vec![true; 8];
+    def.outputs = vec![true; outputs];
+    let op = crate::parse(domain, &mut def).expect("operator exists").expect("operator parses");
+    def.finish().expect("attributes are known");
+    op
+}
+
 /// Infers and runs an operator on tensors, and checks that the two agree on types and shapes.
 pub(crate) fn run(op: &dyn Operator, inputs: &[Tensor]) -> Vec<Tensor> {
     try_run(op, &inputs.iter().cloned().map(Some).collect::<Vec<_>>()).expect("operator runs")

@@ -1,3 +1,4 @@
-//! Operators of Inferrum's own, made by rewrites of the graph; no model file names them.
+//! Operators that no file holds: Inferrum's own rewrites make them.
 
+pub mod channels_last;
 pub mod elementwise;
