@@ -45,6 +45,7 @@ rooms! {
     center_crop_pad;
     clip;
     col2im;
+    compress;
     concat;
     concat_from_sequence;
     constant_of_shape;
@@ -57,6 +58,9 @@ rooms! {
     eye_like;
     flatten;
     flex_attention;
+    gather;
+    gather_elements;
+    gather_nd;
     global_pool;
     group_query_attention;
     if_;
@@ -66,6 +70,7 @@ rooms! {
     loop_;
     max_unpool;
     multi_head_attention;
+    non_zero;
     one_hot;
     optional;
     pad;
@@ -77,6 +82,8 @@ rooms! {
     reshape;
     rotary_embedding;
     scan;
+    scatter_elements;
+    scatter_nd;
     select;
     sequence;
     sequence_map;
@@ -87,6 +94,7 @@ rooms! {
     split_to_sequence;
     squeeze;
     swiglu;
+    tensor_scatter;
     tile;
     transpose;
     trilu;
