@@ -195,7 +195,8 @@ impl<'a> Cursor<'a> {
         self.column = 0;
         for axis in (0..self.loops.dims.len() - 1).rev() {
             self.index[axis] += 1;
-            let back = if self.index[axis] == self.loops.dims[axis] { self.loops.dims[axis] as isize } else { 0 };
+            let back =
+                if self.index[axis] == self.loops.dims[axis] { self.loops.dims[axis] as isize } else { 0 };
             for (row, strides) in self.row.iter_mut().zip(&self.loops.strides) {
                 *row += strides[axis] - strides[axis] * back;
             }
