@@ -27,7 +27,7 @@ pub(crate) fn product<R: Rows>(threads: &Threads, a: &R, b: Packed, c: MatMut, e
         return;
     }
     let plan = Plan::new(b.isa, threads.count(), a, n);
-    if a.in_place().is_some() || plan.b_resident {
+    if plan.in_place.is_some() || plan.b_resident {
         run(threads, &plan, a, b, c, epilogue);
     } else {
         copied(threads, a, b, c, epilogue);
@@ -150,7 +150,7 @@ impl<R: Rows> Product<'_, R> {
         for tile in tiles {
             let rows = self.plan.rows(tile);
             for block in &self.plan.blocks {
-                let left = match self.a.in_place() {
+                let left = match self.plan.in_place {
                     Some(p) => Left { base: self.a.base(rows.start), stride: p.stride },
                     None => {
                         // SAFETY: rows and k are in range, and the scratch holds MAX_ROWS rows of K_BLOCK and a vector.
@@ -170,7 +170,7 @@ impl<R: Rows> Product<'_, R> {
     /// The task's block of A is near: each panel of B meets all tiles while the next panel is fetched.
     #[inline(always)]
     fn b_streaming<S: Simd>(&self, s: S, tiles: Range<usize>, panels: Range<usize>) {
-        let stride = self.a.in_place().map_or(0, |p| p.stride);
+        let stride = self.plan.in_place.map_or(0, |p| p.stride);
         let step = (2 * S::LANES).div_ceil(tiles.len());
         for (i, block) in self.plan.blocks.iter().enumerate() {
             for panel in panels.clone() {

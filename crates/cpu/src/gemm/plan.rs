@@ -18,12 +18,11 @@ const FEW_ROWS_K_BLOCK: usize = 4096;
 /// How a product is cut up.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Rows over which A is regular, and tiles in each such group.
-    group: usize,
-    tiles_per_group: usize,
-    /// Row tiles in all.
-    pub(crate) tiles: usize,
-    pub(crate) panels: usize,
+    /// How A is read.
+    pub(crate) in_place: Option<InPlace>,
+    /// First rows of the tiles, and the number of rows. Heights within a group of rows differ by one at most.
+    edges: Vec<usize>,
+    panels: usize,
     tiles_per_task: usize,
     panels_per_task: usize,
     row_tasks: usize,
@@ -48,7 +47,8 @@ impl Plan {
         let in_place = a.in_place();
         let group = in_place.map_or(m, |p| p.group);
         let tiles_per_group = group.div_ceil(isa.dispatch(TileRows));
-        let tiles = m / group * tiles_per_group;
+        let edges = edges(m, group, tiles_per_group);
+        let tiles = edges.len() - 1;
         let width = 2 * isa.lanes();
         let panels = n.div_ceil(width);
         let b_bytes = 4 * k * panels * width;
@@ -71,9 +71,8 @@ impl Plan {
         let panels_per_task = panels.div_ceil(panel_tasks);
         let row_tasks = tiles.div_ceil(tiles_per_task);
         Plan {
-            group,
-            tiles_per_group,
-            tiles,
+            in_place,
+            edges,
             panels,
             tiles_per_task,
             panels_per_task,
@@ -93,17 +92,25 @@ impl Plan {
         let panel_tasks = self.panels.div_ceil(self.panels_per_task);
         let tile = i / panel_tasks * self.tiles_per_task;
         let panel = i % panel_tasks * self.panels_per_task;
-        let tiles = tile..self.tiles.min(tile + self.tiles_per_task);
+        let tiles = tile..(self.edges.len() - 1).min(tile + self.tiles_per_task);
         (tiles, panel..self.panels.min(panel + self.panels_per_task))
     }
 
-    /// Rows of a tile. Heights within a group differ by one at most.
+    /// Rows of a tile.
     #[inline]
     pub(crate) fn rows(&self, tile: usize) -> Range<usize> {
-        let (group, i) = (tile / self.tiles_per_group * self.group, tile % self.tiles_per_group);
-        let edge = |i| group + self.group * i / self.tiles_per_group;
-        edge(i)..edge(i + 1)
+        self.edges[tile]..self.edges[tile + 1]
     }
+}
+
+/// Cuts each group of rows into `tiles` of nearly equal height.
+fn edges(m: usize, group: usize, tiles: usize) -> Vec<usize> {
+    let mut edges = Vec::with_capacity(m / group * tiles + 1);
+    for first in (0..m).step_by(group) {
+        edges.extend((0..tiles).map(|i| first + group * i / tiles));
+    }
+    edges.push(m);
+    edges
 }
 
 /// Cuts K into equal blocks; a product with no K still has one, in which C is set.
