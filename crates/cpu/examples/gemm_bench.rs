@@ -110,6 +110,12 @@ fn main() {
         }
     }
     for (i, &(m, n, k)) in shapes.iter().enumerate() {
-        let r = median(&mut ratios[i]); println!("{m:6} {n:6} {k:6}  {:7.1} GFLOP/s {:6.1} % best quarter {:6.1} %", median(&mut rates[i]), r, ratios[i][ratios[i].len() * 3 / 4]);
+        let r = median(&mut ratios[i]);
+        println!(
+            "{m:6} {n:6} {k:6}  {:7.1} GFLOP/s {:6.1} % best quarter {:6.1} %",
+            median(&mut rates[i]),
+            r,
+            ratios[i][ratios[i].len() * 3 / 4]
+        );
     }
 }

@@ -114,13 +114,17 @@ pub(crate) fn take_runs(
     starts: impl IntoIterator<Item = usize>,
 ) -> Result<Tensor, OpError> {
     let mut canvas = Canvas::zeros(source.dtype(), shape.into())?;
+    let elements = canvas.shape.elements();
+    if elements == 0 {
+        // There may be astronomically many empty runs.
+        return canvas.finish();
+    }
     let mut filled = 0usize;
-    // Empty runs write nothing, and there may be astronomically many.
-    for start in starts.into_iter().take(if run == 0 { 0 } else { usize::MAX }) {
+    for start in starts {
         canvas.copy(filled, source, start, run)?;
         filled = filled.saturating_add(run);
     }
-    if filled == canvas.shape.elements() { canvas.finish() } else { Err(wrong_count(&canvas.shape)) }
+    if filled == elements { canvas.finish() } else { Err(wrong_count(&canvas.shape)) }
 }
 
 /// A tensor that is being written, of any element type.

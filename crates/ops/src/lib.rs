@@ -4,20 +4,20 @@
 //! elements where they are known), `reference` (slow, safe, obviously right). This file is the table, nothing else.
 
 mod accumulate;
-pub mod fused_activation;
-mod quantized;
 mod axes;
 mod body;
 mod broadcast;
 mod expression;
-mod number_text;
-mod registry;
-pub mod scalar;
 mod extents;
 pub mod fused;
+pub mod fused_activation;
 mod index;
 mod number;
+mod number_text;
 mod pieces;
+mod quantized;
+mod registry;
+pub mod scalar;
 pub mod sdpa;
 #[cfg(test)]
 mod testing;
@@ -45,6 +45,7 @@ rooms! {
     center_crop_pad;
     clip;
     col2im;
+    compress;
     concat;
     concat_from_sequence;
     constant_of_shape;
@@ -57,6 +58,9 @@ rooms! {
     eye_like;
     flatten;
     flex_attention;
+    gather;
+    gather_elements;
+    gather_nd;
     global_pool;
     group_query_attention;
     if_;
@@ -66,6 +70,7 @@ rooms! {
     loop_;
     max_unpool;
     multi_head_attention;
+    non_zero;
     one_hot;
     optional;
     pad;
@@ -77,6 +82,8 @@ rooms! {
     reshape;
     rotary_embedding;
     scan;
+    scatter_elements;
+    scatter_nd;
     select;
     sequence;
     sequence_map;
@@ -87,6 +94,7 @@ rooms! {
     split_to_sequence;
     squeeze;
     swiglu;
+    tensor_scatter;
     tile;
     transpose;
     trilu;

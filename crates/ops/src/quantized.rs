@@ -94,7 +94,10 @@ pub(crate) struct Affine {
 impl Affine {
     /// The scalars at the given places; the zero point may be left out.
     pub(crate) fn read(inputs: Inputs<'_>, scale: usize, zero_point: usize) -> Result<Affine, OpError> {
-        Ok(Affine { scale: f64::from(one_scale(inputs, scale)?), zero_point: one_zero_point(inputs, zero_point)? })
+        Ok(Affine {
+            scale: f64::from(one_scale(inputs, scale)?),
+            zero_point: one_zero_point(inputs, zero_point)?,
+        })
     }
 
     /// The real number that `q` stands for.

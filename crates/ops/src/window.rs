@@ -100,7 +100,9 @@ impl WindowSpec {
             "SAME_UPPER" => Padding::SameUpper,
             "SAME_LOWER" => Padding::SameLower,
             "VALID" => Padding::Valid,
-            other => return Err(OpError::attribute("auto_pad", "NOTSET, SAME_UPPER, SAME_LOWER or VALID", other)),
+            other => {
+                return Err(OpError::attribute("auto_pad", "NOTSET, SAME_UPPER, SAME_LOWER or VALID", other));
+            }
         };
         Ok(WindowSpec { kernel, strides, dilations, padding, ceil: false })
     }
@@ -190,7 +192,8 @@ impl WindowSpec {
     fn keeps_extent(&self, axis: usize, kernel: usize) -> bool {
         let (begin, end) = self.explicit_pads(axis);
         let reach = kernel.saturating_sub(1).saturating_mul(self.dilation(axis));
-        self.keeps_extent_of_any_kernel(axis) || (self.stride(axis) == 1 && begin.saturating_add(end) == reach)
+        self.keeps_extent_of_any_kernel(axis)
+            || (self.stride(axis) == 1 && begin.saturating_add(end) == reach)
     }
 
     fn keeps_extent_of_any_kernel(&self, axis: usize) -> bool {
@@ -232,10 +235,9 @@ impl WindowSpec {
             )));
         }
         let number = |x: i128| {
-            i64::try_from(x)
-                .ok()
-                .and_then(|x| usize::try_from(x).ok())
-                .ok_or_else(|| OpError::Invalid(format!("the window of spatial axis {axis} is too large: {x}")))
+            i64::try_from(x).ok().and_then(|x| usize::try_from(x).ok()).ok_or_else(|| {
+                OpError::Invalid(format!("the window of spatial axis {axis} is too large: {x}"))
+            })
         };
         number((n + begin + end + stride).saturating_add(reach))?;
         Ok(Slide { windows: number(windows.max(0))?, begin: number(begin)?, end: number(end)? })
@@ -330,12 +332,17 @@ impl Window {
         for axis in 0..self.kernel.len() {
             let (stride, dilation) = (self.strides[axis], self.dilations[axis]);
             let (before, inside) = (self.pads_begin[axis], self.input[axis]);
-            let up_to = |limit: usize, start: usize| limit.saturating_sub(start).div_ceil(dilation).min(self.kernel[axis]);
+            let up_to = |limit: usize, start: usize| {
+                limit.saturating_sub(start).div_ceil(dilation).min(self.kernel[axis])
+            };
             let of_axis = |o: usize| match include_pads {
                 true => up_to(before + inside + self.pads_end[axis], o * stride),
                 false => up_to(before + inside, o * stride) - up_to(before, o * stride),
             };
-            counts = counts.iter().flat_map(|&outer| (0..self.output[axis]).map(move |o| outer * of_axis(o))).collect();
+            counts = counts
+                .iter()
+                .flat_map(|&outer| (0..self.output[axis]).map(move |o| outer * of_axis(o)))
+                .collect();
         }
         counts
     }
@@ -384,7 +391,11 @@ pub fn transposed_window(
         let to_cut = |target: i128| (whole - target).max(0);
         let (begin, end) = match (output_shape.get(axis), &spec.padding) {
             (Some(&target), _) if target as i128 > whole => {
-                return Err(OpError::attribute("output_shape", format!("at most {whole} along spatial axis {axis}"), target));
+                return Err(OpError::attribute(
+                    "output_shape",
+                    format!("at most {whole} along spatial axis {axis}"),
+                    target,
+                ));
             }
             (Some(&target), padding) => split(to_cut(target as i128), *padding == Padding::SameUpper),
             (None, Padding::SameUpper) => split(to_cut(stride.saturating_mul(read[axis] as i128)), true),
@@ -394,10 +405,12 @@ pub fn transposed_window(
                 (begin as i128, end as i128)
             }
         };
-        let too_small = || OpError::Invalid(format!("spatial axis {axis} would have {} elements", whole - begin - end));
+        let too_small =
+            || OpError::Invalid(format!("spatial axis {axis} would have {} elements", whole - begin - end));
         // An input without elements gives an output without elements.
         let extent = if read[axis] == 0 { 0 } else { whole - begin - end };
-        let number = |x: i128| i64::try_from(x).ok().and_then(|x| usize::try_from(x).ok()).ok_or_else(too_small);
+        let number =
+            |x: i128| i64::try_from(x).ok().and_then(|x| usize::try_from(x).ok()).ok_or_else(too_small);
         number(whole.max(0).saturating_add(begin).saturating_add(end))?;
         window.input.push(number(extent)?);
         window.pads_begin.push(number(begin)?);
@@ -413,7 +426,11 @@ fn split(total: i128, upper: bool) -> (i128, i128) {
 }
 
 fn product(extents: &[usize]) -> usize {
-    if extents.contains(&0) { 0 } else { extents.iter().fold(1, |product: usize, &n| product.saturating_mul(n)) }
+    if extents.contains(&0) {
+        0
+    } else {
+        extents.iter().fold(1, |product: usize, &n| product.saturating_mul(n))
+    }
 }
 
 fn or_ones(list: &Extents, axes: usize) -> Extents {
@@ -443,7 +460,8 @@ pub(crate) fn explicit_pads(def: &mut NodeDef) -> Result<Padding, OpError> {
     if !pads.len().is_multiple_of(2) {
         return Err(OpError::attribute("pads", "a beginning and an end for each axis", pads.len()));
     }
-    let number = |&x: &i64| usize::try_from(x).map_err(|_| OpError::attribute("pads", "integers of 0 or more", x));
+    let number =
+        |&x: &i64| usize::try_from(x).map_err(|_| OpError::attribute("pads", "integers of 0 or more", x));
     let all = pads.iter().map(number).collect::<Result<Extents, OpError>>()?;
     let (begin, end) = all.split_at(all.len() / 2);
     Ok(Padding::Explicit { begin: Extents::from_slice(begin), end: Extents::from_slice(end) })
@@ -455,7 +473,13 @@ mod tests {
     use smallvec::smallvec;
 
     fn spec(stride: usize, dilation: usize, padding: Padding, ceil: bool) -> WindowSpec {
-        WindowSpec { kernel: smallvec![], strides: smallvec![stride], dilations: smallvec![dilation], padding, ceil }
+        WindowSpec {
+            kernel: smallvec![],
+            strides: smallvec![stride],
+            dilations: smallvec![dilation],
+            padding,
+            ceil,
+        }
     }
 
     fn pads(begin: usize, end: usize) -> Padding {
@@ -490,14 +514,18 @@ mod tests {
         assert!(spec(1, 1, pads(0, 0), false).resolve(&[5], &[2]).is_err());
         assert!(spec(1, 1, pads(0, 0), false).resolve(&[0], &[2]).is_err());
         assert!(spec(1, usize::MAX, pads(0, 0), false).resolve(&[usize::MAX], &[2]).is_err());
-        assert!(spec(usize::MAX, 1, pads(usize::MAX, usize::MAX), true).resolve(&[1], &[usize::MAX]).is_err());
+        assert!(
+            spec(usize::MAX, 1, pads(usize::MAX, usize::MAX), true).resolve(&[1], &[usize::MAX]).is_err()
+        );
         assert!(spec(1, 1, pads(0, 0), false).resolve(&[1, 1], &[2, 2]).is_err());
     }
 
     #[test]
     fn symbols_survive_where_the_extent_does() {
         let n = SymDim::Symbol("n".into());
-        let dims = |spec: WindowSpec, kernel: usize| spec.output_dims(&[kernel.into()], &[n.clone()]).unwrap().remove(0);
+        let dims = |spec: WindowSpec, kernel: usize| {
+            spec.output_dims(&[kernel.into()], &[n.clone()]).unwrap().remove(0)
+        };
         assert_eq!(dims(spec(1, 1, pads(1, 1), false), 3), n);
         assert_eq!(dims(spec(1, 2, pads(1, 3), false), 3), n);
         assert_eq!(dims(spec(1, 1, Padding::SameLower, false), 4), n);
@@ -524,7 +552,10 @@ mod tests {
                     position % window.output[2],
                 ];
                 let i: Vec<i64> = (0..3)
-                    .map(|a| (o[a] * window.strides[a] + t[a] * window.dilations[a]) as i64 - window.pads_begin[a] as i64)
+                    .map(|a| {
+                        (o[a] * window.strides[a] + t[a] * window.dilations[a]) as i64
+                            - window.pads_begin[a] as i64
+                    })
                     .collect();
                 if (0..3).all(|a| (0..window.input[a] as i64).contains(&i[a])) {
                     expected.push((tap, position, ((i[0] * 5 + i[1]) * 7 + i[2]) as usize));

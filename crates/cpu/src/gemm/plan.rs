@@ -70,16 +70,7 @@ impl Plan {
         let tiles_per_task = tiles.div_ceil(row_tasks);
         let panels_per_task = panels.div_ceil(panel_tasks);
         let row_tasks = tiles.div_ceil(tiles_per_task);
-        Plan {
-            in_place,
-            edges,
-            panels,
-            tiles_per_task,
-            panels_per_task,
-            row_tasks,
-            b_resident,
-            blocks,
-        }
+        Plan { in_place, edges, panels, tiles_per_task, panels_per_task, row_tasks, b_resident, blocks }
     }
 
     /// Number of tasks.

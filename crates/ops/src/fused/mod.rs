@@ -1,3 +1,4 @@
 //! Operators that no file holds: Inferrum's own rewrites make them.
 
 pub mod channels_last;
+pub mod elementwise;
