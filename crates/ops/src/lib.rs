@@ -37,15 +37,16 @@ macro_rules! rooms {
 
 rooms! {
     activation;
+    arg_max;
     attention;
     bias_gelu;
     binary;
     cast;
     causal_conv_with_state;
     center_crop_pad;
-    compress;
     clip;
     col2im;
+    compress;
     concat;
     concat_from_sequence;
     constant_of_shape;
@@ -53,15 +54,18 @@ rooms! {
     conv_integer;
     conv_transpose;
     crop;
+    cum_sum;
     deform_conv;
+    depth_to_space;
+    det;
+    einsum;
     expand;
     eye_like;
     flatten;
+    flex_attention;
     gather;
     gather_elements;
     gather_nd;
-    non_zero;
-    flex_attention;
     global_pool;
     group_query_attention;
     if_;
@@ -71,6 +75,7 @@ rooms! {
     loop_;
     max_unpool;
     multi_head_attention;
+    non_zero;
     one_hot;
     optional;
     pad;
@@ -79,11 +84,13 @@ rooms! {
     projected_attention;
     qlinear_conv;
     range;
+    reduce;
     reshape;
-    scatter_elements;
-    scatter_nd;
+    reverse_sequence;
     rotary_embedding;
     scan;
+    scatter_elements;
+    scatter_nd;
     select;
     sequence;
     sequence_map;
@@ -93,12 +100,14 @@ rooms! {
     split;
     split_to_sequence;
     squeeze;
-    tensor_scatter;
     swiglu;
+    tensor_scatter;
     tile;
+    top_k;
     transpose;
     trilu;
     unary;
+    unique;
     unsqueeze;
     variadic;
 }
