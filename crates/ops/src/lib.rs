@@ -39,6 +39,7 @@ macro_rules! rooms {
 
 rooms! {
     activation;
+    arg_max;
     attention;
     batch_norm;
     bernoulli;
@@ -57,9 +58,13 @@ rooms! {
     conv_integer;
     conv_transpose;
     crop;
+    cum_sum;
     deform_conv;
     dropout;
     dynamic_quantize;
+    depth_to_space;
+    det;
+    einsum;
     expand;
     eye_like;
     flatten;
@@ -69,6 +74,9 @@ rooms! {
     gather_elements;
     gather_nd;
     gemm;
+    gather;
+    gather_elements;
+    gather_nd;
     global_pool;
     group_norm;
     group_query_attention;
@@ -103,8 +111,10 @@ rooms! {
     quantize;
     random;
     range;
+    reduce;
     reshape;
     resize;
+    reverse_sequence;
     rotary_embedding;
     scan;
     scatter_elements;
@@ -122,9 +132,11 @@ rooms! {
     swiglu;
     tensor_scatter;
     tile;
+    top_k;
     transpose;
     trilu;
     unary;
+    unique;
     unsqueeze;
     variadic;
 }
