@@ -60,10 +60,10 @@ rooms! {
     crop;
     cum_sum;
     deform_conv;
-    dropout;
-    dynamic_quantize;
     depth_to_space;
     det;
+    dropout;
+    dynamic_quantize;
     einsum;
     expand;
     eye_like;
@@ -74,9 +74,6 @@ rooms! {
     gather_elements;
     gather_nd;
     gemm;
-    gather;
-    gather_elements;
-    gather_nd;
     global_pool;
     group_norm;
     group_query_attention;
