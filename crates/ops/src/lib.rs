@@ -13,11 +13,12 @@ pub mod fused;
 pub mod fused_activation;
 mod index;
 mod mersenne_twister;
+mod moments;
 mod number;
 mod number_text;
 mod pieces;
-mod moments;
 mod quantized;
+pub mod recurrent;
 mod registry;
 pub mod scalar;
 pub mod sdpa;
@@ -60,6 +61,7 @@ rooms! {
     deform_conv;
     dropout;
     dynamic_quantize;
+    dynamic_quantize_lstm;
     expand;
     eye_like;
     flatten;
@@ -72,6 +74,7 @@ rooms! {
     global_pool;
     group_norm;
     group_query_attention;
+    gru;
     hardmax;
     identity;
     if_;
@@ -83,6 +86,7 @@ rooms! {
     loop_;
     lp_norm;
     lrn;
+    lstm;
     matmul;
     matmul_integer;
     matmul_nbits;
@@ -105,6 +109,7 @@ rooms! {
     range;
     reshape;
     resize;
+    rnn;
     rotary_embedding;
     scan;
     scatter_elements;
