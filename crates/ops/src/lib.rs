@@ -18,6 +18,7 @@ mod number;
 mod number_text;
 mod pieces;
 mod quantized;
+pub mod recurrent;
 mod registry;
 pub mod scalar;
 pub mod sdpa;
@@ -65,6 +66,7 @@ rooms! {
     dropout;
     dynamic_quantize;
     einsum;
+    dynamic_quantize_lstm;
     expand;
     eye_like;
     flatten;
@@ -77,6 +79,7 @@ rooms! {
     global_pool;
     group_norm;
     group_query_attention;
+    gru;
     hardmax;
     identity;
     if_;
@@ -88,6 +91,7 @@ rooms! {
     loop_;
     lp_norm;
     lrn;
+    lstm;
     matmul;
     matmul_integer;
     matmul_nbits;
@@ -112,6 +116,7 @@ rooms! {
     reshape;
     resize;
     reverse_sequence;
+    rnn;
     rotary_embedding;
     scan;
     scatter_elements;
