@@ -65,8 +65,8 @@ rooms! {
     det;
     dropout;
     dynamic_quantize;
-    einsum;
     dynamic_quantize_lstm;
+    einsum;
     expand;
     eye_like;
     flatten;
