@@ -5,6 +5,7 @@
 
 mod registry;
 pub mod sdpa;
+mod take;
 #[cfg(test)]
 mod testing;
 
@@ -18,14 +19,19 @@ macro_rules! rooms {
 }
 
 rooms! {
+    affine_grid;
     attention;
     flex_attention;
+    grid_sample;
     group_query_attention;
     linear_attention;
+    max_roi_pool;
     multi_head_attention;
+    non_max_suppression;
     projected_attention;
     reshape;
     resize;
+    roi_align;
     rotary_embedding;
     softmax;
 }
