@@ -3,6 +3,7 @@
 //! One file, a *room*, makes an operator exist: `parse` (attributes, lifting old opsets), `infer` (types, shapes, and
 //! elements where they are known), `reference` (slow, safe, obviously right). This file is the table, nothing else.
 
+mod fourier;
 mod registry;
 pub mod sdpa;
 mod take;
@@ -21,17 +22,22 @@ macro_rules! rooms {
 rooms! {
     affine_grid;
     attention;
+    dft;
     flex_attention;
     grid_sample;
     group_query_attention;
     linear_attention;
     max_roi_pool;
+    mel_weight_matrix;
     multi_head_attention;
+    negative_log_likelihood_loss;
     non_max_suppression;
     projected_attention;
     reshape;
     resize;
     roi_align;
     rotary_embedding;
+    signal_window;
     softmax;
+    stft;
 }
