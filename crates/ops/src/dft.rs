@@ -87,7 +87,7 @@ impl Dft {
             for k in 1..=length / 2 {
                 x[length - k] = [x[k][0], -x[k][1]];
             }
-            if length % 2 == 0 {
+            if length.is_multiple_of(2) {
                 x[length / 2][1] = 0.0;
             }
         }

@@ -79,7 +79,7 @@ impl RoiAlign {
             None => f64::from((bin as f32).ceil().max(0.0)),
         };
         // More samples than 64 a pixel come only from a region that is far greater than the image.
-        if !(count * size as f64 <= 64.0 * (limit as f64 + 1.0) + 65536.0) {
+        if count * size as f64 > 64.0 * (limit as f64 + 1.0) + 65536.0 {
             let reason = format!("a region of length {length} needs too many samples of an image of {limit}");
             return Err(OpError::value(1, reason));
         }
