@@ -136,6 +136,15 @@ impl<'a> Lowering<'a> {
         fact.and_then(Fact::concrete_shape).ok_or_else(|| Decline(format!("output {index} is not needed")))
     }
 
+    /// Element type of output `index`.
+    ///
+    /// # Errors
+    /// The output is not needed.
+    pub fn output_dtype(&self, index: usize) -> Result<DType, Decline> {
+        let fact = self.bound.outputs.get(index).copied().flatten().and_then(Fact::as_tensor);
+        fact.map(|tensor| tensor.dtype).ok_or_else(|| Decline(format!("output {index} is not needed")))
+    }
+
     /// Declines unless every given input (except those in `other`) is of `dtype`.
     ///
     /// # Errors

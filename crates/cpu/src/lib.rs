@@ -5,9 +5,12 @@ mod backend;
 mod compile;
 mod executor;
 mod fallback;
+pub mod gemm;
 pub mod kernel;
 mod memory;
+mod passes;
 pub mod simd;
+mod strided;
 #[cfg(test)]
 mod testing;
 pub mod threads;
@@ -35,6 +38,11 @@ macro_rules! kernels {
 }
 
 kernels! {
+    elementwise: inferrum_ops::activation::Activation, inferrum_ops::bias_gelu::BiasGelu,
+        inferrum_ops::binary::Binary, inferrum_ops::clip::Clip, inferrum_ops::fused::elementwise::Elementwise,
+        inferrum_ops::is_inf::IsInf, inferrum_ops::prelu::PRelu, inferrum_ops::select::Where,
+        inferrum_ops::swiglu::SwiGlu, inferrum_ops::unary::Unary, inferrum_ops::variadic::Variadic;
     softmax: inferrum_ops::softmax::Softmax;
-    view: inferrum_ops::reshape::Reshape;
+    view: inferrum_ops::flatten::Flatten, inferrum_ops::reshape::Reshape, inferrum_ops::squeeze::Squeeze,
+        inferrum_ops::unsqueeze::Unsqueeze;
 }

@@ -141,7 +141,7 @@ impl<T> Copy for Shared<T> {}
 
 impl<T> Shared<T> {
     /// The pointer. A method, so that closures capture the wrapper and not the bare field.
-    pub(crate) fn get(&self) -> *mut T {
+    pub(crate) fn get(self) -> *mut T {
         self.0
     }
 }

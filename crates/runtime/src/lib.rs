@@ -1,1 +1,17 @@
 //! Runs trained models fast, correctly and honestly on whatever hardware is there.
+
+pub mod agreement;
+mod devices;
+mod error;
+mod inputs;
+mod memory;
+mod program;
+mod session;
+
+pub use devices::devices;
+pub use error::Error;
+pub use inferrum_backend::{Device, DeviceInfo, NodePlacement, Placement, Profile, Span, Stop};
+pub use inferrum_graph as graph;
+pub use inferrum_tensor::{DType, Element, MapKeys, Shape, Tensor, TensorError, Value, bf16, f16};
+pub use inputs::{Inputs, Outputs};
+pub use session::{Precision, RunOptions, Session, SessionBuilder, ValueInfo};

@@ -13,6 +13,18 @@ pub fn zeroed<T: Zeroable>(len: usize) -> Result<Vec<T>, TensorError> {
     bytemuck::allocation::try_zeroed_slice_box::<T>(len).map(Vec::from).map_err(|()| refused())
 }
 
+/// The items of an iterator that gives `len` of them.
+///
+/// # Errors
+/// [`TensorError::OutOfMemory`] when the allocator refuses.
+pub fn collected<T>(len: usize, items: impl Iterator<Item = T>) -> Result<Vec<T>, TensorError> {
+    let mut out = Vec::new();
+    let refused = |_| TensorError::OutOfMemory { bytes: len.saturating_mul(size_of::<T>()) };
+    out.try_reserve_exact(len).map_err(refused)?;
+    out.extend(items);
+    Ok(out)
+}
+
 /// Bytes whose first is aligned to a cache line, for any element type and any vector instruction.
 #[derive(Debug)]
 pub struct AlignedBytes {

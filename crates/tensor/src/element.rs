@@ -69,20 +69,48 @@ impl Element for [f64; 2] {
 
 /// Real floats that are not Rust's own: conversions go through f64.
 macro_rules! through_f64 {
-    ($($t:ty => $dtype:ident),*) => { $(
+    ($($t:ty => $dtype:ident, $from_f64:path;)*) => { $(
         impl Element for $t { const DTYPE: DType = DType::$dtype; }
         impl Real for $t {
             fn to_f64(self) -> f64 { <$t>::to_f64(self) }
-            fn from_f64(value: f64) -> $t { <$t>::from_f64(value) }
+            fn from_f64(value: f64) -> $t { $from_f64(value) }
             fn to_i128(self) -> i128 { <$t>::to_f64(self) as i128 }
-            fn from_i128(value: i128) -> $t { <$t>::from_f64(value as f64) }
+            fn from_i128(value: i128) -> $t { $from_f64(value as f64) }
         }
     )* };
 }
-through_f64!(
-    f16 => F16, bf16 => BF16, F8E4M3Fn => F8E4M3Fn, F8E4M3Fnuz => F8E4M3Fnuz, F8E5M2 => F8E5M2,
-    F8E5M2Fnuz => F8E5M2Fnuz, F8E8M0 => F8E8M0, F4E2M1 => F4E2M1
-);
+through_f64! {
+    f16 => F16, f16_from_f64;
+    bf16 => BF16, bf16_from_f64;
+    F8E4M3Fn => F8E4M3Fn, F8E4M3Fn::from_f64;
+    F8E4M3Fnuz => F8E4M3Fnuz, F8E4M3Fnuz::from_f64;
+    F8E5M2 => F8E5M2, F8E5M2::from_f64;
+    F8E5M2Fnuz => F8E5M2Fnuz, F8E5M2Fnuz::from_f64;
+    F8E8M0 => F8E8M0, F8E8M0::from_f64;
+    F4E2M1 => F4E2M1, F4E2M1::from_f64;
+}
+
+/// `value` rounded to f32 so that rounding the result again, to at most 22 bits, gives what rounding `value` would:
+/// what is cut off leaves its trace in the last bit ("round to odd", Boldo and Melquiond 2008).
+fn to_odd_f32(value: f64) -> f32 {
+    let nearest = value as f32;
+    if nearest.is_nan() || f64::from(nearest) == value {
+        return nearest;
+    }
+    // Bits of a float rise with its magnitude, so one less is the neighbour towards zero.
+    let bits = nearest.to_bits() - u32::from(f64::from(nearest).abs() > value.abs());
+    f32::from_bits(bits | 1)
+}
+
+/// Rounds once, where `f16::from_f64` may round to f32 first.
+fn f16_from_f64(value: f64) -> f16 {
+    f16::from_f32(to_odd_f32(value))
+}
+
+/// Rounds once.
+fn bf16_from_f64(value: f64) -> bf16 {
+    bf16::from_f32(to_odd_f32(value))
+}
 
 /// Integers narrower than a byte: the value is kept sign-extended in a byte.
 macro_rules! narrow {
@@ -158,12 +186,15 @@ impl F4E2M1 {
         if self.0 & 8 == 0 { magnitude } else { -magnitude }
     }
 
-    /// The nearest value, ties to an even mantissa; beyond 6 saturates, NaN gives 6 as ONNX's reference does.
+    /// The nearest value, ties to an even mantissa; beyond 6 saturates, NaN gives -0 as ONNX's test suite expects.
     pub fn from_f64(value: f64) -> F4E2M1 {
-        let sign = if value.is_sign_negative() && !value.is_nan() { 8 } else { 0 };
+        if value.is_nan() {
+            return F4E2M1(8);
+        }
+        let sign = if value.is_sign_negative() { 8 } else { 0 };
         let magnitude = value.abs();
         // Midpoints between neighbours; a tie goes to the even code.
-        let code = if magnitude.is_nan() || magnitude > 5.0 {
+        let code = if magnitude > 5.0 {
             7
         } else {
             (0..7u8)
@@ -209,4 +240,49 @@ macro_rules! dispatch {
             _ => $otherwise,
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_floats_round_once() {
+        // Just above the middle of 1 and the next f16: rounding to f32 first would land on the middle.
+        let above_middle = 1.0 + 2f64.powi(-11) + 2f64.powi(-40);
+        assert_eq!(<f16 as Real>::from_f64(above_middle).to_bits(), f16::ONE.to_bits() + 1);
+        assert_eq!(<f16 as Real>::from_f64(-above_middle).to_bits(), f16::NEG_ONE.to_bits() + 1);
+        assert_eq!(<f16 as Real>::from_f64(1.0 + 2f64.powi(-11)), f16::ONE);
+        let above_middle = 1.0 + 2f64.powi(-8) + 2f64.powi(-40);
+        assert_eq!(<bf16 as Real>::from_f64(above_middle).to_bits(), bf16::ONE.to_bits() + 1);
+    }
+
+    #[test]
+    fn half_floats_keep_extremes() {
+        for value in [0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, 65504.0, 2f64.powi(-24)] {
+            assert_eq!(<f16 as Real>::from_f64(value).to_f64().to_bits(), value.to_bits(), "{value}");
+        }
+        assert!(<f16 as Real>::from_f64(f64::NAN).is_nan() && <bf16 as Real>::from_f64(f64::NAN).is_nan());
+        assert_eq!(<f16 as Real>::from_f64(f64::MAX), f16::INFINITY);
+        assert_eq!(<bf16 as Real>::from_f64(f64::MAX), bf16::INFINITY);
+        assert_eq!(<f16 as Real>::from_f64(65519.999), f16::MAX);
+        assert_eq!(<f16 as Real>::from_f64(f64::MIN_POSITIVE).to_bits(), 0);
+    }
+
+    #[test]
+    fn every_half_float_round_trips() {
+        for bits in 0..=u16::MAX {
+            let (half, brain) = (f16::from_bits(bits), bf16::from_bits(bits));
+            assert!(half.is_nan() || <f16 as Real>::from_f64(half.to_f64()).to_bits() == bits);
+            assert!(brain.is_nan() || <bf16 as Real>::from_f64(brain.to_f64()).to_bits() == bits);
+        }
+    }
+
+    #[test]
+    fn float4_rounds_to_even_and_saturates() {
+        let rounded: Vec<f64> =
+            [0.25, 0.75, 1.05, -3.5, -8.0, 5.0, 1e9].iter().map(|&x| F4E2M1::from_f64(x).to_f64()).collect();
+        assert_eq!(rounded, [0.0, 1.0, 1.0, -4.0, -6.0, 4.0, 6.0]);
+        assert_eq!(F4E2M1::from_f64(f64::NAN).to_bits(), 8);
+    }
 }

@@ -142,19 +142,53 @@ impl F8E8M0 {
         if self.0 == 0xFF { f64::NAN } else { 2f64.powi(i32::from(self.0) - 127) }
     }
 
-    /// The nearest power of two of the magnitude, ties up; saturates.
+    /// The magnitude's next power of two, saturating: what ONNX's `Cast` does by default.
     pub fn from_f64(value: f64) -> F8E8M0 {
-        if value.is_nan() {
+        F8E8M0::rounded(value, ScaleRounding::Up, true)
+    }
+
+    /// A power of two near the magnitude. What lies beyond the least and the greatest, zero and infinity included,
+    /// becomes that one when `saturate`, else NaN.
+    pub fn rounded(value: f64, rounding: ScaleRounding, saturate: bool) -> F8E8M0 {
+        let magnitude = value.abs();
+        if magnitude.is_nan() {
             return F8E8M0(0xFF);
         }
-        let magnitude = value.abs();
-        if magnitude == 0.0 {
-            return F8E8M0(0);
+        let (least, greatest) = (2f64.powi(-127), 2f64.powi(127));
+        if magnitude < least || magnitude.is_infinite() {
+            return F8E8M0(if !saturate {
+                0xFF
+            } else if magnitude < least {
+                0
+            } else {
+                0xFE
+            });
         }
-        let floor = magnitude.log2().floor();
-        let up = magnitude >= 1.5 * floor.exp2();
-        F8E8M0((floor + 127.0 + f64::from(u8::from(up))).clamp(0.0, 254.0) as u8)
+        // Numbers from 2^-127 on are normal in f64, so the exponent field is the whole power.
+        let floor = ((magnitude.to_bits() >> 52) as i32) - 1023;
+        let fraction = magnitude / 2f64.powi(floor);
+        let up = match rounding {
+            ScaleRounding::Up => fraction > 1.0,
+            ScaleRounding::Down => false,
+            ScaleRounding::Nearest => fraction >= 1.5,
+        };
+        if floor > 127 || (floor == 127 && up && magnitude > greatest) {
+            return F8E8M0(if saturate { 0xFE } else { 0xFF });
+        }
+        F8E8M0((floor + 127 + i32::from(up)) as u8)
     }
+}
+
+/// How a number becomes a power of two.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum ScaleRounding {
+    /// To the next greater one.
+    #[default]
+    Up,
+    /// To the next smaller one.
+    Down,
+    /// To the nearer one; the middle goes up.
+    Nearest,
 }
 
 impl PartialEq for F8E8M0 {
@@ -195,5 +229,26 @@ mod tests {
         assert!(F8E4M3Fn::from_f64_overflowing(1e9).to_f64().is_nan());
         assert_eq!(F8E5M2::from_f64_overflowing(-1e9).to_f64(), f64::NEG_INFINITY);
         assert_eq!(F8E8M0::from_f64(3.0).to_f64(), 4.0);
+    }
+
+    #[test]
+    fn powers_of_two_round_as_asked() {
+        use ScaleRounding::{Down, Nearest, Up};
+        let rounded = |value, rounding| F8E8M0::rounded(value, rounding, true).to_f64();
+        assert_eq!(
+            [rounded(1.1, Up), rounded(1.9, Down), rounded(1.4, Nearest), rounded(1.5, Nearest)],
+            [2.0, 1.0, 1.0, 2.0]
+        );
+        assert_eq!([rounded(0.124, Up), rounded(8.0, Up), rounded(-8.0, Down)], [0.125, 8.0, 8.0]);
+        assert_eq!(F8E8M0::rounded(0.0, Up, true).to_bits(), 0);
+        assert_eq!(F8E8M0::rounded(f64::INFINITY, Up, true).to_bits(), 0xFE);
+        assert_eq!(F8E8M0::rounded(1e300, Up, true).to_bits(), 0xFE);
+        assert_eq!(F8E8M0::rounded(2f64.powi(127) * 1.1, Up, true).to_bits(), 0xFE);
+        for outside in [0.0, 1e-40, 2f64.powi(127) * 1.9, 1e300, f64::INFINITY, f64::NAN] {
+            assert!(F8E8M0::rounded(outside, Nearest, false).to_f64().is_nan(), "{outside}");
+        }
+        for bits in 0..=0xFE {
+            assert_eq!(F8E8M0::from_f64(F8E8M0::from_bits(bits).to_f64()).to_bits(), bits);
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! Host tensors.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::{AlignedBytes, DType, Element, Real, Shape, dispatch};
+use crate::{AlignedBytes, DType, Element, Real, Shape, collected, dispatch};
 
 /// A dense, row-major, immutable tensor in host memory. Clones share the bytes.
 #[derive(Clone)]
@@ -287,6 +288,16 @@ impl Tensor {
         Ok(Tensor { dtype: self.dtype, shape, data: self.data.clone() })
     }
 
+    /// A hash of the elements.
+    fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        match &self.data {
+            Data::Bytes { bytes, .. } => bytes.hash(&mut hasher),
+            Data::Strings(strings) => strings.hash(&mut hasher),
+        }
+        hasher.finish()
+    }
+
     fn not_real(&self) -> TensorError {
         TensorError::DType { expected: "a real type".into(), got: self.dtype }
     }
@@ -301,11 +312,7 @@ fn check_length(shape: &Shape, unit: &'static str, expected: usize, got: usize) 
 
 /// `slice.iter().map(f).collect()`, except that a refused allocation is an error.
 fn collect<T, U>(slice: &[T], f: impl FnMut(&T) -> U) -> Result<Vec<U>, TensorError> {
-    let mut out = Vec::new();
-    out.try_reserve_exact(slice.len())
-        .map_err(|_| TensorError::OutOfMemory { bytes: slice.len().saturating_mul(size_of::<U>()) })?;
-    out.extend(slice.iter().map(f));
-    Ok(out)
+    collected(slice.len(), slice.iter().map(f))
 }
 
 impl PartialEq for Tensor {
@@ -325,7 +332,8 @@ impl fmt::Debug for Tensor {
         const SHOWN: usize = 16;
         write!(f, "{}[{}]", self.dtype, self.shape)?;
         if self.len() > SHOWN {
-            return Ok(());
+            // A digest, so that different tensors have different texts.
+            return write!(f, " #{:016x}", self.digest());
         }
         f.write_str(" ")?;
         match &self.data {

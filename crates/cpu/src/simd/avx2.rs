@@ -25,6 +25,7 @@ impl Avx2 {
     }
 }
 
+#[inline(never)]
 #[target_feature(enable = "avx2,fma")]
 fn enter<K: Kernel>(s: Avx2, kernel: K) -> K::Output {
     kernel.run(s)
@@ -93,6 +94,12 @@ impl Simd for Avx2 {
     unsafe fn store_i32_ptr(self, dst: *mut i32, v: __m256i) {
         // SAFETY: features by the token, memory by the caller.
         unsafe { _mm256_storeu_si256(dst.cast(), v) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, at: *const f32) {
+        // SAFETY: part of the x86-64 baseline; a prefetch of any address is allowed.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
 
     #[inline(always)]

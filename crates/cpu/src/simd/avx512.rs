@@ -20,6 +20,7 @@ impl Avx512 {
     }
 }
 
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 fn enter<K: Kernel>(s: Avx512, kernel: K) -> K::Output {
     kernel.run(s)
@@ -85,6 +86,12 @@ impl Simd for Avx512 {
     unsafe fn store_i32_ptr(self, dst: *mut i32, v: __m512i) {
         // SAFETY: features by the token, memory by the caller.
         unsafe { _mm512_storeu_si512(dst.cast(), v) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, at: *const f32) {
+        // SAFETY: part of the x86-64 baseline; a prefetch of any address is allowed.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
 
     #[inline(always)]

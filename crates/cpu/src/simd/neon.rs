@@ -14,6 +14,7 @@ impl Neon {
     }
 }
 
+#[inline(never)]
 #[target_feature(enable = "neon")]
 fn enter<K: Kernel>(s: Neon, kernel: K) -> K::Output {
     kernel.run(s)
