@@ -3,13 +3,13 @@
 //! One file, a *room*, makes an operator exist: `parse` (attributes, lifting old opsets), `infer` (types, shapes, and
 //! elements where they are known), `reference` (slow, safe, obviously right). This file is the table, nothing else.
 
-mod fourier;
 mod accumulate;
 mod axes;
 mod body;
 mod broadcast;
 mod expression;
 mod extents;
+mod fourier;
 pub mod fused;
 pub mod fused_activation;
 mod index;
@@ -40,12 +40,8 @@ macro_rules! rooms {
 }
 
 rooms! {
-    affine_grid;
-    attention;
-    dft;
-    flex_attention;
-    grid_sample;
     activation;
+    affine_grid;
     attention;
     batch_norm;
     bernoulli;
@@ -65,6 +61,7 @@ rooms! {
     conv_transpose;
     crop;
     deform_conv;
+    dft;
     dropout;
     dynamic_quantize;
     expand;
@@ -77,6 +74,7 @@ rooms! {
     gather_nd;
     gemm;
     global_pool;
+    grid_sample;
     group_norm;
     group_query_attention;
     hardmax;
@@ -87,21 +85,20 @@ rooms! {
     is_inf;
     layer_norm;
     linear_attention;
-    max_roi_pool;
-    mel_weight_matrix;
-    multi_head_attention;
-    negative_log_likelihood_loss;
-    non_max_suppression;
     loop_;
     lp_norm;
     lrn;
     matmul;
     matmul_integer;
     matmul_nbits;
+    max_roi_pool;
     max_unpool;
     mean_variance_norm;
+    mel_weight_matrix;
     multi_head_attention;
     multinomial;
+    negative_log_likelihood_loss;
+    non_max_suppression;
     non_zero;
     one_hot;
     optional;
@@ -119,9 +116,6 @@ rooms! {
     resize;
     roi_align;
     rotary_embedding;
-    signal_window;
-    softmax;
-    stft;
     scan;
     scatter_elements;
     scatter_nd;
@@ -129,12 +123,14 @@ rooms! {
     sequence;
     sequence_map;
     shape;
+    signal_window;
     skip_layer_norm;
     slice;
     softmax;
     split;
     split_to_sequence;
     squeeze;
+    stft;
     swiglu;
     tensor_scatter;
     tile;
