@@ -9,6 +9,7 @@ mod body;
 mod broadcast;
 mod expression;
 mod extents;
+mod fourier;
 pub mod fused;
 pub mod fused_activation;
 mod index;
@@ -22,6 +23,7 @@ pub mod recurrent;
 mod registry;
 pub mod scalar;
 pub mod sdpa;
+mod take;
 #[cfg(test)]
 mod testing;
 pub mod types;
@@ -41,6 +43,7 @@ macro_rules! rooms {
 rooms! {
     activation;
     arg_max;
+    affine_grid;
     attention;
     batch_norm;
     bernoulli;
@@ -63,6 +66,7 @@ rooms! {
     deform_conv;
     depth_to_space;
     det;
+    dft;
     dropout;
     dynamic_quantize;
     dynamic_quantize_lstm;
@@ -77,6 +81,7 @@ rooms! {
     gather_nd;
     gemm;
     global_pool;
+    grid_sample;
     group_norm;
     group_query_attention;
     gru;
@@ -95,10 +100,14 @@ rooms! {
     matmul;
     matmul_integer;
     matmul_nbits;
+    max_roi_pool;
     max_unpool;
     mean_variance_norm;
+    mel_weight_matrix;
     multi_head_attention;
     multinomial;
+    negative_log_likelihood_loss;
+    non_max_suppression;
     non_zero;
     one_hot;
     optional;
@@ -117,6 +126,7 @@ rooms! {
     resize;
     reverse_sequence;
     rnn;
+    roi_align;
     rotary_embedding;
     scan;
     scatter_elements;
@@ -125,12 +135,14 @@ rooms! {
     sequence;
     sequence_map;
     shape;
+    signal_window;
     skip_layer_norm;
     slice;
     softmax;
     split;
     split_to_sequence;
     squeeze;
+    stft;
     swiglu;
     tensor_scatter;
     tile;
