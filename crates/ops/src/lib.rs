@@ -42,8 +42,8 @@ macro_rules! rooms {
 
 rooms! {
     activation;
-    arg_max;
     affine_grid;
+    arg_max;
     attention;
     batch_norm;
     bernoulli;
