@@ -6,17 +6,20 @@
 mod axes;
 mod body;
 mod broadcast;
+mod digest;
 mod extents;
 pub mod fused;
 mod index;
 mod number;
 mod pieces;
+mod re2;
 mod registry;
 pub mod sdpa;
 #[cfg(test)]
 mod testing;
 
 pub use broadcast::{Broadcast, Indices};
+pub use digest::Table;
 pub use registry::{OpEntry, Parse, find, operators, parse};
 
 macro_rules! rooms {
@@ -37,6 +40,7 @@ rooms! {
     linear_attention;
     loop_;
     optional;
+    regex_full_match;
     reshape;
     rotary_embedding;
     scan;
@@ -48,7 +52,12 @@ rooms! {
     split;
     split_to_sequence;
     squeeze;
+    string_concat;
+    string_normalizer;
+    string_split;
+    tfidf_vectorizer;
     tile;
+    tokenizer;
     transpose;
     unsqueeze;
 }
