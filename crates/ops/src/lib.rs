@@ -8,6 +8,7 @@ mod axes;
 mod body;
 mod broadcast;
 mod expression;
+mod digest;
 mod extents;
 mod fourier;
 pub mod fused;
@@ -20,6 +21,7 @@ mod number_text;
 mod pieces;
 mod quantized;
 pub mod recurrent;
+mod re2;
 mod registry;
 pub mod scalar;
 pub mod sdpa;
@@ -31,6 +33,7 @@ pub mod window;
 
 pub use broadcast::{Broadcast, Indices};
 pub use expression::{Expression, FUNCTIONS, expression};
+pub use digest::Table;
 pub use registry::{OpEntry, Parse, find, operators, parse};
 
 macro_rules! rooms {
@@ -122,6 +125,7 @@ rooms! {
     random;
     range;
     reduce;
+    regex_full_match;
     reshape;
     resize;
     reverse_sequence;
@@ -147,6 +151,12 @@ rooms! {
     tensor_scatter;
     tile;
     top_k;
+    string_concat;
+    string_normalizer;
+    string_split;
+    tfidf_vectorizer;
+    tile;
+    tokenizer;
     transpose;
     trilu;
     unary;
