@@ -14,7 +14,7 @@ use crate::kernel::{Lower, Lowered, Lowering};
 use crate::simd::Isa;
 use crate::threads::Threads;
 use crate::weights::Weights;
-use crate::{compile, fallback};
+use crate::{compile, fallback, passes};
 
 static KERNELS: LazyLock<KernelTable<Lower>> = LazyLock::new(|| KernelTable::new(crate::KERNELS));
 
@@ -70,7 +70,7 @@ impl Backend for CpuBackend {
     }
 
     fn prepare(&self, graph: Graph) -> Result<Graph, BackendError> {
-        Ok(graph)
+        Ok(passes::channels_last::run(graph)?)
     }
 
     fn claim(&self, node: &BoundNode<'_>) -> Result<Cost, Decline> {

@@ -9,6 +9,7 @@ mod fallback;
 pub mod gemm;
 pub mod kernel;
 mod memory;
+mod passes;
 pub mod simd;
 mod strided;
 #[cfg(test)]

@@ -81,7 +81,7 @@ unsafe impl Rows for MatRef<'_> {
         (!crowded(self.stride)).then_some(InPlace { stride: self.stride, group: self.rows })
     }
     fn base(&self, row: usize) -> *const f32 {
-        self.data.as_ptr().wrapping_add(row * self.stride)
+        MatRef::base(self, row)
     }
     fn segments(&self, k: Range<usize>, out: &mut Vec<Segment>) {
         out.push(Segment { offset: k.start, len: k.len() });
@@ -90,7 +90,7 @@ unsafe impl Rows for MatRef<'_> {
     unsafe fn copy<S: Simd>(&self, s: S, rows: Range<usize>, k: Range<usize>, dst: *mut f32, stride: usize) {
         for (i, row) in rows.enumerate() {
             // SAFETY: row and k are in range, so the run is within `data`; dst by the contract.
-            unsafe { copy_run(s, self.base(row).add(k.start), dst.add(i * stride), k.len()) };
+            unsafe { copy_run(s, MatRef::base(self, row).add(k.start), dst.add(i * stride), k.len()) };
         }
     }
 }
