@@ -3,6 +3,7 @@
 mod arena;
 mod backend;
 mod compile;
+mod copies;
 mod executor;
 mod fallback;
 pub mod gemm;
@@ -38,11 +39,17 @@ macro_rules! kernels {
 }
 
 kernels! {
+    concat: inferrum_ops::concat::Concat;
     elementwise: inferrum_ops::activation::Activation, inferrum_ops::bias_gelu::BiasGelu,
         inferrum_ops::binary::Binary, inferrum_ops::clip::Clip, inferrum_ops::fused::elementwise::Elementwise,
         inferrum_ops::is_inf::IsInf, inferrum_ops::prelu::PRelu, inferrum_ops::select::Where,
         inferrum_ops::swiglu::SwiGlu, inferrum_ops::unary::Unary, inferrum_ops::variadic::Variadic;
+    expand: inferrum_ops::expand::Expand;
+    slice: inferrum_ops::slice::Slice;
     softmax: inferrum_ops::softmax::Softmax;
+    split: inferrum_ops::split::Split;
+    tile: inferrum_ops::tile::Tile;
+    transpose: inferrum_ops::transpose::Transpose;
     view: inferrum_ops::flatten::Flatten, inferrum_ops::reshape::Reshape, inferrum_ops::squeeze::Squeeze,
         inferrum_ops::unsqueeze::Unsqueeze;
 }

@@ -34,6 +34,22 @@ pub(crate) fn random(shape: &[usize], seed: u64) -> Tensor {
     Tensor::from_vec(shape, numbers).expect("as many numbers as elements")
 }
 
+/// As [`random`], of any real type: integers between -10 and 10 (0 and 20 if unsigned), about as many true as false.
+pub(crate) fn random_of(dtype: DType, shape: &[usize], seed: u64) -> Tensor {
+    let values = random(shape, seed).to_f64().expect("floats").into_iter();
+    let values: Vec<f64> = match dtype {
+        DType::Bool => values.map(|x| f64::from(u8::from(x > 0.0))).collect(),
+        _ if dtype.is_unsigned_integer() => values.map(|x| (x.abs() * 7.0).floor()).collect(),
+        _ if dtype.is_integer() => values.map(|x| (x * 3.5).floor()).collect(),
+        DType::Complex128 => {
+            let pairs = values.map(|x| [x, -x]).collect();
+            return Tensor::from_vec(shape, pairs).expect("as many numbers as elements");
+        }
+        _ => values.collect(),
+    };
+    Tensor::from_f64(dtype, shape, &values).expect("a real type")
+}
+
 /// Runs `op` on the CPU backend with fresh inputs, by a kernel of its own, and compares with the reference.
 pub(crate) fn agree(op: impl Operator, inputs: &[Tensor], tolerance: Tolerance) {
     agree_with(

@@ -29,6 +29,13 @@ pub struct FusedMatMul {
     pub trans_batch_b: bool,
 }
 
+impl Default for FusedMatMul {
+    /// The plain product.
+    fn default() -> FusedMatMul {
+        FusedMatMul { alpha: 1.0, trans_a: false, trans_b: false, trans_batch_a: false, trans_batch_b: false }
+    }
+}
+
 impl FusedMatMul {
     fn parse(def: &mut NodeDef) -> Result<Arc<dyn Operator>, OpError> {
         let mut flag = |name: &str| def.int_or(name, 0).map(|value| value != 0);
@@ -57,6 +64,15 @@ impl FusedMatMul {
         axes
     }
 
+    /// The product of inputs 0 and 1 before it is rounded, and its shape.
+    pub(crate) fn wide(&self, inputs: Inputs<'_>) -> Result<(Shape, Vec<f64>), OpError> {
+        let (a, b) = (self.oriented(0, inputs.tensor(0)?)?, self.oriented(1, inputs.tensor(1)?)?);
+        let geometry = MatMulGeometry::new(a.shape(), b.shape())?;
+        let mut y = multiply(&geometry, &a.to_f64()?, &b.to_f64()?)?;
+        y.iter_mut().for_each(|y| *y *= f64::from(self.alpha));
+        Ok((geometry.output, y))
+    }
+
     fn oriented(&self, operand: usize, tensor: &Tensor) -> Result<Tensor, OpError> {
         let axes = self.axes(operand, tensor.shape().rank());
         let shape: Shape = axes.iter().map(|&axis| tensor.shape()[axis]).collect();
@@ -83,11 +99,8 @@ impl Operator for FusedMatMul {
     }
 
     fn reference(&self, inputs: Inputs<'_>) -> Result<Vec<Value>, OpError> {
-        let (a, b) = (self.oriented(0, inputs.tensor(0)?)?, self.oriented(1, inputs.tensor(1)?)?);
-        let geometry = MatMulGeometry::new(a.shape(), b.shape())?;
-        let mut y = multiply(&geometry, &a.to_f64()?, &b.to_f64()?)?;
-        y.iter_mut().for_each(|y| *y *= f64::from(self.alpha));
-        Ok(vec![Tensor::from_f64(a.dtype(), geometry.output, &y)?.into()])
+        let (shape, y) = self.wide(inputs)?;
+        Ok(vec![Tensor::from_f64(inputs.tensor(0)?.dtype(), shape, &y)?.into()])
     }
 
     fn flops(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
