@@ -119,8 +119,12 @@ rooms! {
     prelu;
     projected_attention;
     qgemm;
+    qlinear_concat;
     qlinear_conv;
+    qlinear_elementwise;
     qlinear_matmul;
+    qlinear_pool;
+    qlinear_softmax;
     quantize;
     random;
     range;
