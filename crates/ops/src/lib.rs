@@ -11,16 +11,23 @@ mod expression;
 mod digest;
 mod extents;
 mod fourier;
+mod class_labels;
+mod digest;
+mod extents;
+mod features;
+mod forest;
 pub mod fused;
 pub mod fused_activation;
 mod index;
 mod mersenne_twister;
 mod moments;
+mod mapping;
 mod number;
 mod number_text;
 mod pieces;
 mod quantized;
 pub mod recurrent;
+mod post_transform;
 mod re2;
 mod registry;
 pub mod scalar;
@@ -33,8 +40,15 @@ pub mod window;
 
 pub use broadcast::{Broadcast, Indices};
 pub use expression::{Expression, FUNCTIONS, expression};
+mod trees;
+
+pub use broadcast::{Broadcast, Indices};
+pub use class_labels::ClassLabels;
 pub use digest::Table;
+pub use forest::Aggregate;
+pub use post_transform::PostTransform;
 pub use registry::{OpEntry, Parse, find, operators, parse};
+pub use trees::Trees;
 
 macro_rules! rooms {
     ($($(#[$attr:meta])* $room:ident;)*) => {
@@ -58,6 +72,9 @@ rooms! {
     clip;
     col2im;
     compress;
+    array_feature_extractor;
+    attention;
+    binarizer;
     concat;
     concat_from_sequence;
     constant_of_shape;
@@ -76,6 +93,7 @@ rooms! {
     einsum;
     expand;
     eye_like;
+    feature_vectorizer;
     flatten;
     flex_attention;
     fused_matmul;
@@ -113,6 +131,14 @@ rooms! {
     non_max_suppression;
     non_zero;
     one_hot;
+    imputer;
+    label_encoder;
+    linear;
+    linear_attention;
+    loop_;
+    map_to_tensor;
+    normalizer;
+    one_hot_encoder;
     optional;
     pad;
     pool;
@@ -136,6 +162,7 @@ rooms! {
     rnn;
     roi_align;
     rotary_embedding;
+    scaler;
     scan;
     scatter_elements;
     scatter_nd;
@@ -156,6 +183,7 @@ rooms! {
     string_split;
     swiglu;
     tensor_scatter;
+    svm;
     tfidf_vectorizer;
     tile;
     tokenizer;
@@ -166,4 +194,7 @@ rooms! {
     unique;
     unsqueeze;
     variadic;
+    tree_ensemble;
+    unsqueeze;
+    zip_map;
 }
