@@ -145,7 +145,7 @@ impl<R: Rows> Product<'_, R> {
         let scratch = scratch.0.as_mut_ptr().cast::<f32>();
         for tile in tiles {
             let rows = self.plan.rows(tile);
-            for block in &self.plan.blocks {
+            for (i, block) in self.plan.blocks.iter().enumerate() {
                 let left = match self.plan.in_place {
                     Some(p) => Left { base: self.a.base(rows.start), stride: p.stride },
                     None => {
@@ -154,10 +154,12 @@ impl<R: Rows> Product<'_, R> {
                         Left { base: scratch, stride: SCRATCH_STRIDE }
                     }
                 };
-                let floats = rows.len() * left.stride.min(2 * block.k.len());
-                let per_panel = floats / panels.len();
+                // The next tile's rows, fetched in equal parts while this one meets the panels.
+                let (next, floats) = self.a.ahead(rows.end..rows.end + rows.len());
+                let per_block = floats / self.plan.blocks.len();
+                let per_panel = per_block / panels.len();
                 let step = per_panel.div_ceil(block.k.len().max(1));
-                let next = left.base.wrapping_add(rows.len() * left.stride);
+                let next = next.wrapping_add(i * per_block);
                 for (j, panel) in panels.clone().enumerate() {
                     let soon = Soon { from: next.wrapping_add(j * per_panel), step };
                     // SAFETY: `left` describes these rows.

@@ -1,5 +1,6 @@
 //! Row-major matrix views over slices.
 
+use crate::threads::Shared;
 use std::marker::PhantomData;
 
 /// A read-only row-major matrix: `rows` x `cols`, rows `stride` elements apart.
@@ -92,6 +93,37 @@ impl<'a> MatMut<'a> {
         assert!(row + rows <= self.rows && col + cols <= self.cols);
         // Wrapping: an empty part may start past the end.
         let data = self.data.wrapping_add(row * self.stride + col);
+        MatMut { data, rows, cols, stride: self.stride, borrow: PhantomData }
+    }
+    /// The matrix, to be divided among threads.
+    pub(crate) fn shared(&mut self) -> SharedMat<'_> {
+        SharedMat {
+            data: Shared(self.data),
+            rows: self.rows,
+            cols: self.cols,
+            stride: self.stride,
+            borrow: PhantomData,
+        }
+    }
+}
+
+/// A mutable matrix that threads divide among themselves.
+pub(crate) struct SharedMat<'a> {
+    data: Shared<f32>,
+    rows: usize,
+    cols: usize,
+    stride: usize,
+    borrow: PhantomData<&'a mut [f32]>,
+}
+
+impl SharedMat<'_> {
+    /// The part from `row` and `col` on, `rows` x `cols`. Panics if it is not within the matrix.
+    ///
+    /// # Safety
+    /// Parts that exist at the same time must not share elements.
+    pub(crate) unsafe fn part(&self, row: usize, rows: usize, col: usize, cols: usize) -> MatMut<'_> {
+        assert!(row + rows <= self.rows && col + cols <= self.cols);
+        let data = self.data.get().wrapping_add(row * self.stride + col);
         MatMut { data, rows, cols, stride: self.stride, borrow: PhantomData }
     }
 }

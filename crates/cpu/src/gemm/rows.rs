@@ -21,6 +21,9 @@ pub(crate) unsafe trait Rows: Sync {
     /// Appends the runs of K that are contiguous in memory within `k` (in `0..depth`), as offsets from a row's base; the
     /// same for all rows, and readable in each.
     fn segments(&self, k: Range<usize>, out: &mut Vec<Segment>);
+    /// Memory that `rows` (which need not exist) add to what the rows before them have read, as far as it is contiguous, for
+    /// fetching it ahead: start and number of floats. Any address will do.
+    fn ahead(&self, rows: Range<usize>) -> (*const f32, usize);
     /// Copies elements `k` of `rows` to `dst`, rows `stride` apart. The up to `LANES - 1` elements after each row may be
     /// overwritten, in order of rows.
     ///
@@ -85,6 +88,11 @@ unsafe impl Rows for MatRef<'_> {
     }
     fn segments(&self, k: Range<usize>, out: &mut Vec<Segment>) {
         out.push(Segment { offset: k.start, len: k.len() });
+    }
+    #[inline]
+    fn ahead(&self, rows: Range<usize>) -> (*const f32, usize) {
+        let stride = self.stride.min(2 * self.cols);
+        (MatRef::base(self, rows.start), rows.len() * stride)
     }
     #[inline(always)]
     unsafe fn copy<S: Simd>(&self, s: S, rows: Range<usize>, k: Range<usize>, dst: *mut f32, stride: usize) {
