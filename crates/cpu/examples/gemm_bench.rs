@@ -6,7 +6,7 @@
 //! processor time counts, not the clock on the wall, so that other work on the machine disturbs less.
 
 use inferrum_cpu::conv::{Conv, Filter, Input, Window, conv2d};
-use inferrum_cpu::gemm::{Activation, Bias, Epilogue, MatMut, MatRef, PackedB, Unpacked, gemm};
+use inferrum_cpu::gemm::{Activation, Bias, Buffer, Epilogue, MatMut, MatRef, PackedB, Unpacked, gemm};
 use inferrum_cpu::simd::{Isa, Kernel, Simd};
 use inferrum_cpu::threads::Threads;
 use std::time::Instant;
@@ -72,12 +72,15 @@ struct Case {
     shares: Vec<f64>,
 }
 
-fn floats(n: usize) -> Vec<f32> {
-    (0..n).map(|i| (i * 7919 % 1009) as f32 / 504.0 - 1.0).collect()
+/// Aligned to cache lines, as tensors should be: otherwise every vector load touches two lines.
+fn floats(n: usize) -> Buffer {
+    let mut buffer = Buffer::zeroed(n);
+    buffer.iter_mut().enumerate().for_each(|(i, x)| *x = (i * 7919 % 1009) as f32 / 504.0 - 1.0);
+    buffer
 }
 
 fn product(isa: Isa, threads: &Threads, [m, n, k]: [usize; 3]) -> Case {
-    let (a, b, bias, mut c) = (floats(m * k), floats(k * n), floats(n), vec![0.0; m * n]);
+    let (a, b, bias, mut c) = (floats(m * k), floats(k * n), floats(n), Buffer::zeroed(m * n));
     let b = PackedB::new(isa, threads, Unpacked::Normal(MatRef::new(&b, k, n)));
     let threads = threads.clone();
     let run = move || {
@@ -95,7 +98,7 @@ fn layer(isa: Isa, threads: &Threads, (net, shape, _): (&str, [usize; 6], usize)
     let filter = Filter::new(isa, threads, &weights, [filters, channels / groups, kernel, kernel], groups);
     let (x, bias) = (floats(channels * size * size), floats(filters));
     let rows = window.output_pixels();
-    let mut y = vec![0.0; rows * filters];
+    let mut y = Buffer::zeroed(rows * filters);
     let threads = threads.clone();
     let run = move || {
         let conv = Conv { batch: 1, channels, window };

@@ -6,7 +6,6 @@ use crate::gemm::{Activation, Bias, Epilogue, MatMut, MatRef};
 use crate::simd::{Isa, Kernel, Simd};
 use crate::threads::Threads;
 use std::ops::Range;
-use std::ptr::null;
 
 /// Pixels of a tile of accumulators.
 const PIXELS: usize = 6;
@@ -60,21 +59,19 @@ impl Kernel for Line<'_> {
         assert!(self.weights.len() >= self.window.taps() * channels);
         let width = self.window.output[1];
         let inner = self.inner();
-        let mut c = 0;
-        while c < channels {
-            let n = (channels - c).min(2 * S::LANES);
-            let border = (0..inner.start).chain(inner.end..width);
-            // SAFETY: channels c..c + n exist; the inner columns see no padding to the sides.
-            unsafe {
-                if n > S::LANES {
-                    border.for_each(|ow| self.pixels::<S, 1, 2>(s, ow, c, n));
-                    self.tiles::<S, 2>(s, inner.clone(), c, n);
-                } else {
-                    border.for_each(|ow| self.pixels::<S, 1, 1>(s, ow, c, n));
-                    self.tiles::<S, 1>(s, inner.clone(), c, n);
-                }
+        // SAFETY: the columns exist; those of a tile see no padding to the sides.
+        unsafe {
+            (0..inner.start).for_each(|ow| self.tile::<S, 1>(s, ow));
+            let mut ow = inner.start;
+            while ow + PIXELS <= inner.end {
+                self.tile::<S, PIXELS>(s, ow);
+                ow += PIXELS;
             }
-            c += n;
+            while ow + 2 <= inner.end {
+                self.tile::<S, 2>(s, ow);
+                ow += 2;
+            }
+            (ow..width).for_each(|ow| self.tile::<S, 1>(s, ow));
         }
         if self.epilogue.activation.bounds().is_none() {
             // SAFETY: the line is ours.
@@ -93,105 +90,163 @@ impl Line<'_> {
         start..end.clamp(start, w.output[1])
     }
 
+    /// Output pixels `ow..ow + P`, all channels.
+    ///
+    /// # Safety
+    /// The pixels must exist; if P > 1 no window may see padding to the sides.
     #[inline(always)]
-    unsafe fn tiles<S: Simd, const NV: usize>(&self, s: S, columns: Range<usize>, c: usize, n: usize) {
-        let mut ow = columns.start;
-        // SAFETY: by the caller.
+    unsafe fn tile<S: Simd, const P: usize>(&self, s: S, ow: usize) {
+        let w = self.window;
+        let (rows, columns) = (w.valid(0, self.oh), w.valid(1, ow));
+        let taps = Taps {
+            // Some address, if the window sees padding only.
+            first: self.x.base(
+                (w.position(0, self.oh, rows.start).wrapping_mul(w.input[1])).wrapping_add(w.position(
+                    1,
+                    ow,
+                    columns.start,
+                )),
+            ),
+            line: w.dilation[0] * w.input[1] * self.x.stride,
+            column: w.dilation[1] * self.x.stride,
+            weights: self
+                .weights
+                .as_ptr()
+                .wrapping_add((rows.start * w.kernel[1] + columns.start) * self.y.cols),
+            size: [rows.len(), columns.len()],
+        };
+        let channels = self.y.cols;
+        let mut c = 0;
+        // SAFETY: by the contract; the channels exist.
         unsafe {
-            while ow + PIXELS <= columns.end {
-                self.pixels::<S, PIXELS, NV>(s, ow, c, n);
-                ow += PIXELS;
+            while c + 2 * S::LANES <= channels {
+                self.vectors::<S, P, 2, true>(s, &taps, ow, c, S::LANES);
+                c += 2 * S::LANES;
             }
-            while ow + 2 <= columns.end {
-                self.pixels::<S, 2, NV>(s, ow, c, n);
-                ow += 2;
+            if c + S::LANES <= channels {
+                self.vectors::<S, P, 1, true>(s, &taps, ow, c, S::LANES);
+                c += S::LANES;
             }
-            if ow < columns.end {
-                self.pixels::<S, 1, NV>(s, ow, c, n);
+            if c < channels {
+                self.vectors::<S, P, 1, false>(s, &taps, ow, c, channels - c);
             }
         }
     }
 
-    /// Output pixels `ow..ow + P`, channels `c..c + n` (at most `NV` vectors).
+    /// Output pixels `ow..ow + P`, `NV` vectors of channels from `c` on, of which (if not `FULL`) the first `lanes` exist.
     ///
     /// # Safety
-    /// The channels must exist, and so must the pixels; if P > 1 no window may see padding to the sides.
+    /// As for [`Self::tile`], and the channels must exist.
     #[inline(always)]
-    unsafe fn pixels<S: Simd, const P: usize, const NV: usize>(&self, s: S, ow: usize, c: usize, n: usize) {
-        let (w, channels) = (self.window, self.y.cols);
-        let lanes = |j: usize| n.saturating_sub(j * S::LANES);
+    unsafe fn vectors<S: Simd, const P: usize, const NV: usize, const FULL: bool>(
+        &self,
+        s: S,
+        taps: &Taps,
+        ow: usize,
+        c: usize,
+        lanes: usize,
+    ) {
+        let step = self.window.stride[1] * self.x.stride;
+        let channels = self.y.cols;
         let mut acc = [[s.zero(); NV]; P];
-        let columns = w.valid(1, ow);
-        let step = w.stride[1] * self.x.stride;
-        for kh in w.valid(0, self.oh) {
-            let line = w.position(0, self.oh, kh) * w.input[1];
-            for kw in columns.clone() {
-                let pixel = line + w.position(1, ow, kw);
-                let x = self.x.base(pixel).wrapping_add(c);
-                // SAFETY: the tap is valid, and with it those of the other pixels; channels c..c + n exist.
+        for i in 0..taps.size[0] {
+            let mut x = taps.first.wrapping_add(i * taps.line + c);
+            let mut weights = taps.weights.wrapping_add(i * self.window.kernel[1] * channels + c);
+            for _ in 0..taps.size[1] {
+                // SAFETY: the tap is valid for all P pixels, and the channels exist.
                 unsafe {
-                    let weights = self.weights.as_ptr().add((kh * w.kernel[1] + kw) * channels + c);
-                    for j in 0..NV {
-                        let at = j * S::LANES;
-                        let full = NV * S::LANES == n;
-                        let load = |p: *const f32| {
-                            if full {
-                                s.load_ptr(p.wrapping_add(at))
-                            } else {
-                                s.load_ptr_first(p.wrapping_add(at), lanes(j))
-                            }
-                        };
-                        let weight = load(weights);
-                        for (p, acc) in acc.iter_mut().enumerate() {
-                            acc[j] = s.mul_add(load(x.add(p * step)), weight, acc[j]);
+                    let mut weight = [s.zero(); NV];
+                    for (j, weight) in weight.iter_mut().enumerate() {
+                        *weight = load::<S, FULL>(s, weights.wrapping_add(j * S::LANES), lanes);
+                    }
+                    for p in 0..P {
+                        for j in 0..NV {
+                            let v = load::<S, FULL>(s, x.wrapping_add(p * step + j * S::LANES), lanes);
+                            acc[p][j] = s.mul_add(v, weight[j], acc[p][j]);
                         }
                     }
                 }
+                x = x.wrapping_add(taps.column);
+                weights = weights.wrapping_add(channels);
             }
         }
         // SAFETY: by the contract.
-        unsafe { self.store::<S, P, NV>(s, acc, ow, c, n) };
+        unsafe { self.store::<S, P, NV, FULL>(s, acc, ow, c, lanes) };
     }
 
     /// Epilogue (but for activations that do not clamp) and store.
     #[inline(always)]
-    unsafe fn store<S: Simd, const P: usize, const NV: usize>(
+    unsafe fn store<S: Simd, const P: usize, const NV: usize, const FULL: bool>(
         &self,
         s: S,
-        acc: [[S::F32; NV]; P],
+        mut acc: [[S::F32; NV]; P],
         ow: usize,
         c: usize,
-        n: usize,
+        lanes: usize,
     ) {
         let e = self.epilogue;
-        let column_bias = if let Bias::Columns(b) = e.bias { b.as_ptr().wrapping_add(c) } else { null() };
-        for (p, acc) in acc.into_iter().enumerate() {
-            let row = ow + p;
-            let y = self.y.data.wrapping_add(row * self.y.stride + c);
-            for (j, mut v) in acc.into_iter().enumerate() {
-                let (at, lanes) = (j * S::LANES, n.saturating_sub(j * S::LANES));
-                // SAFETY: the row exists in y, bias and residual, and so do its channels c..c + n.
-                unsafe {
-                    v = s.mul(v, s.splat(e.alpha));
-                    if e.accumulate {
-                        v = s.add(v, s.load_ptr_first(y.wrapping_add(at), lanes));
+        /// Replaces all vectors, given pixel and first channel.
+        macro_rules! each {
+            (|$p:ident, $at:ident, $v:ident| $body:expr) => {
+                for $p in 0..P {
+                    for j in 0..NV {
+                        let ($at, $v) = (c + j * S::LANES, acc[$p][j]);
+                        acc[$p][j] = $body;
                     }
-                    if !column_bias.is_null() {
-                        v = s.add(v, s.load_ptr_first(column_bias.wrapping_add(at), lanes));
-                    }
-                    if let Bias::Rows(b) = e.bias {
-                        v = s.add(v, s.splat(*b.as_ptr().add(row)));
-                    }
-                    if let Some(r) = e.residual {
-                        v = s.add(v, s.load_ptr_first(r.base(row).wrapping_add(c + at), lanes));
-                    }
-                    if let Some((lo, hi)) = e.activation.bounds().filter(|_| e.activation != Activation::None)
-                    {
-                        v = s.min(s.splat(hi), s.max(s.splat(lo), v));
-                    }
-                    s.store_ptr_first(y.wrapping_add(at), v, lanes);
+                }
+            };
+        }
+        let y = |p: usize, at: usize| self.y.data.wrapping_add((ow + p) * self.y.stride + at);
+        // SAFETY: the pixels exist in y, bias and residual, and so do the channels.
+        unsafe {
+            if e.alpha != 1.0 {
+                each!(|_p, _at, v| s.mul(v, s.splat(e.alpha)));
+            }
+            if e.accumulate {
+                each!(|p, at, v| s.add(v, load::<S, FULL>(s, y(p, at), lanes)));
+            }
+            match e.bias {
+                Bias::None => {}
+                Bias::Columns(b) => {
+                    each!(|_p, at, v| s.add(v, load::<S, FULL>(s, b.as_ptr().add(at), lanes)))
+                }
+                Bias::Rows(b) => each!(|p, _at, v| s.add(v, s.splat(*b.as_ptr().add(ow + p)))),
+            }
+            if let Some(r) = e.residual {
+                each!(|p, at, v| s.add(v, load::<S, FULL>(s, r.base(ow + p).add(at), lanes)));
+            }
+            if e.activation != Activation::None
+                && let Some((lo, hi)) = e.activation.bounds()
+            {
+                each!(|_p, _at, v| s.min(s.splat(hi), s.max(s.splat(lo), v)));
+            }
+            for (p, row) in acc.iter().enumerate() {
+                for (j, &v) in row.iter().enumerate() {
+                    let to = y(p, c + j * S::LANES);
+                    if FULL { s.store_ptr(to, v) } else { s.store_ptr_first(to, v, lanes) }
                 }
             }
         }
     }
+}
+
+/// The taps that a tile's first pixel sees.
+struct Taps {
+    first: *const f32,
+    /// Distance of lines and of columns.
+    line: usize,
+    column: usize,
+    weights: *const f32,
+    /// Lines and columns.
+    size: [usize; 2],
+}
+
+/// Loads a vector, or the first `lanes` of it.
+///
+/// # Safety
+/// These must be readable.
+#[inline(always)]
+unsafe fn load<S: Simd, const FULL: bool>(s: S, from: *const f32, lanes: usize) -> S::F32 {
+    // SAFETY: by the contract.
+    unsafe { if FULL { s.load_ptr(from) } else { s.load_ptr_first(from, lanes) } }
 }

@@ -98,7 +98,8 @@ unsafe impl Rows for WindowRows<'_> {
     #[inline]
     fn base(&self, row: usize) -> *const f32 {
         let (line, ow) = (row / self.output[1], row % self.output[1]);
-        let (n, oh) = (line / self.output[0], line % self.output[0]);
+        let (n, oh) =
+            if self.batch == 1 { (0, line) } else { (line / self.output[0], line % self.output[0]) };
         let [sh, sw] = self.window.stride;
         let offset = n * self.image + oh * sh * self.row + ow * sw * self.pixel + self.channels.start;
         self.data.as_ptr().wrapping_add(offset)
@@ -107,11 +108,10 @@ unsafe impl Rows for WindowRows<'_> {
         self.runs(k, |offset, len| out.push(Segment { offset, len }));
     }
     #[inline]
-    fn ahead(&self, rows: Range<usize>) -> (*const f32, usize) {
+    fn ahead(&self, rows: usize) -> (usize, usize) {
         // The lowest line of the windows: those above have been seen by the windows above.
         let lowest = self.window.kernel[0].saturating_sub(1) * self.window.dilation[0] * self.row;
-        let base = self.base(rows.start.min(self.count() - 1)).wrapping_add(lowest);
-        (base, rows.len() * self.window.stride[1] * self.pixel)
+        (lowest, rows * self.window.stride[1] * self.pixel)
     }
     #[inline(always)]
     unsafe fn copy<S: Simd>(&self, s: S, rows: Range<usize>, k: Range<usize>, dst: *mut f32, stride: usize) {

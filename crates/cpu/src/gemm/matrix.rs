@@ -57,9 +57,9 @@ impl<'a> MatRef<'a> {
         // An empty row may lie past the end.
         if self.cols == 0 { &[] } else { &self.data[i * self.stride..][..self.cols] }
     }
-    /// Address of a row.
+    /// Address of a row; of rows that do not exist, some address.
     pub(crate) fn base(&self, row: usize) -> *const f32 {
-        self.data.as_ptr().wrapping_add(row * self.stride)
+        self.data.as_ptr().wrapping_add(row.wrapping_mul(self.stride))
     }
     /// Number of rows.
     pub fn rows(&self) -> usize {
