@@ -1,15 +1,12 @@
 //! CPU kernels and backend of Inferrum.
 
-<<<<<<< HEAD
 mod arena;
 mod backend;
 mod compile;
 mod copies;
 mod executor;
 mod fallback;
-=======
 pub mod conv;
->>>>>>> gemm
 pub mod gemm;
 pub mod kernel;
 mod memory;
