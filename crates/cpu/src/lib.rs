@@ -7,11 +7,14 @@ mod copies;
 mod executor;
 mod fallback;
 pub mod gemm;
+mod index_tuples;
+mod indices;
 pub mod kernel;
 mod memory;
 mod passes;
 pub mod simd;
 mod strided;
+mod tables;
 #[cfg(test)]
 mod testing;
 pub mod threads;
@@ -45,11 +48,16 @@ kernels! {
         inferrum_ops::is_inf::IsInf, inferrum_ops::prelu::PRelu, inferrum_ops::select::Where,
         inferrum_ops::swiglu::SwiGlu, inferrum_ops::unary::Unary, inferrum_ops::variadic::Variadic;
     expand: inferrum_ops::expand::Expand;
+    gather: inferrum_ops::gather::Gather;
+    gather_elements: inferrum_ops::gather_elements::GatherElements;
+    gather_nd: inferrum_ops::gather_nd::GatherND;
+    pad: inferrum_ops::pad::Pad;
+    scatter: inferrum_ops::scatter_elements::ScatterElements, inferrum_ops::scatter_nd::ScatterND;
     slice: inferrum_ops::slice::Slice;
     softmax: inferrum_ops::softmax::Softmax;
     split: inferrum_ops::split::Split;
     tile: inferrum_ops::tile::Tile;
     transpose: inferrum_ops::transpose::Transpose;
-    view: inferrum_ops::flatten::Flatten, inferrum_ops::reshape::Reshape, inferrum_ops::squeeze::Squeeze,
-        inferrum_ops::unsqueeze::Unsqueeze;
+    view: inferrum_ops::flatten::Flatten, inferrum_ops::identity::Identity, inferrum_ops::reshape::Reshape,
+        inferrum_ops::squeeze::Squeeze, inferrum_ops::unsqueeze::Unsqueeze;
 }
