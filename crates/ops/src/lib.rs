@@ -8,7 +8,9 @@ mod axes;
 mod body;
 mod broadcast;
 mod expression;
+mod digest;
 mod extents;
+mod fourier;
 pub mod fused;
 pub mod fused_activation;
 mod index;
@@ -18,9 +20,12 @@ mod number;
 mod number_text;
 mod pieces;
 mod quantized;
+pub mod recurrent;
+mod re2;
 mod registry;
 pub mod scalar;
 pub mod sdpa;
+mod take;
 #[cfg(test)]
 mod testing;
 pub mod types;
@@ -28,6 +33,7 @@ pub mod window;
 
 pub use broadcast::{Broadcast, Indices};
 pub use expression::{Expression, FUNCTIONS, expression};
+pub use digest::Table;
 pub use registry::{OpEntry, Parse, find, operators, parse};
 
 macro_rules! rooms {
@@ -39,6 +45,8 @@ macro_rules! rooms {
 
 rooms! {
     activation;
+    affine_grid;
+    arg_max;
     attention;
     batch_norm;
     bernoulli;
@@ -57,9 +65,15 @@ rooms! {
     conv_integer;
     conv_transpose;
     crop;
+    cum_sum;
     deform_conv;
+    depth_to_space;
+    det;
+    dft;
     dropout;
     dynamic_quantize;
+    dynamic_quantize_lstm;
+    einsum;
     expand;
     eye_like;
     flatten;
@@ -70,8 +84,10 @@ rooms! {
     gather_nd;
     gemm;
     global_pool;
+    grid_sample;
     group_norm;
     group_query_attention;
+    gru;
     hardmax;
     identity;
     if_;
@@ -83,13 +99,18 @@ rooms! {
     loop_;
     lp_norm;
     lrn;
+    lstm;
     matmul;
     matmul_integer;
     matmul_nbits;
+    max_roi_pool;
     max_unpool;
     mean_variance_norm;
+    mel_weight_matrix;
     multi_head_attention;
     multinomial;
+    negative_log_likelihood_loss;
+    non_max_suppression;
     non_zero;
     one_hot;
     optional;
@@ -103,8 +124,13 @@ rooms! {
     quantize;
     random;
     range;
+    reduce;
+    regex_full_match;
     reshape;
     resize;
+    reverse_sequence;
+    rnn;
+    roi_align;
     rotary_embedding;
     scan;
     scatter_elements;
@@ -113,18 +139,27 @@ rooms! {
     sequence;
     sequence_map;
     shape;
+    signal_window;
     skip_layer_norm;
     slice;
     softmax;
     split;
     split_to_sequence;
     squeeze;
+    stft;
+    string_concat;
+    string_normalizer;
+    string_split;
     swiglu;
     tensor_scatter;
+    tfidf_vectorizer;
     tile;
+    tokenizer;
+    top_k;
     transpose;
     trilu;
     unary;
+    unique;
     unsqueeze;
     variadic;
 }

@@ -9,9 +9,11 @@ use inferrum_graph::{Fact, Facts, Inputs, NodeDef, OpError, OpKey, Operator, Sha
 use inferrum_tensor::{DType, Shape, Tensor, Value, zeroed};
 
 use crate::OpEntry;
+use crate::take::take;
 
 mod axis;
 
+pub(crate) use axis::cubic;
 pub use axis::{Axis, Taps};
 
 pub(crate) const OPERATORS: &[OpEntry] =
@@ -262,7 +264,7 @@ impl Resize {
             }
             sources = next;
         }
-        take(x, &sources, output, self.extrapolation)
+        take(x, &sources, output, f64::from(self.extrapolation))
     }
 
     fn filtered(&self, x: &Tensor, plan: &[Axis], output: Shape) -> Result<Tensor, OpError> {
@@ -400,26 +402,6 @@ fn coordinates(name: &str) -> Result<Coordinates, OpError> {
 
 fn check_count(index: usize, got: usize, expected: usize) -> Result<(), OpError> {
     if got == expected { Ok(()) } else { Err(OpError::shape(index, format!("[{expected}]"), got)) }
-}
-
-/// The elements of `x` at `sources`, `fill` where the place is `usize::MAX`.
-fn take(x: &Tensor, sources: &[usize], shape: Shape, fill: f32) -> Result<Tensor, OpError> {
-    if x.dtype() == DType::String {
-        let strings = x.as_strings()?;
-        let taken: Option<Vec<String>> = sources.iter().map(|&source| strings.get(source).cloned()).collect();
-        let taken = taken.ok_or_else(|| OpError::Unsupported("a region of strings that reaches outside the data".into()))?;
-        return Ok(Tensor::from_strings(shape, taken)?);
-    }
-    let size = x.dtype().size();
-    let fill = match x.dtype() {
-        DType::Complex64 | DType::Complex128 => vec![0; size],
-        dtype => Tensor::from_f64(dtype, Shape::scalar(), &[f64::from(fill)])?.bytes().to_vec(),
-    };
-    let mut bytes: Vec<u8> = zeroed(sources.len().saturating_mul(size))?;
-    for (to, &source) in bytes.chunks_exact_mut(size).zip(sources) {
-        to.copy_from_slice(if source == usize::MAX { &fill } else { &x.bytes()[source * size..][..size] });
-    }
-    Ok(Tensor::from_bytes(x.dtype(), shape, bytes)?)
 }
 
 #[cfg(test)]

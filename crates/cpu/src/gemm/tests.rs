@@ -269,9 +269,10 @@ fn batches_interleaved_and_shared() {
             let items: Vec<Item> =
                 (0..heads).map(|h| Item { a: h * k, b: h / 2 * n * k, c: h * n }).collect();
             let mut c = vec![f32::NAN; m * heads * n + 1];
-            let batch = Batch { m, n, k, b_transposed: transposed, items: &items };
             let (a_op, b_op) =
                 (Operand { data: &a, stride: heads * k }, Operand { data: &b, stride: b_stride });
+            let (b_transposed, c_stride) = (transposed, heads * n);
+            let batch = Batch { a: a_op, b: b_op, c_stride, m, n, k, b_transposed, items: &items };
             let epilogue = Epilogue { alpha: 0.125, ..Epilogue::default() };
             matmul_batch(isa, &Threads::new(2), &batch, &mut c, &epilogue);
             assert!(c[m * heads * n].is_nan());
