@@ -138,7 +138,7 @@ mod tests {
     fn rows_of_every_size_along_every_axis() {
         for dtype in [DType::F32, DType::U8, DType::I64, DType::F16] {
             for (shape, axis) in [(&[9, 5][..], 0), (&[9, 5], 1), (&[2, 7, 40], -2), (&[300, 700], 0), (&[11], 0)] {
-                let extent = shape[axis.rem_euclid(shape.len() as i64) as usize];
+                let extent = shape[i64::rem_euclid(axis, shape.len() as i64) as usize];
                 for index_shape in [&[][..], &[5], &[2, 3], &[0], &[200]] {
                     for index_type in [DType::I64, DType::I32] {
                         let inputs = [random_of(dtype, shape, 1), indices(index_type, index_shape, extent)];

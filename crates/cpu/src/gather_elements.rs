@@ -111,7 +111,7 @@ mod tests {
                 (&[200, 300], 1, &[200, 300]),
                 (&[3, 4], 0, &[0, 4]),
             ] {
-                let extent = shape[axis.rem_euclid(shape.len() as i64) as usize] as i64;
+                let extent = shape[i64::rem_euclid(axis, shape.len() as i64) as usize] as i64;
                 let count = Shape::from(part).elements() as i64;
                 let values: Vec<i64> = (0..count).map(|i| (i * 7 + 3) % (2 * extent) - extent).collect();
                 for index_type in [DType::I64, DType::I32] {

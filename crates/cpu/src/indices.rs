@@ -42,7 +42,9 @@ impl<'a> Indices<'a> {
         let end = i64::try_from(extent).unwrap_or(i64::MAX);
         let wrong = |index: i64| index < -end || index >= end;
         let found = match self {
-            Indices::I32(indices) => indices.iter().map(|&index| i64::from(index)).find(|&index| wrong(index)),
+            Indices::I32(indices) => {
+                indices.iter().map(|&index| i64::from(index)).find(|&index| wrong(index))
+            }
             Indices::I64(indices) => indices.iter().copied().find(|&index| wrong(index)),
         };
         found.map_or(Ok(()), |index| Err(out_of_range(input, index, extent)))

@@ -174,7 +174,7 @@ mod tests {
             (&[2, 7, 40], -2, &[2, 3, 39]),
             (&[3, 4], 0, &[0, 4]),
         ] {
-            let extent = data[axis.rem_euclid(data.len() as i64) as usize];
+            let extent = data[i64::rem_euclid(axis, data.len() as i64) as usize];
             for reduction in [None, Add, Max] {
                 let inputs = [random(data, 1), indices(part, &[extent]), random(part, 2)];
                 agree(ScatterElements { axis, reduction }, &inputs, CLOSE);

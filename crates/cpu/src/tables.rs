@@ -41,7 +41,11 @@ impl TableCopy {
     ///
     /// # Errors
     /// Elements of another size than 1, 2, 4, 8; a table leads out of its axis.
-    pub(crate) fn new(size: usize, source: &Shape, tables: &[Vec<Option<usize>>]) -> Result<TableCopy, Decline> {
+    pub(crate) fn new(
+        size: usize,
+        source: &Shape,
+        tables: &[Vec<Option<usize>>],
+    ) -> Result<TableCopy, Decline> {
         if !matches!(size, 1 | 2 | 4 | 8) {
             return Err(Decline(format!("elements of {size} bytes")));
         }
@@ -56,7 +60,9 @@ impl TableCopy {
         let outer = rest
             .iter()
             .zip(&strides)
-            .map(|(table, stride)| table.iter().map(|place| place.map_or(FILL, |place| place * stride)).collect())
+            .map(|(table, stride)| {
+                table.iter().map(|place| place.map_or(FILL, |place| place * stride)).collect()
+            })
             .collect();
         Ok(TableCopy {
             size,
@@ -138,7 +144,9 @@ impl TableCopy {
             out = rest;
             match segment {
                 Segment::Run { from, count } => part.copy_from_slice(&source[*from..from + count]),
-                Segment::Each(places) => part.iter_mut().zip(places).for_each(|(out, &from)| *out = source[from]),
+                Segment::Each(places) => {
+                    part.iter_mut().zip(places).for_each(|(out, &from)| *out = source[from])
+                }
                 Segment::Fill { .. } => part.fill(fill),
             }
         }
