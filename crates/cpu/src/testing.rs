@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use inferrum_backend::{Backend, Region, RunContext};
+use inferrum_backend::{Backend, Executable, Region, RunContext};
 use inferrum_graph::{Fact, Graph, Node, Operator};
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
@@ -103,7 +103,33 @@ pub(crate) fn agree_with(
     }
 }
 
+/// The message of the error that `op`'s kernel gives for `inputs`; `shapes` are those that its outputs would have, in the
+/// first input's type.
+pub(crate) fn fails(op: impl Operator, inputs: &[Tensor], shapes: &[Shape]) -> String {
+    let mut graph = Graph::new("test");
+    let ids = inputs
+        .iter()
+        .enumerate()
+        .map(|(i, input)| Some(graph.add_input(format!("x{i}"), Fact::tensor(input.dtype(), input.shape()))))
+        .collect();
+    let dtype = inputs[0].dtype();
+    let outputs: Vec<_> = shapes
+        .iter()
+        .enumerate()
+        .map(|(i, shape)| graph.add_value(format!("y{i}"), Fact::tensor(dtype, shape)))
+        .collect();
+    graph.outputs = outputs.clone();
+    let outputs = outputs.into_iter().map(Some).collect();
+    graph.nodes_mut().push(Node { name: "node".into(), op: Arc::new(op), inputs: ids, outputs });
+    compiled(&graph, 2).run(inputs, Vec::new(), &RunContext::default()).expect_err("an error").to_string()
+}
+
 fn run(graph: &Graph, feeds: &[Tensor], threads: usize) -> Vec<Tensor> {
+    compiled(graph, threads).run(feeds, Vec::new(), &RunContext::default()).expect("runs")
+}
+
+/// The graph's only node, compiled; not by its reference.
+fn compiled(graph: &Graph, threads: usize) -> Arc<dyn Executable> {
     let region = Region {
         graph: Arc::new(graph.clone()),
         nodes: vec![inferrum_graph::NodeId(0)],
@@ -114,7 +140,7 @@ fn run(graph: &Graph, feeds: &[Tensor], threads: usize) -> Vec<Tensor> {
     let executable = CpuBackend::new(Some(threads)).compile(&region).expect("compiles");
     let placement = &executable.placement()[0];
     assert_ne!(placement.kernel, "reference", "declined: {:?}", placement.reason);
-    executable.run(feeds, Vec::new(), &RunContext::default()).expect("runs")
+    executable
 }
 
 /// Panics, naming the first element, unless the two are close.
