@@ -3,10 +3,11 @@
 mod arena;
 mod backend;
 mod compile;
+pub mod conv;
 mod copies;
+mod epilogue;
 mod executor;
 mod fallback;
-pub mod conv;
 pub mod gemm;
 mod index_tuples;
 mod indices;
@@ -46,6 +47,7 @@ macro_rules! kernels {
 kernels! {
     arg_max: inferrum_ops::arg_max::ArgReduce;
     batch_norm: inferrum_ops::batch_norm::BatchNormalization;
+    channels_last: inferrum_ops::fused::channels_last::ChannelsLast;
     concat: inferrum_ops::concat::Concat;
     cum_sum: inferrum_ops::cum_sum::Cumulative;
     depth_to_space: inferrum_ops::depth_to_space::DepthToSpace, inferrum_ops::depth_to_space::SpaceToDepth;
@@ -59,6 +61,7 @@ kernels! {
     gather_nd: inferrum_ops::gather_nd::GatherND;
     group_norm: inferrum_ops::group_norm::GroupNormalization, inferrum_ops::instance_norm::InstanceNormalization;
     layer_norm: inferrum_ops::layer_norm::LayerNormalization, inferrum_ops::layer_norm::RMSNormalization;
+    linear: inferrum_ops::fused::linear::Linear;
     lp_norm: inferrum_ops::lp_norm::LpNormalization;
     lrn: inferrum_ops::lrn::LRN;
     pad: inferrum_ops::pad::Pad;
