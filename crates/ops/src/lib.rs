@@ -7,8 +7,8 @@ mod accumulate;
 mod axes;
 mod body;
 mod broadcast;
-mod expression;
 mod digest;
+mod expression;
 mod extents;
 mod fourier;
 pub mod fused;
@@ -20,8 +20,8 @@ mod number;
 mod number_text;
 mod pieces;
 mod quantized;
-pub mod recurrent;
 mod re2;
+pub mod recurrent;
 mod registry;
 pub mod scalar;
 pub mod sdpa;
@@ -32,8 +32,8 @@ pub mod types;
 pub mod window;
 
 pub use broadcast::{Broadcast, Indices};
-pub use expression::{Expression, FUNCTIONS, expression};
 pub use digest::Table;
+pub use expression::{Expression, FUNCTIONS, expression};
 pub use registry::{OpEntry, Parse, find, operators, parse};
 
 macro_rules! rooms {
