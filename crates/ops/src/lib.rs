@@ -27,7 +27,6 @@ mod quantized;
 pub mod recurrent;
 mod post_transform;
 mod re2;
-pub mod recurrent;
 mod registry;
 pub mod scalar;
 pub mod sdpa;
@@ -45,8 +44,6 @@ pub use class_labels::ClassLabels;
 pub use digest::Table;
 pub use forest::Aggregate;
 pub use post_transform::PostTransform;
-pub use digest::Table;
-pub use expression::{Expression, FUNCTIONS, expression};
 pub use registry::{OpEntry, Parse, find, operators, parse};
 pub use trees::Trees;
 
