@@ -80,6 +80,7 @@ rooms! {
     hardmax;
     identity;
     if_;
+    image_decoder;
     image_scaler;
     instance_norm;
     is_inf;
