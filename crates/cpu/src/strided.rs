@@ -128,7 +128,7 @@ pub(crate) fn dense_strides(shape: &Shape) -> SmallVec<[isize; 6]> {
 }
 
 /// Strides of a dense tensor of `shape` along the axes of `output`, 0 where it repeats.
-fn broadcast_strides(output: &Shape, shape: &Shape) -> Option<SmallVec<[isize; 6]>> {
+pub(crate) fn broadcast_strides(output: &Shape, shape: &Shape) -> Option<SmallVec<[isize; 6]>> {
     let lead = output.rank().checked_sub(shape.rank())?;
     let mut strides: SmallVec<[isize; 6]> = SmallVec::from_elem(0, lead);
     for ((&extent, &wanted), stride) in shape.iter().zip(&output[lead..]).zip(dense_strides(shape)) {

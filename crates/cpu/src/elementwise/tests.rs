@@ -16,7 +16,7 @@ use inferrum_ops::unary::{Unary, UnaryKind};
 use inferrum_ops::variadic::{Variadic, VariadicKind};
 use inferrum_tensor::{DType, Shape, Tensor};
 
-use crate::testing::{Tolerance, agree, agree_with, random};
+use crate::testing::{Tolerance, agree, agree_with, random, random_of};
 
 const CLOSE: Tolerance = Tolerance { relative: 1e-6, absolute: 1e-6 };
 
@@ -43,20 +43,8 @@ const PAIRS: &[(&[usize], &[usize])] = &[
     (&[30000, 5], &[5]),
 ];
 
-/// A tensor of another element type with the same small numbers.
-fn cast(tensor: &Tensor, dtype: DType) -> Tensor {
-    let values: Vec<f64> = tensor.to_f64().unwrap();
-    let values: Vec<f64> = match dtype {
-        DType::Bool => values.iter().map(|&x| f64::from(u8::from(x > 0.0))).collect(),
-        _ if dtype.is_unsigned_integer() => values.iter().map(|&x| (x.abs() * 5.0).floor()).collect(),
-        _ if dtype.is_integer() => values.iter().map(|&x| (x * 5.0).floor()).collect(),
-        _ => values,
-    };
-    Tensor::from_f64(dtype, tensor.shape().clone(), &values).unwrap()
-}
-
 fn pair(shapes: (&[usize], &[usize]), dtype: DType) -> [Tensor; 2] {
-    [cast(&random(shapes.0, 3), dtype), cast(&random(shapes.1, 11), dtype)]
+    [random_of(dtype, shapes.0, 3), random_of(dtype, shapes.1, 11)]
 }
 
 /// Values between -3 and 3 with the special ones first.
@@ -114,7 +102,7 @@ fn every_function_of_one() {
                 _ => Tolerance::EXACT,
             };
             for length in [0, 1, 3, 17, 127, 2000] {
-                agree(op, &[cast(&random(&[length], 9), dtype)], tolerance);
+                agree(op, &[random_of(dtype, &[length], 9)], tolerance);
             }
         }
         // The cosine of 1e30 is not 0.5 in either.
@@ -146,7 +134,7 @@ fn every_activation() {
         for length in [0, 1, 17, 1000] {
             agree(activation, &[random(&[length], 2)], CLOSE);
         }
-        agree(activation, &[cast(&random(&[3, 5], 2), DType::F64)], Tolerance::EXACT);
+        agree(activation, &[random_of(DType::F64, &[3, 5], 2)], Tolerance::EXACT);
     }
 }
 
@@ -165,7 +153,7 @@ fn constant_powers_take_the_short_way() {
 fn operands_before_opset_7() {
     let op = Binary { kind: BinaryKind::Mul, axis: Some(1) };
     agree(op, &[random(&[2, 3, 40], 1), random(&[3], 2)], CLOSE);
-    agree(op, &[cast(&random(&[2, 3, 4], 1), DType::I32), cast(&random(&[3], 2), DType::I32)], Tolerance::EXACT);
+    agree(op, &[random_of(DType::I32, &[2, 3, 4], 1), random_of(DType::I32, &[3], 2)], Tolerance::EXACT);
     agree(PRelu { slope_per_channel: true }, &[random(&[2, 3, 5], 1), random(&[3], 2)], CLOSE);
 }
 
@@ -194,7 +182,7 @@ fn bounds_constant_or_not_and_left_out() {
                 let bound = |x: Option<f32>| {
                     x.map(|x| (Tensor::from_f64(dtype, [1], &[f64::from(x)]).unwrap(), constant))
                 };
-                let data = cast(&random(&[5, 41], 6), dtype);
+                let data = random_of(dtype, &[5, 41], 6);
                 let op = Clip { has_min: low.is_some(), has_max: high.is_some() };
                 agree_with(op, &[Some((data, false)), bound(low), bound(high)], 1, Tolerance::EXACT);
             }
@@ -204,9 +192,9 @@ fn bounds_constant_or_not_and_left_out() {
 
 #[test]
 fn choices_of_every_size() {
-    let condition = cast(&random(&[4, 1, 33], 1), DType::Bool);
+    let condition = random_of(DType::Bool, &[4, 1, 33], 1);
     for dtype in [DType::F32, DType::F16, DType::I64, DType::U8, DType::Bool, DType::I16, DType::F64] {
-        let (x, y) = (cast(&random(&[3, 1], 2), dtype), cast(&random(&[33], 3), dtype));
+        let (x, y) = (random_of(dtype, &[3, 1], 2), random_of(dtype, &[33], 3));
         agree(Where, &[condition.clone(), x, y], Tolerance::EXACT);
     }
     agree(Where, &[condition, Tensor::scalar(f32::NEG_INFINITY), random(&[4, 3, 33], 4)], Tolerance::EXACT);
@@ -268,7 +256,7 @@ fn chains_of_half_floats_and_truth_values() {
         ],
     };
     for [a, b, c] in [[&[6, 70][..], &[70], &[6, 1]], [&[300, 5], &[300, 1], &[5]], [&[4, 3, 2], &[2], &[3, 1]]] {
-        let inputs = [random(a, 1), random(b, 2), cast(&random(c, 3), DType::Bool)];
+        let inputs = [random(a, 1), random(b, 2), random_of(DType::Bool, c, 3)];
         agree(chain.clone(), &inputs, Tolerance::EXACT);
     }
     // Numbers that 16 bits hold exactly, so that rounding between steps makes no difference.

@@ -1,24 +1,9 @@
 //! Products against plain loops in f64, on every instruction set present.
 
 use super::activation::tests::{ALL, exact};
+use super::test_data::Random;
 use super::*;
 use crate::simd::Isa;
-
-/// Pseudo-random numbers in -1..1.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        self.0 >> 33
-    }
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        self.next() as usize % n
-    }
-    pub(crate) fn floats(&mut self, n: usize) -> Vec<f32> {
-        (0..n).map(|_| self.next() as f32 / (1u64 << 30) as f32 - 1.0).collect()
-    }
-}
 
 const POISON: u32 = 0xABAB_ABAB;
 
@@ -269,9 +254,10 @@ fn batches_interleaved_and_shared() {
             let items: Vec<Item> =
                 (0..heads).map(|h| Item { a: h * k, b: h / 2 * n * k, c: h * n }).collect();
             let mut c = vec![f32::NAN; m * heads * n + 1];
-            let batch = Batch { m, n, k, b_transposed: transposed, items: &items };
             let (a_op, b_op) =
                 (Operand { data: &a, stride: heads * k }, Operand { data: &b, stride: b_stride });
+            let (b_transposed, c_stride) = (transposed, heads * n);
+            let batch = Batch { a: a_op, b: b_op, c_stride, m, n, k, b_transposed, items: &items };
             let epilogue = Epilogue { alpha: 0.125, ..Epilogue::default() };
             matmul_batch(isa, &Threads::new(2), &batch, &mut c, &epilogue);
             assert!(c[m * heads * n].is_nan());
