@@ -84,7 +84,7 @@ pub fn conv2d(threads: &Threads, conv: &Conv, x: Input, filter: &Filter, y: MatM
         Input::ChannelsLast(x) if window.is_unpadded() => {
             let row = window.input[1] * x.stride;
             let image = Image { data: x.data, pixel: x.stride, row, image: window.input[0] * row };
-            windows(threads, conv, image, 0..batch, 0..window.output[0], filter, y, epilogue);
+            windows(threads, image, batch, &window, filter, y, epilogue);
         }
         _ => padded(threads, conv, x, filter, y, epilogue),
     }
@@ -105,8 +105,8 @@ fn padded(threads: &Threads, conv: &Conv, x: Input, filter: &Filter, mut y: MatM
     let weights_stay = filter.size_bytes() <= 1 << 20;
     let images_stay = batch * height * line_bytes <= 4 << 20;
     if bands * batch < 2 * threads.count() || (images_stay && !weights_stay) {
-        with_padded(threads, conv, x, filter, 0..batch, 0..height, |image, _| {
-            windows(threads, conv, image, 0..batch, 0..height, filter, y, epilogue);
+        with_padded(threads, conv, x, filter, 0..batch, 0..height, |image, inner| {
+            windows(threads, image, batch, &inner, filter, y, epilogue);
         });
         return;
     }
@@ -119,8 +119,8 @@ fn padded(threads: &Threads, conv: &Conv, x: Input, filter: &Filter, mut y: MatM
         let y = unsafe { y.part(first, rows, 0, cols) };
         let epilogue = epilogue.part(first, rows, 0, cols);
         let single = Threads::single();
-        with_padded(&single, conv, x, filter, n..n + 1, lines.clone(), |image, _| {
-            windows(&single, conv, image, 0..1, lines.clone(), filter, y, &epilogue);
+        with_padded(&single, conv, x, filter, n..n + 1, lines, |image, inner| {
+            windows(&single, image, 1, &inner, filter, y, &epilogue);
         });
     });
 }
@@ -170,13 +170,12 @@ fn with_padded(
     });
 }
 
-/// The product over windows of an image that has no borders. `images` and `lines` count output rows of `image`.
+/// The product over the windows of `batch` images which no window leaves.
 fn windows(
     threads: &Threads,
-    conv: &Conv,
     image: Image,
-    images: Range<usize>,
-    lines: Range<usize>,
+    batch: usize,
+    window: &Window,
     filter: &Filter,
     mut y: MatMut,
     epilogue: &Epilogue,
@@ -184,12 +183,11 @@ fn windows(
     let Weights::Dense(groups) = &filter.weights else {
         unreachable!("depthwise filters have a kernel of their own")
     };
-    let output = [lines.len(), conv.window.output[1]];
     let tile = rows_per_tile(filter.isa);
     let rows = y.rows;
     for (g, weights) in groups.iter().enumerate() {
         let channels = g * filter.channels..(g + 1) * filter.channels;
-        let a = WindowRows::new(image, images.len(), output, conv.window, channels, tile);
+        let a = WindowRows::new(image, batch, window, channels, tile);
         let cols = weights.view().cols();
         let (c, epilogue) = (y.part(0, rows, g * cols, cols), epilogue.part(0, rows, g * cols, cols));
         product(threads, &a, weights.view().into(), c, &epilogue);

@@ -159,10 +159,10 @@ impl Line<'_> {
                     for (j, weight) in weight.iter_mut().enumerate() {
                         *weight = load::<S, FULL>(s, weights.wrapping_add(j * S::LANES), lanes);
                     }
-                    for p in 0..P {
-                        for j in 0..NV {
+                    for (p, acc) in acc.iter_mut().enumerate() {
+                        for (j, acc) in acc.iter_mut().enumerate() {
                             let v = load::<S, FULL>(s, x.wrapping_add(p * step + j * S::LANES), lanes);
-                            acc[p][j] = s.mul_add(v, weight[j], acc[p][j]);
+                            *acc = s.mul_add(v, weight[j], *acc);
                         }
                     }
                 }
