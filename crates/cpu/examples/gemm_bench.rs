@@ -34,7 +34,7 @@ const PRODUCTS: [[usize; 3]; 16] = [
 ];
 
 /// Name, size, channels, filters, kernel, stride, groups: ResNet-50's and MobileNetV2's shapes of layers, and YOLO's first.
-const LAYERS: [(&str, [usize; 6], usize); 27] = [
+const LAYERS: [(&str, [usize; 6], usize); 30] = [
     ("resnet", [224, 3, 64, 7, 2, 1], 1),
     ("resnet", [56, 64, 64, 1, 1, 1], 1),
     ("resnet", [56, 64, 64, 3, 1, 1], 3),
@@ -61,6 +61,9 @@ const LAYERS: [(&str, [usize; 6], usize); 27] = [
     ("mobilenet", [14, 384, 384, 3, 1, 384], 4),
     ("mobilenet", [7, 960, 960, 3, 1, 960], 3),
     ("yolo", [640, 3, 16, 3, 2, 1], 1),
+    ("yolo", [20, 64, 64, 3, 1, 1], 1),
+    ("yolo", [20, 128, 128, 3, 1, 1], 1),
+    ("yolo", [8, 128, 128, 3, 1, 1], 1),
     ("yolo", [320, 16, 32, 3, 2, 1], 1),
 ];
 

@@ -5,8 +5,9 @@ use super::filter::{Filter, Weights};
 use super::pad::PadLines;
 use super::rows::{Image, WindowRows};
 use super::window::Window;
-use crate::gemm::crowded;
-use crate::gemm::{Epilogue, MatMut, MatRef, gemm, product, rows_per_tile, with_scratch};
+use crate::gemm::{
+    Epilogue, MatMut, MatRef, RESIDENT_BYTES, crowded, gemm, product, rows_per_tile, with_scratch,
+};
 use crate::threads::Threads;
 use std::ops::Range;
 
@@ -102,7 +103,7 @@ fn padded(threads: &Threads, conv: &Conv, x: Input, filter: &Filter, mut y: MatM
     let per_band = height.div_ceil(bands);
     let cols = filter.filters;
     // Each band goes over all weights: they should stay in the cache, unless the images do not either.
-    let weights_stay = filter.size_bytes() <= 1 << 20;
+    let weights_stay = filter.size_bytes() <= RESIDENT_BYTES;
     let images_stay = batch * height * line_bytes <= 4 << 20;
     if bands * batch < 2 * threads.count() || (images_stay && !weights_stay) {
         with_padded(threads, conv, x, filter, 0..batch, 0..height, |image, inner| {
@@ -183,11 +184,16 @@ fn windows(
     let Weights::Dense(groups) = &filter.weights else {
         unreachable!("depthwise filters have a kernel of their own")
     };
+    // A line of windows is cut into tiles of its own. Tiles that are not full cost little while the weights stay in the
+    // cache; otherwise better tiles, from windows copied side by side, save passes over the weights.
     let tile = rows_per_tile(filter.isa);
+    let (width, full) = (window.output[1], window.output[1].div_ceil(tile) * tile);
+    let weights_stay = filter.size_bytes() <= RESIDENT_BYTES;
+    let in_place = if weights_stay { 2 * width >= full } else { 4 * width >= 3 * full };
     let rows = y.rows;
     for (g, weights) in groups.iter().enumerate() {
         let channels = g * filter.channels..(g + 1) * filter.channels;
-        let a = WindowRows::new(image, batch, window, channels, tile);
+        let a = WindowRows::new(image, batch, window, channels, in_place);
         let cols = weights.view().cols();
         let (c, epilogue) = (y.part(0, rows, g * cols, cols), epilogue.part(0, rows, g * cols, cols));
         product(threads, &a, weights.view().into(), c, &epilogue);

@@ -31,14 +31,14 @@ pub(super) struct Image<'a> {
 }
 
 impl<'a> WindowRows<'a> {
-    /// The windows over channels `channels` of `batch` images. `tile` is the height of a
-    /// register tile. Panics if a window leaves the data.
+    /// The windows over channels `channels` of `batch` images. `in_place` says whether
+    /// products should read them in place if they can. Panics if a window leaves the data.
     pub(super) fn new(
         image: Image<'a>,
         batch: usize,
         window: &Window,
         channels: Range<usize>,
-        tile: usize,
+        in_place: bool,
     ) -> Self {
         let (window, output) = (*window, window.output);
         let rows = batch * output[0] * output[1];
@@ -48,9 +48,7 @@ impl<'a> WindowRows<'a> {
                 + (window.span(1, output[1]) - 1) * image.pixel;
             assert!(last + channels.end <= image.data.len(), "windows leave the image");
         }
-        // A line of windows is cut into tiles of its own. Where that leaves tiles less than half full, copying is better.
-        let lines = output[1].div_ceil(tile).max(1);
-        let in_place = 2 * output[1] >= lines * tile && !crowded(window.stride[1] * image.pixel);
+        let in_place = in_place && !crowded(window.stride[1] * image.pixel);
         let Image { data, pixel, row, image } = image;
         let (first_channel, channels) = (channels.start, channels.len());
         WindowRows { data, pixel, row, image, batch, window, first_channel, channels, in_place }

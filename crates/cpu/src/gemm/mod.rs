@@ -32,7 +32,7 @@ pub use matrix::{MatMut, MatRef};
 pub use pack::{Packed, PackedB, Unpacked, packed_len};
 
 pub(crate) use driver::product;
-pub(crate) use plan::rows_per_tile;
+pub(crate) use plan::{RESIDENT_BYTES, rows_per_tile};
 pub(crate) use rows::{InPlace, Rows, copy_run, crowded};
 pub(crate) use scratch::with_scratch;
 pub(crate) use tile::Segment;

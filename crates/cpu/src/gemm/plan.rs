@@ -6,7 +6,7 @@ use crate::simd::{Isa, Kernel, Simd};
 use std::ops::Range;
 
 /// Bytes of B that may stay in the second-level cache while the rows of A pass.
-const RESIDENT_BYTES: usize = 1 << 20;
+pub(crate) const RESIDENT_BYTES: usize = 1 << 20;
 /// Bytes of a block of A that may stay in the second-level cache while the panels of B pass.
 const A_BLOCK_BYTES: usize = 512 << 10;
 /// Fewer row tiles than this are not worth keeping all of B near: loading it takes too large a part of the time.
