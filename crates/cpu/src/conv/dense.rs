@@ -99,8 +99,8 @@ fn padded(threads: &Threads, conv: &Conv, x: Input, filter: &Filter, mut y: MatM
     let lines = (BAND_BYTES / line_bytes.max(1)).max(1);
     // Output lines of a band, at least so many that the lines which two bands see are few.
     let per_band = (lines.saturating_sub(window.span(0, 1)) / window.stride[0] + 1).max(window.kernel[0]);
+    let per_band = height.div_ceil(height.div_ceil(per_band));
     let bands = height.div_ceil(per_band);
-    let per_band = height.div_ceil(bands);
     let cols = filter.filters;
     // Each band goes over all weights: they should stay in the cache, unless the images do not either.
     let weights_stay = filter.size_bytes() <= RESIDENT_BYTES;

@@ -1,6 +1,6 @@
 //! Pooling of channels-last images, vectorised over channels.
 
-use super::window::Window;
+use super::window::{Window, lines_per_task};
 use crate::gemm::{MatMut, MatRef};
 use crate::simd::{Isa, Kernel, Simd};
 use crate::threads::Threads;
@@ -75,7 +75,7 @@ fn pool(isa: Isa, threads: &Threads, batch: usize, window: &Window, x: MatRef, m
     );
     let lines = batch * window.output[0];
     let work = window.output[1] * channels * window.taps();
-    let per_task = ((1 << 17) / work.max(1)).min(lines.div_ceil(4 * threads.count())).max(1);
+    let per_task = lines_per_task(threads, lines, work);
     let y = y.shared();
     threads.par_for(lines.div_ceil(per_task), |task| {
         for line in task * per_task..lines.min((task + 1) * per_task) {
