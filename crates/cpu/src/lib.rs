@@ -3,7 +3,9 @@
 mod arena;
 mod backend;
 mod compile;
+pub mod conv;
 mod copies;
+mod epilogue;
 mod executor;
 mod fallback;
 pub mod gemm;
@@ -47,6 +49,7 @@ kernels! {
     arg_max: inferrum_ops::arg_max::ArgReduce;
     batch_norm: inferrum_ops::batch_norm::BatchNormalization;
     cast: inferrum_ops::cast::BitCast, inferrum_ops::cast::Cast, inferrum_ops::cast::CastLike;
+    channels_last: inferrum_ops::fused::channels_last::ChannelsLast;
     concat: inferrum_ops::concat::Concat;
     cum_sum: inferrum_ops::cum_sum::Cumulative;
     depth_to_space: inferrum_ops::depth_to_space::DepthToSpace, inferrum_ops::depth_to_space::SpaceToDepth;
@@ -61,6 +64,7 @@ kernels! {
     group_norm: inferrum_ops::group_norm::GroupNormalization, inferrum_ops::instance_norm::InstanceNormalization;
     gru: inferrum_ops::gru::GRU;
     layer_norm: inferrum_ops::layer_norm::LayerNormalization, inferrum_ops::layer_norm::RMSNormalization;
+    linear: inferrum_ops::fused::linear::Linear;
     lp_norm: inferrum_ops::lp_norm::LpNormalization;
     lrn: inferrum_ops::lrn::LRN;
     lstm: inferrum_ops::lstm::LSTM;

@@ -11,16 +11,21 @@ mod expression;
 mod digest;
 mod extents;
 mod fourier;
+mod class_labels;
+mod features;
+mod forest;
 pub mod fused;
 pub mod fused_activation;
 mod index;
 mod mersenne_twister;
 mod moments;
+mod mapping;
 mod number;
 mod number_text;
 mod pieces;
 mod quantized;
 pub mod recurrent;
+mod post_transform;
 mod re2;
 mod registry;
 pub mod scalar;
@@ -33,8 +38,14 @@ pub mod window;
 
 pub use broadcast::{Broadcast, Indices};
 pub use expression::{Expression, FUNCTIONS, expression};
+mod trees;
+
+pub use class_labels::ClassLabels;
 pub use digest::Table;
+pub use forest::Aggregate;
+pub use post_transform::PostTransform;
 pub use registry::{OpEntry, Parse, find, operators, parse};
+pub use trees::Trees;
 
 macro_rules! rooms {
     ($($(#[$attr:meta])* $room:ident;)*) => {
@@ -47,10 +58,12 @@ rooms! {
     activation;
     affine_grid;
     arg_max;
+    array_feature_extractor;
     attention;
     batch_norm;
     bernoulli;
     bias_gelu;
+    binarizer;
     binary;
     cast;
     causal_conv_with_state;
@@ -76,6 +89,7 @@ rooms! {
     einsum;
     expand;
     eye_like;
+    feature_vectorizer;
     flatten;
     flex_attention;
     fused_matmul;
@@ -92,14 +106,18 @@ rooms! {
     identity;
     if_;
     image_scaler;
+    imputer;
     instance_norm;
     is_inf;
+    label_encoder;
     layer_norm;
+    linear;
     linear_attention;
     loop_;
     lp_norm;
     lrn;
     lstm;
+    map_to_tensor;
     matmul;
     matmul_integer;
     matmul_nbits;
@@ -112,15 +130,21 @@ rooms! {
     negative_log_likelihood_loss;
     non_max_suppression;
     non_zero;
+    normalizer;
     one_hot;
+    one_hot_encoder;
     optional;
     pad;
     pool;
     prelu;
     projected_attention;
     qgemm;
+    qlinear_concat;
     qlinear_conv;
+    qlinear_elementwise;
     qlinear_matmul;
+    qlinear_pool;
+    qlinear_softmax;
     quantize;
     random;
     range;
@@ -132,6 +156,7 @@ rooms! {
     rnn;
     roi_align;
     rotary_embedding;
+    scaler;
     scan;
     scatter_elements;
     scatter_nd;
@@ -150,6 +175,7 @@ rooms! {
     string_concat;
     string_normalizer;
     string_split;
+    svm;
     swiglu;
     tensor_scatter;
     tfidf_vectorizer;
@@ -157,9 +183,11 @@ rooms! {
     tokenizer;
     top_k;
     transpose;
+    tree_ensemble;
     trilu;
     unary;
     unique;
     unsqueeze;
     variadic;
+    zip_map;
 }

@@ -143,27 +143,32 @@ impl<R: Rows> Product<'_, R> {
     fn b_resident<S: Simd>(&self, s: S, tiles: Range<usize>, panels: Range<usize>) {
         let mut scratch = Scratch([MaybeUninit::uninit(); MAX_ROWS * SCRATCH_STRIDE]);
         let scratch = scratch.0.as_mut_ptr().cast::<f32>();
+        let mut base = self.a.base(self.plan.rows(tiles.start).start);
         for tile in tiles {
             let rows = self.plan.rows(tile);
-            for block in &self.plan.blocks {
+            let next_base = self.a.base(rows.end);
+            for (i, block) in self.plan.blocks.iter().enumerate() {
                 let left = match self.plan.in_place {
-                    Some(p) => Left { base: self.a.base(rows.start), stride: p.stride },
+                    Some(p) => Left { base, stride: p.stride },
                     None => {
                         // SAFETY: rows and k are in range, and the scratch holds MAX_ROWS rows of K_BLOCK and a vector.
                         unsafe { self.a.copy(s, rows.clone(), block.k.clone(), scratch, SCRATCH_STRIDE) };
                         Left { base: scratch, stride: SCRATCH_STRIDE }
                     }
                 };
-                let floats = rows.len() * left.stride.min(2 * block.k.len());
-                let per_panel = floats / panels.len();
+                // The next tile's rows, fetched in equal parts while this one meets the panels.
+                let (offset, floats) = self.a.ahead(rows.len());
+                let per_block = floats / self.plan.blocks.len();
+                let per_panel = per_block / panels.len();
                 let step = per_panel.div_ceil(block.k.len().max(1));
-                let next = left.base.wrapping_add(rows.len() * left.stride);
+                let next = next_base.wrapping_add(offset + i * per_block);
                 for (j, panel) in panels.clone().enumerate() {
                     let soon = Soon { from: next.wrapping_add(j * per_panel), step };
                     // SAFETY: `left` describes these rows.
                     unsafe { self.tile(s, left, rows.clone(), block, panel, soon) };
                 }
             }
+            base = next_base;
         }
     }
 

@@ -1,5 +1,6 @@
 //! Row-major matrix views over slices.
 
+use crate::threads::Shared;
 use std::marker::PhantomData;
 
 /// A read-only row-major matrix: `rows` x `cols`, rows `stride` elements apart.
@@ -56,9 +57,9 @@ impl<'a> MatRef<'a> {
         // An empty row may lie past the end.
         if self.cols == 0 { &[] } else { &self.data[i * self.stride..][..self.cols] }
     }
-    /// Address of a row.
+    /// Address of a row; of rows that do not exist, some address.
     pub(crate) fn base(&self, row: usize) -> *const f32 {
-        self.data.as_ptr().wrapping_add(row * self.stride)
+        self.data.as_ptr().wrapping_add(row.wrapping_mul(self.stride))
     }
     /// Number of rows.
     pub fn rows(&self) -> usize {
@@ -92,6 +93,37 @@ impl<'a> MatMut<'a> {
         assert!(row + rows <= self.rows && col + cols <= self.cols);
         // Wrapping: an empty part may start past the end.
         let data = self.data.wrapping_add(row * self.stride + col);
+        MatMut { data, rows, cols, stride: self.stride, borrow: PhantomData }
+    }
+    /// The matrix, to be divided among threads.
+    pub(crate) fn shared(&mut self) -> SharedMat<'_> {
+        SharedMat {
+            data: Shared(self.data),
+            rows: self.rows,
+            cols: self.cols,
+            stride: self.stride,
+            borrow: PhantomData,
+        }
+    }
+}
+
+/// A mutable matrix that threads divide among themselves.
+pub(crate) struct SharedMat<'a> {
+    data: Shared<f32>,
+    rows: usize,
+    cols: usize,
+    stride: usize,
+    borrow: PhantomData<&'a mut [f32]>,
+}
+
+impl SharedMat<'_> {
+    /// The part from `row` and `col` on, `rows` x `cols`. Panics if it is not within the matrix.
+    ///
+    /// # Safety
+    /// Parts that exist at the same time must not share elements.
+    pub(crate) unsafe fn part(&self, row: usize, rows: usize, col: usize, cols: usize) -> MatMut<'_> {
+        assert!(row + rows <= self.rows && col + cols <= self.cols);
+        let data = self.data.get().wrapping_add(row * self.stride + col);
         MatMut { data, rows, cols, stride: self.stride, borrow: PhantomData }
     }
 }

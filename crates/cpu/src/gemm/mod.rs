@@ -20,6 +20,8 @@ mod scratch;
 mod tile;
 
 #[cfg(test)]
+pub(crate) mod test_data;
+#[cfg(test)]
 mod tests;
 
 pub use activation::Activation;
@@ -29,14 +31,19 @@ pub use epilogue::{Bias, Epilogue};
 pub use matrix::{MatMut, MatRef};
 pub use pack::{Packed, PackedB, Unpacked, packed_len};
 
+pub(crate) use driver::product;
+pub(crate) use plan::rows_per_tile;
+pub(crate) use rows::{InPlace, Rows, copy_run, crowded};
+pub(crate) use scratch::with_scratch;
+pub(crate) use tile::Segment;
+
 use crate::simd::Isa;
 use crate::threads::Threads;
-use scratch::with_scratch;
 
 /// `C = epilogue(A B)` for a packed B: A is M x K, B K x N, C M x N. Empty dimensions are fine; where K is 0 the product
 /// is 0. Panics unless the shapes fit.
 pub fn gemm(threads: &Threads, a: MatRef, b: Packed, c: MatMut, epilogue: &Epilogue) {
-    driver::product(threads, &a, b.into(), c, epilogue);
+    product(threads, &a, b.into(), c, epilogue);
 }
 
 /// `C = epilogue(A B)` for a B that is used once, such as an activation: packed on the way where that pays. Otherwise as

@@ -16,11 +16,14 @@ pub(crate) unsafe trait Rows: Sync {
     fn depth(&self) -> usize;
     /// How rows can be read where they lie; None if they must be copied.
     fn in_place(&self) -> Option<InPlace>;
-    /// Base address of a row, for reading in place. Called with `row < count` only.
+    /// Base address of a row, for reading in place; of the row after the last, any address.
     fn base(&self, row: usize) -> *const f32;
     /// Appends the runs of K that are contiguous in memory within `k` (in `0..depth`), as offsets from a row's base; the
     /// same for all rows, and readable in each.
     fn segments(&self, k: Range<usize>, out: &mut Vec<Segment>);
+    /// Memory that `rows` neighbouring rows add to what the rows before them have read, as far as it is contiguous, for
+    /// fetching it ahead: offset from the first row's base, and number of floats. It need not be exact.
+    fn ahead(&self, rows: usize) -> (usize, usize);
     /// Copies elements `k` of `rows` to `dst`, rows `stride` apart. The up to `LANES - 1` elements after each row may be
     /// overwritten, in order of rows.
     ///
@@ -85,6 +88,10 @@ unsafe impl Rows for MatRef<'_> {
     }
     fn segments(&self, k: Range<usize>, out: &mut Vec<Segment>) {
         out.push(Segment { offset: k.start, len: k.len() });
+    }
+    #[inline]
+    fn ahead(&self, rows: usize) -> (usize, usize) {
+        (0, rows * self.stride.min(2 * self.cols))
     }
     #[inline(always)]
     unsafe fn copy<S: Simd>(&self, s: S, rows: Range<usize>, k: Range<usize>, dst: *mut f32, stride: usize) {
