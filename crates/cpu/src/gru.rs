@@ -58,43 +58,27 @@ pub(crate) fn lower(op: &GRU, lowering: &Lowering<'_>) -> Result<Lowered, Declin
 }
 
 impl Cell for GruCell {
-    fn step(&self, step: Step<'_>) {
-        let Step { threads, isa, direction, hidden, rows, from_input, h, c, products, spare } = step;
-        let weights = &self.weights[direction];
-        let columns = GATES * hidden;
-        let step = |h, products, spare| Step {
-            threads,
-            isa,
-            direction,
-            hidden,
-            rows,
-            from_input,
-            h,
-            c: &mut [],
-            products,
-            spare,
-        };
-        let _ = c;
-        if self.linear_before_reset {
-            multiply(threads, h, hidden, &weights.gates, products, columns, columns);
-            isa.dispatch(Gates { cell: self, step: step(&mut *h, &mut *products, &mut *spare) });
-        } else {
-            multiply(threads, h, hidden, &weights.gates, products, 2 * hidden, columns);
-            isa.dispatch(Gates { cell: self, step: step(&mut *h, &mut *products, &mut *spare) });
-            let reset = &spare[..h.len()];
-            multiply(threads, reset, hidden, &weights.candidate, &mut products[2 * hidden..], hidden, columns);
+    fn step(&self, step: &mut Step<'_>) {
+        let (hidden, columns) = (step.hidden, GATES * step.hidden);
+        let weights = &self.weights[step.direction];
+        let first = if self.linear_before_reset { columns } else { 2 * hidden };
+        multiply(step.threads, step.h, hidden, &weights.gates, step.products, first, columns);
+        step.isa.dispatch(Gates { cell: self, step });
+        if !self.linear_before_reset {
+            let (reset, candidates) = (&step.spare[..step.h.len()], &mut step.products[2 * hidden..]);
+            multiply(step.threads, reset, hidden, &weights.candidate, candidates, hidden, columns);
         }
-        isa.dispatch(States { cell: self, step: step(h, products, spare) });
+        step.isa.dispatch(States { cell: self, step });
     }
 }
 
 /// The update and reset gates, in place of their products; and the state scaled by the reset gate, as `spare`.
-struct Gates<'a> {
+struct Gates<'a, 'b> {
     cell: &'a GruCell,
-    step: Step<'a>,
+    step: &'a mut Step<'b>,
 }
 
-impl Kernel for Gates<'_> {
+impl Kernel for Gates<'_, '_> {
     type Output = ();
 
     #[inline(always)]
@@ -133,12 +117,12 @@ impl Kernel for Gates<'_> {
 }
 
 /// The new states, from gates and the candidate's product.
-struct States<'a> {
+struct States<'a, 'b> {
     cell: &'a GruCell,
-    step: Step<'a>,
+    step: &'a mut Step<'b>,
 }
 
-impl Kernel for States<'_> {
+impl Kernel for States<'_, '_> {
     type Output = ();
 
     #[inline(always)]

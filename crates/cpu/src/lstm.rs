@@ -45,7 +45,7 @@ pub(crate) fn lower(op: &LSTM, lowering: &Lowering<'_>) -> Result<Lowered, Decli
 }
 
 impl Cell for LstmCell {
-    fn step(&self, step: Step<'_>) {
+    fn step(&self, step: &mut Step<'_>) {
         let columns = GATES * step.hidden;
         let weights = &self.weights[step.direction];
         multiply(step.threads, step.h, step.hidden, weights, step.products, columns, columns);
@@ -54,12 +54,12 @@ impl Cell for LstmCell {
 }
 
 /// The gates of a step, from the products.
-struct Gates<'a> {
+struct Gates<'a, 'b> {
     cell: &'a LstmCell,
-    step: Step<'a>,
+    step: &'a mut Step<'b>,
 }
 
-impl Kernel for Gates<'_> {
+impl Kernel for Gates<'_, '_> {
     type Output = ();
 
     #[inline(always)]

@@ -55,7 +55,7 @@ impl Gate {
 /// How one step goes.
 pub(crate) trait Cell: Send + Sync + 'static {
     /// Moves the states of all sequences that are not over on by one step.
-    fn step(&self, step: Step<'_>);
+    fn step(&self, step: &mut Step<'_>);
 }
 
 /// One step of all sequences of a direction.
@@ -145,7 +145,9 @@ pub(crate) fn packed(
     let form = format!("recurrent {start} {rows}");
     lowering.weights.get(constant, &form, |constant| {
         let elements = constant.as_slice::<f32>().map_err(|error| Decline(error.to_string()))?;
-        let matrix = elements.get(start..start + rows * depth).ok_or_else(|| Decline("weights are too short".into()))?;
+        let matrix = elements
+            .get(start..start + rows * depth)
+            .ok_or_else(|| Decline("weights are too short".into()))?;
         let matrix = Unpacked::Transposed(MatRef::new(matrix, rows, depth));
         let packed = PackedB::new(lowering.isa, &Threads::single(), matrix);
         let bytes = packed.size_bytes();
@@ -165,7 +167,8 @@ pub(crate) fn optional_constant(lowering: &Lowering<'_>, place: usize) -> Result
     if !lowering.has(place) {
         return Ok(None);
     }
-    let elements = constant(lowering, place)?.as_slice::<f32>().map_err(|error| Decline(error.to_string()))?;
+    let elements =
+        constant(lowering, place)?.as_slice::<f32>().map_err(|error| Decline(error.to_string()))?;
     Ok(Some(elements.to_vec()))
 }
 
@@ -180,7 +183,11 @@ pub(crate) struct Parts {
 ///
 /// # Errors
 /// Not f32; weights that are not constant.
-pub(crate) fn parts(recurrence: &Recurrence, gates: usize, lowering: &Lowering<'_>) -> Result<Parts, Decline> {
+pub(crate) fn parts(
+    recurrence: &Recurrence,
+    gates: usize,
+    lowering: &Lowering<'_>,
+) -> Result<Parts, Decline> {
     lowering.require_dtype(DType::F32, &[4])?;
     let geometry = recurrence
         .geometry(&lowering.shape(0)?, &lowering.shape(2)?)
@@ -217,8 +224,15 @@ pub(crate) fn lower<C: Cell>(
         })
         .collect::<Result<Vec<_>, Decline>>()?;
     let floats = steps * batch * rows + batch * rows + 3 * batch * hidden;
-    let kernel =
-        Recurrent { cell, recurrence: recurrence.clone(), geometry, gates, inputs, states, isa: lowering.isa };
+    let kernel = Recurrent {
+        cell,
+        recurrence: recurrence.clone(),
+        geometry,
+        gates,
+        inputs,
+        states,
+        isa: lowering.isa,
+    };
     Ok(Lowered::new(name, kernel).packed(&[1, 2, 3, 7]).scratch(floats * size_of::<f32>()))
 }
 
@@ -257,7 +271,7 @@ impl<C: Cell> NodeKernel for Recurrent<C> {
             self.start(initial, direction, [&mut *h, &mut *c]);
             for step in 0..steps {
                 let rows = self.rows(step, direction, lengths);
-                self.cell.step(Step {
+                self.cell.step(&mut Step {
                     threads: io.threads,
                     isa: self.isa,
                     direction,

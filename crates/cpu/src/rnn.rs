@@ -35,7 +35,7 @@ pub(crate) fn lower(op: &RNN, lowering: &Lowering<'_>) -> Result<Lowered, Declin
 }
 
 impl Cell for RnnCell {
-    fn step(&self, step: Step<'_>) {
+    fn step(&self, step: &mut Step<'_>) {
         let weights = &self.weights[step.direction];
         multiply(step.threads, step.h, step.hidden, weights, step.products, step.hidden, step.hidden);
         step.isa.dispatch(States { cell: self, step });
@@ -43,12 +43,12 @@ impl Cell for RnnCell {
 }
 
 /// The new states, from the products.
-struct States<'a> {
+struct States<'a, 'b> {
     cell: &'a RnnCell,
-    step: Step<'a>,
+    step: &'a mut Step<'b>,
 }
 
-impl Kernel for States<'_> {
+impl Kernel for States<'_, '_> {
     type Output = ();
 
     #[inline(always)]
