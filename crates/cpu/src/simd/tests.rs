@@ -228,6 +228,46 @@ fn slice_functions() {
     }
 }
 
+struct Bytes<'a>(&'a [u8], [&'a mut [i32]; 2], &'a mut [u8]);
+
+impl Kernel for Bytes<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Bytes(x, [unsigned, signed], low) = self;
+        for i in (0..x.len()).step_by(S::LANES) {
+            let end = x.len().min(i + S::LANES);
+            let (a, b) = (s.load_u8(&x[i..end]), s.load_i8(&x[i..end]));
+            let mut lanes = [0; 16];
+            s.store_i32(&mut lanes, a);
+            unsigned[i..end].copy_from_slice(&lanes[..end - i]);
+            s.store_i32(&mut lanes, b);
+            signed[i..end].copy_from_slice(&lanes[..end - i]);
+            s.store_bytes(&mut low[i..end], s.add_i32(s.mul_i32(a, s.splat_i32(257)), s.splat_i32(1)));
+        }
+    }
+}
+
+#[test]
+fn bytes_become_integers_and_back() {
+    for isa in Isa::available() {
+        for n in [1, 3, 4, 15, 16, 17, 127, 256] {
+            let x: Vec<u8> = (0..n).map(|i| (i * 37 + 5) as u8).collect();
+            let (mut unsigned, mut signed, mut low) = (vec![-1; n], vec![-1; n], vec![0xAB; n + 1]);
+            isa.dispatch(Bytes(&x, [&mut unsigned, &mut signed], &mut low[..n]));
+            for i in 0..n {
+                let got = (unsigned[i], signed[i], low[i]);
+                assert_eq!(
+                    got,
+                    (i32::from(x[i]), i32::from(x[i] as i8), x[i].wrapping_add(1)),
+                    "{isa:?} {n} {i}"
+                );
+            }
+            assert_eq!(low[n], 0xAB, "{isa:?} wrote past the end");
+        }
+    }
+}
+
 struct Transpose<'a>(&'a [f32], &'a mut [f32], usize);
 
 impl Kernel for Transpose<'_> {
