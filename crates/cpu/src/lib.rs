@@ -8,6 +8,7 @@ mod fallback;
 pub mod gemm;
 pub mod kernel;
 mod memory;
+mod peak;
 pub mod simd;
 #[cfg(test)]
 mod testing;
