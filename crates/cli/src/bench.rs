@@ -296,7 +296,9 @@ fn print(args: &Args, measured: &[Measured], out: &mut dyn Write) -> Result<()> 
     row("peak memory", &|m| m.peak_memory.map_or("not known".into(), quantity::bytes));
     row("GFLOP/s", &|m| quantity::three_digits(m.rate() / 1e9));
     row("GFLOP/s at best", &|m| m.peak.map_or("not known".into(), |peak| quantity::three_digits(peak / 1e9)));
-    row("% of that", &|m| m.peak.map_or("not known".into(), |peak| quantity::three_digits(100.0 * m.rate() / peak)));
+    row("% of that", &|m| {
+        m.peak.map_or("not known".into(), |peak| quantity::three_digits(100.0 * m.rate() / peak))
+    });
     table.write(out)?;
     Ok(())
 }

@@ -169,7 +169,10 @@ fn difference(got: &Value, want: &Value) -> Result<Difference> {
             for (index, (a, b)) in a.iter().zip(b).enumerate() {
                 match difference(a, b)? {
                     Difference::Numbers(measures) if measures.absolute > 0.0 || measures.odd > 0 => {
-                        return differ(format!("item {index}: {} absolute", quantity::error(measures.absolute)));
+                        return differ(format!(
+                            "item {index}: {} absolute",
+                            quantity::error(measures.absolute)
+                        ));
                     }
                     Difference::Other(Some(why)) => return differ(format!("item {index}: {why}")),
                     _ => {}
@@ -222,7 +225,13 @@ impl Measures {
         let of_greatest = if absolute == 0.0 { 0.0 } else { absolute / greatest.max(1e-6) };
         let norm = (own * others).sqrt();
         // Two zero vectors point the same way; a zero vector and another do not.
-        let cosine = if norm > 0.0 { product / norm } else if own == others { 1.0 } else { 0.0 };
+        let cosine = if norm > 0.0 {
+            product / norm
+        } else if own == others {
+            1.0
+        } else {
+            0.0
+        };
         Measures { absolute, relative, of_greatest, cosine, odd }
     }
 }
@@ -284,7 +293,11 @@ fn print_table(
         });
         if let Some((row, error)) = measured.max_by(|a, b| a.1.total_cmp(&b.1)) {
             let (node, op) = row.node.as_ref().map_or(("", ""), |(node, op)| (node, op));
-            writeln!(out, "\n  greatest: node `{node}` ({op}), {} of the greatest element", quantity::error(error))?;
+            writeln!(
+                out,
+                "\n  greatest: node `{node}` ({op}), {} of the greatest element",
+                quantity::error(error)
+            )?;
         }
     }
     Ok(())

@@ -33,7 +33,9 @@ pub(crate) fn execute(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     for device in &devices {
         let (heading, good, bad) = (style::HEADING, style::GOOD, style::BAD);
         match &device.usable {
-            Ok(()) => writeln!(out, "{heading}{}{heading:#}  {good}usable{good:#}  {}", device.id, device.name)?,
+            Ok(()) => {
+                writeln!(out, "{heading}{}{heading:#}  {good}usable{good:#}  {}", device.id, device.name)?
+            }
             Err(why) => {
                 writeln!(out, "{heading}{}{heading:#}  {bad}not usable{bad:#}  {}", device.id, device.name)?;
                 writeln!(out, "  why: {}", why.reason)?;

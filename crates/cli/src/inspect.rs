@@ -149,14 +149,20 @@ fn draw(
 
 /// Bytes of the constants that a graph holds.
 fn weight_bytes(graph: &Graph) -> u64 {
-    graph.values().iter().filter_map(|value| value.fact.value()).map(|tensor| tensor.bytes().len() as u64).sum()
+    graph
+        .values()
+        .iter()
+        .filter_map(|value| value.fact.value())
+        .map(|tensor| tensor.bytes().len() as u64)
+        .sum()
 }
 
 fn print_summary(args: &Args, summary: &Summary, graph: Option<&Graph>, out: &mut dyn Write) -> Result<()> {
     let heading = style::HEADING;
     writeln!(out, "{heading}{}{heading:#}", model::file_name(&args.model))?;
     let info = &summary.info;
-    let opsets: Vec<String> = info.opsets.iter().map(|(domain, version)| format!("{domain} {version}")).collect();
+    let opsets: Vec<String> =
+        info.opsets.iter().map(|(domain, version)| format!("{domain} {version}")).collect();
     let mut about = Table::new(&[("", Column::Text), ("", Column::Text)]);
     let mut line = |name: &str, text: String| {
         if !text.is_empty() {
@@ -170,7 +176,8 @@ fn print_summary(args: &Args, summary: &Summary, graph: Option<&Graph>, out: &mu
     let parameters = quantity::count(summary.parameters as f64);
     let bytes = graph.map(|graph| format!(", {}", quantity::bytes(weight_bytes(graph)))).unwrap_or_default();
     line("parameters", format!("{parameters} in {} tensors{bytes}", summary.initializers));
-    let functions = if summary.functions > 0 { format!(", {} functions", summary.functions) } else { String::new() };
+    let functions =
+        if summary.functions > 0 { format!(", {} functions", summary.functions) } else { String::new() };
     line("nodes", format!("{}{functions}", summary.nodes()));
     about.write(out)?;
     for (name, values) in [("inputs", &summary.inputs), ("outputs", &summary.outputs)] {
@@ -182,10 +189,18 @@ fn print_summary(args: &Args, summary: &Summary, graph: Option<&Graph>, out: &mu
     writeln!(out)?;
     let mut operators = summary.operators.clone();
     operators.sort_by(|a, b| b.nodes.cmp(&a.nodes).then_with(|| a.op_type.cmp(&b.op_type)));
-    let mut table =
-        Table::new(&[("operator", Column::Text), ("nodes", Column::Number), ("opset", Column::Number), ("", Column::Text)]);
+    let mut table = Table::new(&[
+        ("operator", Column::Text),
+        ("nodes", Column::Number),
+        ("opset", Column::Number),
+        ("", Column::Text),
+    ]);
     for used in &operators {
-        let name = if used.domain == "ai.onnx" { used.op_type.clone() } else { format!("{}.{}", used.domain, used.op_type) };
+        let name = if used.domain == "ai.onnx" {
+            used.op_type.clone()
+        } else {
+            format!("{}.{}", used.domain, used.op_type)
+        };
         let unknown = if used.known { "" } else { "does not exist here" };
         table.row([name, used.nodes.to_string(), used.opset.to_string(), unknown.into()]);
     }
@@ -212,7 +227,10 @@ fn print_plan(planned: &Planned, out: &mut dyn Write) -> Result<()> {
     let weights = quantity::bytes(weight_bytes(session.graph()));
     let packed = quantity::bytes(session.weight_bytes() as u64);
     table.row(["weights".into(), format!("{weights} in the file, {packed} in forms of the device's own")]);
-    table.row(["memory".into(), format!("{} for intermediate values of a run", quantity::bytes(plan.workspace_bytes as u64))]);
+    table.row([
+        "memory".into(),
+        format!("{} for intermediate values of a run", quantity::bytes(plan.workspace_bytes as u64)),
+    ]);
     table.write(out)?;
     if !plan.complete {
         writeln!(out, "  the rest depends on values that only a run knows, and is not counted")?;
@@ -224,7 +242,8 @@ fn print_plan(planned: &Planned, out: &mut dyn Write) -> Result<()> {
         table.write(out)?;
     }
     let placement = Placement { nodes: plan.nodes.iter().map(|node| node.placement.clone()).collect() };
-    let mut table = Table::new(&[("kernel", Column::Text), ("device", Column::Text), ("nodes", Column::Number)]);
+    let mut table =
+        Table::new(&[("kernel", Column::Text), ("device", Column::Text), ("nodes", Column::Number)]);
     for (device, kernel, count) in placement.kernels() {
         table.row([kernel, device, count.to_string()]);
     }
@@ -232,7 +251,11 @@ fn print_plan(planned: &Planned, out: &mut dyn Write) -> Result<()> {
         writeln!(out)?;
         table.write(out)?;
     }
-    let mut table = Table::new(&[("node", Column::Text), ("operator", Column::Text), ("not as asked for, because", Column::Text)]);
+    let mut table = Table::new(&[
+        ("node", Column::Text),
+        ("operator", Column::Text),
+        ("not as asked for, because", Column::Text),
+    ]);
     for node in placement.declined() {
         table.row([node.node.clone(), node.op.clone(), node.reason.clone().unwrap_or_default()]);
     }

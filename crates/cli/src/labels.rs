@@ -26,7 +26,8 @@ impl Labels {
     }
 
     fn read(file: &Path, asked_for: bool) -> Result<Labels> {
-        let text = std::fs::read_to_string(file).with_context(|| format!("{}: cannot be read", file.display()))?;
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("{}: cannot be read", file.display()))?;
         let names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
         ensure!(!names.is_empty(), "{} holds no labels; expected one a line", file.display());
         Ok(Labels { names, file: file.to_owned(), asked_for })

@@ -87,7 +87,8 @@ pub(crate) fn check(path: &Path) -> Result<()> {
 
 /// The graph in which every value is an output, and the names of the outputs that it had.
 pub(crate) fn with_every_value(mut graph: Graph) -> Graph {
-    let produced: Vec<_> = graph.nodes().iter().flat_map(|node| node.outputs.iter().flatten().copied()).collect();
+    let produced: Vec<_> =
+        graph.nodes().iter().flat_map(|node| node.outputs.iter().flatten().copied()).collect();
     graph.outputs = produced;
     graph
 }

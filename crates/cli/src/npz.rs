@@ -29,12 +29,12 @@ fn read_archive<R: Read + Seek>(archive: &mut ZipArchive<R>) -> Result<Vec<(Stri
     let mut arrays = Vec::with_capacity(archive.len());
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index)?;
-        let Some(name) = npyz::npz::array_name_from_file_name(entry.name()).map(str::to_owned) else {
-            continue;
-        };
+        let file_name = entry.name().context("a name is not UTF-8")?.into_owned();
+        let Some(name) = npyz::npz::array_name_from_file_name(&file_name) else { continue };
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).with_context(|| format!("array `{name}`"))?;
-        arrays.push((name.clone(), decode(&bytes).with_context(|| format!("array `{name}`"))?));
+        let array = decode(&bytes).with_context(|| format!("array `{name}`"))?;
+        arrays.push((name.to_owned(), array));
     }
     Ok(arrays)
 }
@@ -65,9 +65,7 @@ fn decode(file: &[u8]) -> Result<Tensor> {
     let mut bytes = match header.order() {
         Order::C => data.to_vec(),
         Order::Fortran if item == 0 => Vec::new(),
-        Order::Fortran => {
-            row_major(&data.chunks_exact(item).collect::<Vec<_>>(), &shape).concat()
-        }
+        Order::Fortran => row_major(&data.chunks_exact(item).collect::<Vec<_>>(), &shape).concat(),
     };
     let number = if matches!(dtype, DType::Complex64 | DType::Complex128) { item / 2 } else { item };
     if big && number > 1 {

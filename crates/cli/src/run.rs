@@ -97,8 +97,10 @@ pub(crate) fn execute(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         Some(path) => {
             // The second run finds everything made that the first had to make.
             let profile = Profile::new();
-            done.session
-                .run_with(done.given.inputs(), RunOptions { profile: Some(&profile), ..RunOptions::default() })?;
+            done.session.run_with(
+                done.given.inputs(),
+                RunOptions { profile: Some(&profile), ..RunOptions::default() },
+            )?;
             trace::write(path, &model::file_name(&args.model), &profile.spans())?;
             profile.spans()
         }
@@ -109,7 +111,11 @@ pub(crate) fn execute(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
             print_table(args, &done, labels.as_ref(), out)?;
             if let Some(path) = &args.profile {
                 trace::summarise(out, &spans)?;
-                writeln!(out, "\ntrace in {}; open it in https://ui.perfetto.dev or chrome://tracing", path.display())?;
+                writeln!(
+                    out,
+                    "\ntrace in {}; open it in https://ui.perfetto.dev or chrome://tracing",
+                    path.display()
+                )?;
             }
         }
     }
@@ -118,7 +124,12 @@ pub(crate) fn execute(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
 
 fn print_table(args: &Args, done: &Done, labels: Option<&Labels>, out: &mut dyn Write) -> Result<()> {
     let (heading, faint) = (style::HEADING, style::FAINT);
-    writeln!(out, "{heading}{}{heading:#} on {}", model::file_name(&args.model), model::device_line(&done.session))?;
+    writeln!(
+        out,
+        "{heading}{}{heading:#} on {}",
+        model::file_name(&args.model),
+        model::device_line(&done.session)
+    )?;
     if let Some(choice) = done.session.choice() {
         writeln!(out, "  {faint}device auto: {choice}{faint:#}")?;
     }

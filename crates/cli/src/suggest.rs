@@ -3,8 +3,12 @@
 /// The known name that is nearest to `name`, if one is near.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (name.chars().count() / 3).max(1);
-    let distances = known.into_iter().map(|other| (distance(&name.to_lowercase(), &other.to_lowercase()), other));
-    distances.filter(|&(distance, _)| distance <= limit).min_by_key(|&(distance, _)| distance).map(|(_, other)| other)
+    let distances =
+        known.into_iter().map(|other| (distance(&name.to_lowercase(), &other.to_lowercase()), other));
+    distances
+        .filter(|&(distance, _)| distance <= limit)
+        .min_by_key(|&(distance, _)| distance)
+        .map(|(_, other)| other)
 }
 
 /// A sentence about names: which one may have been meant, and which there are.

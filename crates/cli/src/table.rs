@@ -71,13 +71,15 @@ impl Table {
     fn widths(&self) -> Vec<usize> {
         let mut widths: Vec<usize> = (0..self.columns.len())
             .map(|column| {
-                let cells = self.rows.iter().filter_map(|row| row.get(column)).chain(&self.headings[column..=column]);
+                let cells =
+                    self.rows.iter().filter_map(|row| row.get(column)).chain(&self.headings[column..=column]);
                 cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
             })
             .collect();
         let room = WIDTH.saturating_sub(self.indent + GAP * widths.len().saturating_sub(1));
         while widths.iter().sum::<usize>() > room {
-            let texts = (0..widths.len()).filter(|&i| self.columns[i] == Column::Text && widths[i] > SHORTEST);
+            let texts =
+                (0..widths.len()).filter(|&i| self.columns[i] == Column::Text && widths[i] > SHORTEST);
             let Some(widest) = texts.max_by_key(|&i| widths[i]) else { break };
             widths[widest] -= 1;
         }
@@ -120,7 +122,8 @@ mod tests {
 
     #[test]
     fn tables_fit_80_columns() {
-        let mut table = Table::new(&[("name", Column::Text), ("shape", Column::Text), ("ms", Column::Number)]);
+        let mut table =
+            Table::new(&[("name", Column::Text), ("shape", Column::Text), ("ms", Column::Number)]);
         table.row(["/model/layers.0/self_attn/".repeat(4), "1x128x768".into(), "1.23".into()]);
         table.row(["b".into(), String::new(), "12.3".into()]);
         let mut text = Vec::new();

@@ -112,7 +112,10 @@ pub(crate) fn execute(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     }
     folders.retain(|folder| name(folder).contains(&args.filter));
     if folders.is_empty() {
-        bail!("no folder with a model.onnx is there{}", if args.filter.is_empty() { "" } else { " that the filter lets through" });
+        bail!(
+            "no folder with a model.onnx is there{}",
+            if args.filter.is_empty() { "" } else { " that the filter lets through" }
+        );
     }
     let progress = Progress::new(folders.len() as u64, "testing");
     let quiet = QuietPanics::new();
@@ -125,7 +128,8 @@ pub(crate) fn execute(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         reports.push(report);
     }
     drop((quiet, progress));
-    let count = |which: fn(&CaseOutcome) -> bool| reports.iter().filter(|report| which(&report.outcome)).count();
+    let count =
+        |which: fn(&CaseOutcome) -> bool| reports.iter().filter(|report| which(&report.outcome)).count();
     let failed = count(|outcome| matches!(outcome, CaseOutcome::Failed(_)));
     let passed = count(|outcome| matches!(outcome, CaseOutcome::Passed));
     let skipped = count(|outcome| matches!(outcome, CaseOutcome::Skipped(_)));
@@ -210,8 +214,13 @@ fn panicked(panic: &(dyn Any + Send)) -> String {
 /// Runs a folder; a panic is its failure, not the end.
 fn guarded(args: &Args, folder: PathBuf) -> Report {
     let start = Instant::now();
-    let mut report =
-        Report { folder, outcome: CaseOutcome::Passed, sets: 0, errors: Errors::default(), time: Duration::ZERO };
+    let mut report = Report {
+        folder,
+        outcome: CaseOutcome::Passed,
+        sets: 0,
+        errors: Errors::default(),
+        time: Duration::ZERO,
+    };
     let result = catch_unwind(AssertUnwindSafe(|| case(args, &mut report)));
     report.time = start.elapsed();
     match result {
@@ -278,7 +287,9 @@ fn plain(error: CaseError, folder: &Path) -> String {
 /// What the command line says, else the folder, else the ONNX suite.
 fn rule(args: &Args, case: &Case) -> Rule {
     let of_greatest = |x: f64| Rule { tolerance: Tolerance::OfGreatest(x), off_by_one: true };
-    let Tolerance::Elementwise { relative, absolute } = Rule::ONNX_SUITE.tolerance else { return Rule::ONNX_SUITE };
+    let Tolerance::Elementwise { relative, absolute } = Rule::ONNX_SUITE.tolerance else {
+        return Rule::ONNX_SUITE;
+    };
     match (args.tolerance, args.rtol, args.atol, case.expectation) {
         (Some(x), ..) => of_greatest(x),
         (None, None, None, Some(expectation)) => of_greatest(expectation.of_greatest),
@@ -327,7 +338,8 @@ fn write_json(path: &Path, reports: &[Report]) -> Result<()> {
         });
         (outcome.to_owned(), json)
     };
-    let mut counts: BTreeMap<String, usize> = ["passed", "failed", "skipped"].map(|name| (name.into(), 0)).into();
+    let mut counts: BTreeMap<String, usize> =
+        ["passed", "failed", "skipped"].map(|name| (name.into(), 0)).into();
     let mut cases = Vec::with_capacity(reports.len());
     for (outcome, json) in reports.iter().map(report) {
         *counts.entry(outcome).or_default() += 1;

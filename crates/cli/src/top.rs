@@ -104,9 +104,7 @@ fn softmax(row: &[f64]) -> Vec<f64> {
 impl Ranking {
     /// For each sample a list of `{"class", "label", "probability"}`.
     pub(crate) fn json(&self) -> Json {
-        let class = |class: &Class| {
-            json!({ "class": class.index, "label": class.label, "probability": class.probability })
-        };
+        let class = |class: &Class| json!({ "class": class.index, "label": class.label, "probability": class.probability });
         self.samples.iter().map(|sample| sample.iter().map(class).collect::<Json>()).collect()
     }
 }

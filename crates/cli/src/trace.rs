@@ -57,8 +57,14 @@ pub(crate) fn summarise(out: &mut dyn Write, spans: &[Span]) -> io::Result<()> {
     };
     let mut slowest: Vec<&Span> = spans.iter().collect();
     slowest.sort_by_key(|span| std::cmp::Reverse(span.duration));
-    let columns =
-        [("node", Column::Text), ("operator", Column::Text), ("output", Column::Text), ("time", Column::Number), ("%", Column::Number), ("GFLOP/s", Column::Number)];
+    let columns = [
+        ("node", Column::Text),
+        ("operator", Column::Text),
+        ("output", Column::Text),
+        ("time", Column::Number),
+        ("%", Column::Number),
+        ("GFLOP/s", Column::Number),
+    ];
     let mut table = Table::new(&columns);
     for span in slowest.iter().take(SLOWEST) {
         table.row([
@@ -80,8 +86,13 @@ pub(crate) fn summarise(out: &mut dyn Write, spans: &[Span]) -> io::Result<()> {
     }
     let mut kernels: Vec<_> = kernels.into_iter().collect();
     kernels.sort_by_key(|&(name, (_, duration, _))| (std::cmp::Reverse(duration), name));
-    let columns =
-        [("kernel", Column::Text), ("nodes", Column::Number), ("time", Column::Number), ("%", Column::Number), ("GFLOP/s", Column::Number)];
+    let columns = [
+        ("kernel", Column::Text),
+        ("nodes", Column::Number),
+        ("time", Column::Number),
+        ("%", Column::Number),
+        ("GFLOP/s", Column::Number),
+    ];
     let mut table = Table::new(&columns);
     for (name, (count, duration, flops)) in kernels.into_iter().take(SLOWEST) {
         table.row([

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use inferrum::graph::Fact;
-use inferrum::{DType, MapKeys, Tensor, Value, ValueInfo};
+use inferrum::{DType, MapKeys, Tensor, Value};
 use serde_json::{Map, Value as Json, json};
 
 /// A tensor as `{"dtype", "shape", "data"}` with `data` flat and row-major, a sequence as a list, a map as an object,
@@ -31,9 +31,11 @@ fn elements(tensor: &Tensor) -> Result<Vec<Json>> {
         DType::String => tensor.as_strings()?.iter().cloned().map(Json::from).collect(),
         DType::Bool => tensor.as_slice::<bool>()?.iter().copied().map(Json::from).collect(),
         DType::U64 => tensor.as_slice::<u64>()?.iter().copied().map(Json::from).collect(),
-        DType::Complex64 => {
-            tensor.as_slice::<[f32; 2]>()?.iter().map(|x| Json::from(x.map(|x| float(x.into())).to_vec())).collect()
-        }
+        DType::Complex64 => tensor
+            .as_slice::<[f32; 2]>()?
+            .iter()
+            .map(|x| Json::from(x.map(|x| float(x.into())).to_vec()))
+            .collect(),
         DType::Complex128 => {
             tensor.as_slice::<[f64; 2]>()?.iter().map(|x| Json::from(x.map(float).to_vec())).collect()
         }
@@ -58,11 +60,6 @@ fn float(x: f64) -> Json {
 }
 
 /// An input or output: `{"name", "type", "dtype", "shape"}`; an extent is a number, a name or null.
-pub(crate) fn info(info: &ValueInfo) -> Json {
-    named_fact(&info.name, &info.fact)
-}
-
-/// As [`info`].
 pub(crate) fn named_fact(name: &str, fact: &Fact) -> Json {
     let Some(tensor) = fact.as_tensor() else { return json!({ "name": name, "type": fact.to_string() }) };
     let dims = tensor.shape.dims().map(|dims| {

@@ -75,7 +75,14 @@ fn tensor(out: &mut dyn Write, tensor: &Tensor, blanks: &str) -> io::Result<()> 
 }
 
 /// Brackets within brackets, as NumPy does it: the rows of the last axis are lines.
-fn nested(elements: &Elements, shape: &[usize], axis: usize, start: usize, ends: usize, lines: &mut Vec<String>) {
+fn nested(
+    elements: &Elements,
+    shape: &[usize],
+    axis: usize,
+    start: usize,
+    ends: usize,
+    lines: &mut Vec<String>,
+) {
     let push = |lines: &mut Vec<String>, text: &str| {
         if let Some(line) = lines.last_mut() {
             line.push_str(text);
@@ -190,8 +197,12 @@ mod tests {
 
     #[test]
     fn containers_are_lists() {
-        let map = Value::Map { keys: MapKeys::String(vec!["a".into()]), values: Tensor::vector(vec![0.5f32]) };
-        assert_eq!(text(Value::Sequence(vec![map])), "y: sequence of 1\n  0: map of 1 to float32\n    \"a\": 0.5\n");
+        let map =
+            Value::Map { keys: MapKeys::String(vec!["a".into()]), values: Tensor::vector(vec![0.5f32]) };
+        assert_eq!(
+            text(Value::Sequence(vec![map])),
+            "y: sequence of 1\n  0: map of 1 to float32\n    \"a\": 0.5\n"
+        );
         let many = Value::Sequence(vec![Tensor::scalar(1i64).into(); 12]);
         assert!(text(many).ends_with("and 2 more\n"));
     }

@@ -153,7 +153,9 @@ mod tests {
     fn floats_are_computed_in_f64() {
         let mut graph = Graph::new("test");
         let x = graph.add_input("x", Fact::tensor(DType::F32, [3]));
-        let y = graph.add_node("y", Arc::new(Softmax { axis: 0, flatten: false, log: false }), vec![Some(x)]).unwrap();
+        let y = graph
+            .add_node("y", Arc::new(Softmax { axis: 0, flatten: false, log: false }), vec![Some(x)])
+            .unwrap();
         graph.outputs = vec![y];
         let outputs = interpret_f64(&graph, vec![Tensor::vector(vec![0.0f32, 1.0, 2.0]).into()]).unwrap();
         let got = outputs[0].as_tensor().unwrap().as_slice::<f64>().unwrap();

@@ -36,7 +36,9 @@ impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Size, String> {
-        let parts = text.split_once(['x', ',']).and_then(|(w, h)| Some((w.trim().parse().ok()?, h.trim().parse().ok()?)));
+        let parts = text
+            .split_once(['x', ','])
+            .and_then(|(w, h)| Some((w.trim().parse().ok()?, h.trim().parse().ok()?)));
         match parts {
             Some((width, height)) if width > 0 && height > 0 => Ok(Size(width, height)),
             _ => Err("expected WIDTHxHEIGHT, such as 640x480".into()),

@@ -42,14 +42,16 @@ fn tensor(json: &Json, dtype: DType) -> Result<Tensor> {
         let data = fields.get("data").context("expected lists, or an object with `shape` and `data`")?;
         let flat = self::tensor(data, dtype)?;
         let Some(shape) = fields.get("shape") else { return Ok(flat) };
-        let shape: Vec<usize> = serde_json::from_value(shape.clone()).context("`shape` is no list of extents")?;
+        let shape: Vec<usize> =
+            serde_json::from_value(shape.clone()).context("`shape` is no list of extents")?;
         return Ok(flat.reshape(shape)?);
     }
     let mut leaves = Vec::new();
     let mut shape = Vec::new();
     flatten(json, 0, &mut shape, &mut leaves)?;
     if dtype == DType::String {
-        let text = |leaf: &&Json| leaf.as_str().map(str::to_owned).with_context(|| format!("{leaf} is no string"));
+        let text =
+            |leaf: &&Json| leaf.as_str().map(str::to_owned).with_context(|| format!("{leaf} is no string"));
         let strings = leaves.iter().map(text).collect::<Result<_>>()?;
         return Ok(Tensor::from_strings(shape, strings)?);
     }
@@ -65,7 +67,12 @@ fn tensor(json: &Json, dtype: DType) -> Result<Tensor> {
 }
 
 /// The elements of nested lists in order, and the shape: every list of one depth has the same length.
-fn flatten<'a>(json: &'a Json, depth: usize, shape: &mut Vec<usize>, leaves: &mut Vec<&'a Json>) -> Result<()> {
+fn flatten<'a>(
+    json: &'a Json,
+    depth: usize,
+    shape: &mut Vec<usize>,
+    leaves: &mut Vec<&'a Json>,
+) -> Result<()> {
     let Json::Array(items) = json else {
         ensure!(depth == shape.len(), "its lists are nested unevenly");
         leaves.push(json);
@@ -116,7 +123,9 @@ mod tests {
 
     #[test]
     fn malformed_lists_are_errors() {
-        for json in [json!([[1, 2], [3]]), json!([1, [2]]), json!([[1], 2]), json!("x"), json!([null]), json!({})] {
+        for json in
+            [json!([[1, 2], [3]]), json!([1, [2]]), json!([[1], 2]), json!("x"), json!([null]), json!({})]
+        {
             assert!(read(json.clone(), DType::F32).is_err(), "{json}");
         }
         assert!(read(json!([1.5]), DType::I64).is_err());

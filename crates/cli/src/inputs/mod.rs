@@ -12,7 +12,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use inferrum::graph::Fact;
 use inferrum::{Inputs, Value, ValueInfo, onnx};
 
 pub(crate) use image_input::ImageArgs;
@@ -100,7 +99,10 @@ impl InputArgs {
             } else if all || assumed.is_named(&info.name) {
                 let fact = assumed.concrete(info);
                 let value = random.value(&info.name, &fact).with_context(|| {
-                    format!("input `{}` cannot be made up; give it with --input {}=FILE", info.name, info.name)
+                    format!(
+                        "input `{}` cannot be made up; give it with --input {}=FILE",
+                        info.name, info.name
+                    )
                 })?;
                 given.notes.push(format!(
                     "{} = {} made up at random, seed {}",
@@ -217,7 +219,11 @@ fn archive<'a>(
             arrays.len(),
             info.name
         );
-        return Ok(arrays.pop().into_iter().map(|(_, tensor)| (info, tensor.into(), place.clone())).collect());
+        return Ok(arrays
+            .pop()
+            .into_iter()
+            .map(|(_, tensor)| (info, tensor.into(), place.clone()))
+            .collect());
     }
     let named = arrays.into_iter().map(|(name, tensor)| {
         Ok((find(&name, inputs).with_context(|| place.clone())?, tensor.into(), place.clone()))
@@ -241,9 +247,4 @@ fn check(path: &Path) -> Result<()> {
 
 fn extension(path: &Path) -> String {
     path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
-}
-
-/// The types and shapes of values.
-pub(crate) fn facts(values: &[(String, Value)]) -> Vec<Fact> {
-    values.iter().map(|(_, value)| Fact::of(value)).collect()
 }

@@ -35,8 +35,9 @@ impl Random {
                 let bytes = shape.elements().saturating_mul(tensor.dtype.size().max(1));
                 // Nothing is taken from a shape that is merely read before memory for it is granted.
                 let mut room: Vec<f64> = Vec::new();
-                room.try_reserve_exact(shape.elements())
-                    .map_err(|_| anyhow::anyhow!("{shape} takes {bytes} bytes, which the memory does not hold"))?;
+                room.try_reserve_exact(shape.elements()).map_err(|_| {
+                    anyhow::anyhow!("{shape} takes {bytes} bytes, which the memory does not hold")
+                })?;
                 if tensor.dtype == DType::String {
                     let strings = (0..shape.elements()).map(|i| format!("text {i}")).collect();
                     return Ok(Tensor::from_strings(shape, strings)?.into());
@@ -55,7 +56,11 @@ impl Random {
             DType::U8 => (self.unit() * 256.0).floor(),
             DType::I8 => (self.unit() * 256.0).floor() - 128.0,
             dtype if dtype.is_integer() || dtype == DType::Bool => {
-                if mask { 1.0 } else { (self.unit() * 2.0).floor() }
+                if mask {
+                    1.0
+                } else {
+                    (self.unit() * 2.0).floor()
+                }
             }
             _ => self.unit() * 2.0 - 1.0,
         }

@@ -51,7 +51,9 @@ impl Assumed {
                 Some(name) => inputs.iter().find(|input| input.name == *name),
                 None => match inputs {
                     [only] => Some(only),
-                    _ => bail!("--shape needs NAME=: the model has {} inputs: {}", inputs.len(), names(inputs)),
+                    _ => {
+                        bail!("--shape needs NAME=: the model has {} inputs: {}", inputs.len(), names(inputs))
+                    }
                 },
             };
             let Some(input) = input else {

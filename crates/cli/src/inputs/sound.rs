@@ -26,10 +26,12 @@ pub(super) fn read(path: &Path, fact: &Fact) -> Result<(Tensor, String)> {
     let scale = if tensor.dtype.is_float() { 1.0 } else { full };
     let sample = |plane: usize, time: usize| {
         let frame = samples.get(time * channels..(time + 1) * channels)?;
-        let value = if planes == channels { frame[plane] } else { frame.iter().sum::<f64>() / channels as f64 };
+        let value =
+            if planes == channels { frame[plane] } else { frame.iter().sum::<f64>() / channels as f64 };
         Some(value * scale)
     };
-    let values: Vec<f64> = (0..planes * length).map(|i| sample(i / length, i % length).unwrap_or(0.0)).collect();
+    let values: Vec<f64> =
+        (0..planes * length).map(|i| sample(i / length, i % length).unwrap_or(0.0)).collect();
     if tensor.dtype == DType::String {
         bail!("a sound cannot be {fact}");
     }

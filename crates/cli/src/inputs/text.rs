@@ -18,7 +18,8 @@ pub(super) fn value(text: &str, fact: &Fact) -> Result<Value> {
         let shape = shape(tensor, strings.len())?;
         return Ok(Tensor::from_strings(shape, strings)?.into());
     }
-    let words = text.split(|c: char| c.is_whitespace() || c == ',' || c == ';').filter(|word| !word.is_empty());
+    let words =
+        text.split(|c: char| c.is_whitespace() || c == ',' || c == ';').filter(|word| !word.is_empty());
     let words: Vec<&str> = words.collect();
     let shape = shape(tensor, words.len())?;
     let number = |word: &&str| format!("`{word}` is no {}", tensor.dtype);
@@ -55,12 +56,16 @@ mod tests {
     use inferrum::graph::ShapeFact;
 
     fn fact(dtype: DType, dims: &[Option<usize>]) -> Fact {
-        Fact::tensor(dtype, dims.iter().map(|d| d.map_or(SymDim::Unknown, SymDim::Known)).collect::<ShapeFact>())
+        Fact::tensor(
+            dtype,
+            dims.iter().map(|d| d.map_or(SymDim::Unknown, SymDim::Known)).collect::<ShapeFact>(),
+        )
     }
 
     #[test]
     fn numbers_fill_the_open_axis() {
-        let tensor = value("1 2,3\n4;5 6", &fact(DType::I64, &[None, Some(3)])).unwrap().into_tensor().unwrap();
+        let tensor =
+            value("1 2,3\n4;5 6", &fact(DType::I64, &[None, Some(3)])).unwrap().into_tensor().unwrap();
         assert_eq!(tensor.shape().dims(), [2, 3]);
         assert_eq!(tensor.as_slice::<i64>().unwrap(), [1, 2, 3, 4, 5, 6]);
         assert!(value("1 2 3 4", &fact(DType::F32, &[None, Some(3)])).is_err());

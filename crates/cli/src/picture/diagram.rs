@@ -117,11 +117,14 @@ impl Draw<'_> {
 
     fn node(&self, id: NodeId, node: &Node) -> Box {
         let key = node.op.key();
-        let mut lines: Vec<String> = node.outputs.iter().flatten().take(1).map(|&id| self.short(id)).collect();
+        let mut lines: Vec<String> =
+            node.outputs.iter().flatten().take(1).map(|&id| self.short(id)).collect();
         // The greatest constant is the weight, if any.
         let constants = node.inputs.iter().flatten().filter(|&&id| self.graph.constant(id).is_some());
         let weight = constants.max_by_key(|&&id| self.graph.constant(id).map_or(0, |tensor| tensor.len()));
-        if let Some(&weight) = weight.filter(|&&id| self.graph.constant(id).is_some_and(|tensor| tensor.len() > 1)) {
+        if let Some(&weight) =
+            weight.filter(|&&id| self.graph.constant(id).is_some_and(|tensor| tensor.len() > 1))
+        {
             lines.push(format!("w {}", self.short(weight)));
         }
         Box::new(key.op_type.to_owned(), lines, self.tooltip(id, node), family::family(key.op_type), false)

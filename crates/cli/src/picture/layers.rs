@@ -42,8 +42,10 @@ impl Layers {
             let deepest = net.to.iter().map(|&to| layers.layer[to]).max().unwrap_or(0);
             let mut upper = net.from;
             for level in layers.layer[net.from] + 1..=deepest {
-                for &to in net.to.iter().filter(|&&to| layers.layer[to] == level) {
-                    layers.connect(upper, to, index);
+                for &to in &net.to {
+                    if layers.layer[to] == level {
+                        layers.connect(upper, to, index);
+                    }
                 }
                 if level < deepest {
                     let bend = layers.vertices.len();

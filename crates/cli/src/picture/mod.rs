@@ -54,10 +54,17 @@ pub(crate) fn write(
 }
 
 /// Adds a graph, and after it the bodies of its nodes.
-fn add(title: String, graph: &Graph, knowledge: Knowledge<'_>, depth: usize, parts: &mut Vec<Part>) -> Result<()> {
+fn add(
+    title: String,
+    graph: &Graph,
+    knowledge: Knowledge<'_>,
+    depth: usize,
+    parts: &mut Vec<Part>,
+) -> Result<()> {
     let diagram = Diagram::of(graph, knowledge);
-    let mut layers = Layers::of(&diagram, MOST_VERTICES)
-        .with_context(|| format!("a graph of {} nodes with so many long edges is too large to draw", graph.nodes().len()))?;
+    let mut layers = Layers::of(&diagram, MOST_VERTICES).with_context(|| {
+        format!("a graph of {} nodes with so many long edges is too large to draw", graph.nodes().len())
+    })?;
     order::arrange(&mut layers);
     let places = place::place(&diagram, &layers);
     parts.push(Part { title, diagram, layers, places });

@@ -155,10 +155,7 @@ mod tests {
     #[test]
     fn a_planar_graph_is_drawn_without_crossings() {
         // Two diamonds side by side, given in a confusing order.
-        let diagram = diagram(
-            8,
-            &[(0, &[7, 4]), (1, &[6, 5]), (7, &[2]), (4, &[2]), (6, &[3]), (5, &[3])],
-        );
+        let diagram = diagram(8, &[(0, &[7, 4]), (1, &[6, 5]), (7, &[2]), (4, &[2]), (6, &[3]), (5, &[3])]);
         let mut layers = Layers::of(&diagram, 100).unwrap();
         arrange(&mut layers);
         assert_eq!(crossings(&layers), 0);

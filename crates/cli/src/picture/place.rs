@@ -134,7 +134,9 @@ fn heights(diagram: &Diagram, layers: &Layers, x: &[f64]) -> (Vec<f64>, Vec<f64>
         });
         y += height.fold(0.0, f64::max);
         bottom.push(y);
-        let lines = layer.iter().flat_map(|&vertex| layers.below[vertex].iter().map(move |&(lower, _)| (vertex, lower)));
+        let lines = layer
+            .iter()
+            .flat_map(|&vertex| layers.below[vertex].iter().map(move |&(lower, _)| (vertex, lower)));
         let aside = lines.map(|(upper, lower)| (x[upper] - x[lower]).abs()).fold(0.0, f64::max);
         y += (LAYER_GAP + aside / 12.0).min(LAYER_GAP_MOST);
     }
@@ -158,7 +160,16 @@ mod tests {
     fn boxes_do_not_overlap_and_chains_are_straight() {
         let diagram = diagram(
             9,
-            &[(0, &[1, 2, 3, 8]), (1, &[4]), (2, &[4]), (3, &[5]), (4, &[6]), (5, &[6]), (6, &[7]), (7, &[8])],
+            &[
+                (0, &[1, 2, 3, 8]),
+                (1, &[4]),
+                (2, &[4]),
+                (3, &[5]),
+                (4, &[6]),
+                (5, &[6]),
+                (6, &[7]),
+                (7, &[8]),
+            ],
         );
         let mut layers = Layers::of(&diagram, 100).unwrap();
         order::arrange(&mut layers);
@@ -172,7 +183,10 @@ mod tests {
         }
         // The line from 0 to 8 passes five layers without a turn.
         let bends: Vec<f64> = (9..layers.vertices.len()).map(|vertex| places.x[vertex]).collect();
-        assert!(bends.len() >= 3 && bends.windows(2).all(|pair| (pair[0] - pair[1]).abs() < 6.0), "{bends:?}");
+        assert!(
+            bends.len() >= 3 && bends.windows(2).all(|pair| (pair[0] - pair[1]).abs() < 6.0),
+            "{bends:?}"
+        );
         assert!(places.x.iter().all(|x| *x >= 0.0));
         assert!(places.top.windows(2).all(|pair| pair[0] < pair[1]));
     }

@@ -38,12 +38,19 @@ pub(super) fn draw(title: &str, parts: &[Part]) -> String {
     for (index, part) in parts.iter().enumerate() {
         let top = MARGIN + HEAD + if index > 0 { PART_HEAD } else { 0.0 };
         if index > 0 {
-            let _ = write!(body, "<text class=\"h\" x=\"{}\" y=\"{}\">{}</text>", n(x), n(top - 14.0), escape(&part.title));
+            let _ = write!(
+                body,
+                "<text class=\"h\" x=\"{}\" y=\"{}\">{}</text>",
+                n(x),
+                n(top - 14.0),
+                escape(&part.title)
+            );
         }
         let _ = write!(body, "<g transform=\"translate({} {})\">", n(x), n(top));
         part.draw(&mut body);
         body.push_str("</g>\n");
-        x += part.width().max(if index > 0 { part.title.chars().count() as f64 * 9.0 } else { 0.0 }) + PART_GAP;
+        x += part.width().max(if index > 0 { part.title.chars().count() as f64 * 9.0 } else { 0.0 })
+            + PART_GAP;
         height = height.max(top + part.height());
     }
     let (width, height) = ((x - PART_GAP).max(legend.1) + MARGIN, height + MARGIN);
@@ -107,7 +114,11 @@ impl Part {
             }
         }
         for (net, path) in self.diagram.nets.iter().zip(paths) {
-            let _ = write!(text, "<path class=\"e\" d=\"{path}\"><title>{}</title></path>\n", escape(&net.tooltip));
+            let _ = write!(
+                text,
+                "<path class=\"e\" d=\"{path}\"><title>{}</title></path>\n",
+                escape(&net.tooltip)
+            );
         }
         for (index, shown) in self.diagram.boxes.iter().enumerate() {
             self.draw_box(index, shown, text);
@@ -183,7 +194,8 @@ impl Part {
         );
         for (line, content) in shown.lines.iter().enumerate() {
             let y = top + 29.0 + 13.0 * line as f64;
-            let _ = write!(text, "<text class=\"l\" x=\"{}\" y=\"{}\">{}</text>", n(x), n(y), escape(content));
+            let _ =
+                write!(text, "<text class=\"l\" x=\"{}\" y=\"{}\">{}</text>", n(x), n(y), escape(content));
         }
         text.push_str("</g>\n");
     }
