@@ -1,18 +1,131 @@
-//! GFLOP/s of matrix products and convolutions, for tuning.
-use inferrum_cpu::gemm::*;
+//! GFLOP/s of matrix products and convolutions, for tuning the kernels.
+//!
+//! `cargo run --release -p inferrum-cpu --example gemm_bench -- [threads] [filter]`. All cases are run in turn, several
+//! rounds, so that caches are as cold as in a network and drifts of the machine meet all of them. Each figure comes with
+//! its share of the fused multiply-add ceiling, which is measured just before and after. With one thread the thread's
+//! processor time counts, not the clock on the wall, so that other work on the machine disturbs less.
+
+use inferrum_cpu::conv::{Conv, Filter, Input, Window, conv2d};
+use inferrum_cpu::gemm::{Activation, Bias, Buffer, Epilogue, MatMut, MatRef, PackedB, Unpacked, gemm};
 use inferrum_cpu::simd::{Isa, Kernel, Simd};
 use inferrum_cpu::threads::Threads;
 use std::time::Instant;
 
-/// The FMA ceiling, measured beside every figure because the clock drifts.
+const ROUNDS: usize = 15;
+
+/// M, N, K: linear layers of transformers, convolutions as products, vectors.
+const PRODUCTS: [[usize; 3]; 16] = [
+    [128, 768, 768],
+    [128, 3072, 768],
+    [128, 768, 3072],
+    [197, 3072, 768],
+    [512, 512, 512],
+    [1024, 1024, 1024],
+    [3136, 64, 64],
+    [3136, 64, 256],
+    [3136, 256, 64],
+    [784, 128, 1152],
+    [196, 256, 2304],
+    [49, 512, 4608],
+    [1, 3072, 768],
+    [1, 768, 3072],
+    [2, 3072, 768],
+    [4, 3072, 768],
+];
+
+/// Name, size, channels, filters, kernel, stride, groups: ResNet-50's and MobileNetV2's shapes of layers, and YOLO's first.
+const LAYERS: [(&str, [usize; 6], usize); 27] = [
+    ("resnet", [224, 3, 64, 7, 2, 1], 1),
+    ("resnet", [56, 64, 64, 1, 1, 1], 1),
+    ("resnet", [56, 64, 64, 3, 1, 1], 3),
+    ("resnet", [56, 64, 256, 1, 1, 1], 4),
+    ("resnet", [56, 256, 64, 1, 1, 1], 2),
+    ("resnet", [56, 256, 128, 1, 1, 1], 1),
+    ("resnet", [56, 128, 128, 3, 2, 1], 1),
+    ("resnet", [56, 256, 512, 1, 2, 1], 1),
+    ("resnet", [28, 128, 512, 1, 1, 1], 4),
+    ("resnet", [28, 512, 128, 1, 1, 1], 3),
+    ("resnet", [28, 128, 128, 3, 1, 1], 3),
+    ("resnet", [14, 256, 256, 3, 1, 1], 5),
+    ("resnet", [14, 256, 1024, 1, 1, 1], 6),
+    ("resnet", [14, 1024, 256, 1, 1, 1], 5),
+    ("resnet", [7, 512, 512, 3, 1, 1], 2),
+    ("resnet", [7, 512, 2048, 1, 1, 1], 3),
+    ("resnet", [7, 2048, 512, 1, 1, 1], 2),
+    ("mobilenet", [224, 3, 32, 3, 2, 1], 1),
+    ("mobilenet", [112, 32, 32, 3, 1, 32], 1),
+    ("mobilenet", [112, 16, 96, 1, 1, 1], 1),
+    ("mobilenet", [112, 96, 96, 3, 2, 96], 1),
+    ("mobilenet", [56, 144, 144, 3, 1, 144], 1),
+    ("mobilenet", [56, 144, 24, 1, 1, 1], 1),
+    ("mobilenet", [14, 384, 384, 3, 1, 384], 4),
+    ("mobilenet", [7, 960, 960, 3, 1, 960], 3),
+    ("yolo", [640, 3, 16, 3, 2, 1], 1),
+    ("yolo", [320, 16, 32, 3, 2, 1], 1),
+];
+
+struct Case {
+    name: String,
+    flops: f64,
+    run: Box<dyn FnMut() + Send>,
+    rates: Vec<f64>,
+    shares: Vec<f64>,
+}
+
+/// Aligned to cache lines, as tensors should be: otherwise every vector load touches two lines.
+fn floats(n: usize) -> Buffer {
+    let mut buffer = Buffer::zeroed(n);
+    buffer.iter_mut().enumerate().for_each(|(i, x)| *x = (i * 7919 % 1009) as f32 / 504.0 - 1.0);
+    buffer
+}
+
+fn product(isa: Isa, threads: &Threads, [m, n, k]: [usize; 3]) -> Case {
+    let (a, b, bias, mut c) = (floats(m * k), floats(k * n), floats(n), Buffer::zeroed(m * n));
+    let b = PackedB::new(isa, threads, Unpacked::Normal(MatRef::new(&b, k, n)));
+    let threads = threads.clone();
+    let run = move || {
+        let epilogue = Epilogue { bias: Bias::Columns(&bias), ..Epilogue::default() };
+        gemm(&threads, MatRef::new(&a, m, k), b.view(), MatMut::new(&mut c, m, n), &epilogue);
+    };
+    let name = format!("gemm {m} x {n} x {k}");
+    Case { name, flops: 2.0 * (m * n * k) as f64, run: Box::new(run), rates: vec![], shares: vec![] }
+}
+
+fn layer(isa: Isa, threads: &Threads, (net, shape, _): (&str, [usize; 6], usize)) -> Case {
+    let [size, channels, filters, kernel, stride, groups] = shape;
+    let window = Window::new([size; 2], [kernel; 2], [stride; 2], [1; 2], [kernel / 2; 4]);
+    let weights = floats(filters * channels / groups * kernel * kernel);
+    let filter = Filter::new(isa, threads, &weights, [filters, channels / groups, kernel, kernel], groups);
+    let (x, bias) = (floats(channels * size * size), floats(filters));
+    let rows = window.output_pixels();
+    let mut y = Buffer::zeroed(rows * filters);
+    let threads = threads.clone();
+    let run = move || {
+        let conv = Conv { batch: 1, channels, window };
+        let x = if channels == 3 {
+            Input::ChannelsFirst(&x)
+        } else {
+            Input::ChannelsLast(MatRef::new(&x, size * size, channels))
+        };
+        let epilogue =
+            Epilogue { bias: Bias::Columns(&bias), activation: Activation::Relu, ..Epilogue::default() };
+        conv2d(&threads, &conv, x, &filter, MatMut::new(&mut y, rows, filters), &epilogue);
+    };
+    let name =
+        format!("{net} {size}x{size} {channels} -> {filters}, {kernel}x{kernel} / {stride}, groups {groups}");
+    let flops = 2.0 * (rows * filters * channels / groups * kernel * kernel) as f64;
+    Case { name, flops, run: Box::new(run), rates: vec![], shares: vec![] }
+}
+
+/// Independent fused multiply-adds, as many at a time as hide their latency.
 struct Peak(usize);
+
 impl Kernel for Peak {
     type Output = f32;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f32 {
         let mut acc = [s.splat(1.0); 12];
-        let x = s.splat(1.0 + 1e-7);
-        let y = s.splat(1e-9);
+        let (x, y) = (s.splat(1.0 + 1e-7), s.splat(1e-9));
         for _ in 0..self.0 {
             for a in &mut acc {
                 *a = s.mul_add(*a, x, y);
@@ -22,100 +135,69 @@ impl Kernel for Peak {
     }
 }
 
+/// GFLOP/s of one core.
 fn peak(isa: Isa) -> f64 {
-    let n = 300_000;
-    let t0 = now(1);
+    let n = 200_000;
+    let start = now(1);
     std::hint::black_box(isa.dispatch(Peak(n)));
-    (n * 12 * 2 * isa.lanes()) as f64 / (now(1) - t0) / 1e9
+    (n * 12 * 2 * isa.lanes()) as f64 / (now(1) - start) / 1e9
 }
 
+/// Seconds: of this thread's processor time if it works alone, else of the clock.
 fn now(threads: usize) -> f64 {
     static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
-    if threads == 1 { thread_time() } else { START.elapsed().as_secs_f64() }
-}
-
-/// Seconds of this thread's own time, which a busy machine falsifies less than the clock on the wall.
-fn thread_time() -> f64 {
-    unsafe extern "C" {
-        fn clock_gettime(clock: i32, time: *mut [i64; 2]) -> i32;
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    if threads == 1 {
+        unsafe extern "C" {
+            fn clock_gettime(clock: i32, time: *mut [i64; 2]) -> i32;
+        }
+        const CLOCK_THREAD_CPUTIME_ID: i32 = 3;
+        let mut time = [0; 2];
+        // SAFETY: fills one timespec, which is two 64-bit numbers here.
+        unsafe { clock_gettime(CLOCK_THREAD_CPUTIME_ID, &mut time) };
+        return time[0] as f64 + time[1] as f64 * 1e-9;
     }
-    let mut time = [0; 2];
-    // SAFETY: CLOCK_THREAD_CPUTIME_ID fills one timespec, which is two 64-bit numbers on 64-bit Linux.
-    unsafe { clock_gettime(3, &mut time) };
-    time[0] as f64 + time[1] as f64 * 1e-9
+    let _ = threads;
+    START.elapsed().as_secs_f64()
 }
 
-fn median(v: &mut [f64]) -> f64 {
-    v.sort_by(f64::total_cmp);
-    v[v.len() / 2]
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 fn main() {
+    let mut args = std::env::args().skip(1);
+    let threads = Threads::new(args.next().map_or(1, |n| n.parse().expect("number of threads")));
+    let wanted = args.next().unwrap_or_default();
     let isa = Isa::best();
-    let shapes = [
-        (280, 64, 16),
-        (280, 64, 32),
-        (280, 64, 64),
-        (280, 64, 128),
-        (280, 64, 256),
-        (280, 64, 512),
-        (3136, 64, 256),
-        (1400, 32, 256),
-        (140, 256, 256),
-        (128, 768, 768),
-        (128, 3072, 768),
-        (128, 768, 3072),
-        (197, 3072, 768),
-        (512, 512, 512),
-        (3136, 64, 64),
-        (784, 128, 1152),
-        (196, 256, 2304),
-        (49, 512, 4608),
-        (12544, 64, 147),
-        (1024, 1024, 1024),
-    ];
-    let t = Threads::new(std::env::args().nth(1).map_or(1, |s| s.parse().unwrap()));
-    let mut cases: Vec<_> = shapes
-        .iter()
-        .map(|&(m, n, k)| {
-            let a: Vec<f32> = (0..m * k).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect();
-            let b: Vec<f32> = (0..n * k).map(|i| (i * 104729 % 1000) as f32 / 500.0 - 1.0).collect();
-            let c = vec![0f32; m * n];
-            let pb = PackedB::new(isa, &t, Unpacked::Normal(MatRef::new(&b, k, n)));
-            (a, c, pb)
-        })
-        .collect();
-    let mut rates = vec![vec![]; shapes.len()];
-    let mut ratios = vec![vec![]; shapes.len()];
-    for _ in 0..15 {
-        for (i, &(m, n, k)) in shapes.iter().enumerate() {
-            let (a, c, pb) = &mut cases[i];
-            let fl = 2.0 * (m * n * k) as f64;
-            let reps = (6e8 * t.count() as f64 / fl).ceil() as usize;
-            let mut run = |reps| {
-                t.install(|| {
-                    for _ in 0..reps {
-                        gemm(&t, MatRef::new(a, m, k), pb.view(), MatMut::new(c, m, n), &Epilogue::default());
-                    }
-                })
-            };
-            run(1);
-            let p0 = peak(isa);
-            let t0 = now(t.count());
-            run(reps);
-            let rate = fl * reps as f64 / (now(t.count()) - t0) / 1e9;
-            let p = (p0 + peak(isa)) / 2.0 * t.count() as f64;
-            rates[i].push(rate);
-            ratios[i].push(rate / p * 100.0);
+    let mut cases: Vec<Case> = PRODUCTS.into_iter().map(|shape| product(isa, &threads, shape)).collect();
+    cases.extend(LAYERS.into_iter().map(|shape| layer(isa, &threads, shape)));
+    cases.retain(|case| case.name.contains(&wanted));
+    let count = threads.count();
+    for _ in 0..ROUNDS {
+        for case in &mut cases {
+            // About 3 ms, after one run that sees other data in the caches.
+            let repeats = (5e8 * count as f64 / case.flops).clamp(1.0, 100.0) as usize;
+            let Case { run, flops, rates, shares, .. } = case;
+            let before = peak(isa);
+            let seconds = threads.install(|| {
+                run();
+                let start = now(count);
+                (0..repeats).for_each(|_| run());
+                now(count) - start
+            });
+            let rate = *flops * repeats as f64 / seconds / 1e9;
+            rates.push(rate);
+            shares.push(100.0 * rate / ((before + peak(isa)) / 2.0 * count as f64));
         }
     }
-    for (i, &(m, n, k)) in shapes.iter().enumerate() {
-        let r = median(&mut ratios[i]);
-        println!(
-            "{m:6} {n:6} {k:6}  {:7.1} GFLOP/s {:6.1} % best quarter {:6.1} %",
-            median(&mut rates[i]),
-            r,
-            ratios[i][ratios[i].len() * 3 / 4]
-        );
+    println!(
+        "{isa:?}, {count} threads: GFLOP/s (median), % of the ceiling (median, best quarter), milliseconds"
+    );
+    for case in &mut cases {
+        let (rate, share) = (median(&mut case.rates), median(&mut case.shares));
+        let best = case.shares[ROUNDS * 3 / 4];
+        println!("{:60} {rate:7.1} {share:6.1} {best:6.1} {:8.3}", case.name, case.flops / rate / 1e6);
     }
 }

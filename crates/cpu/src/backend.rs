@@ -14,7 +14,11 @@ use crate::kernel::{Lower, Lowered, Lowering};
 use crate::simd::Isa;
 use crate::threads::Threads;
 use crate::weights::Weights;
+<<<<<<< HEAD
 use crate::{compile, fallback, peak};
+=======
+use crate::{compile, fallback, passes};
+>>>>>>> main
 
 static KERNELS: LazyLock<KernelTable<Lower>> = LazyLock::new(|| KernelTable::new(crate::KERNELS));
 
@@ -70,7 +74,7 @@ impl Backend for CpuBackend {
     }
 
     fn prepare(&self, graph: Graph) -> Result<Graph, BackendError> {
-        Ok(graph)
+        Ok(passes::channels_last::run(graph)?)
     }
 
     fn claim(&self, node: &BoundNode<'_>) -> Result<Cost, Decline> {

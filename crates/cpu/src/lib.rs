@@ -3,13 +3,22 @@
 mod arena;
 mod backend;
 mod compile;
+pub mod conv;
+mod copies;
+mod epilogue;
 mod executor;
 mod fallback;
 pub mod gemm;
+mod index_tuples;
+mod indices;
 pub mod kernel;
 mod memory;
 mod peak;
+mod moments;
+mod passes;
 pub mod simd;
+mod strided;
+mod tables;
 #[cfg(test)]
 mod testing;
 pub mod threads;
@@ -37,6 +46,35 @@ macro_rules! kernels {
 }
 
 kernels! {
+    arg_max: inferrum_ops::arg_max::ArgReduce;
+    batch_norm: inferrum_ops::batch_norm::BatchNormalization;
+    channels_last: inferrum_ops::fused::channels_last::ChannelsLast;
+    concat: inferrum_ops::concat::Concat;
+    cum_sum: inferrum_ops::cum_sum::Cumulative;
+    depth_to_space: inferrum_ops::depth_to_space::DepthToSpace, inferrum_ops::depth_to_space::SpaceToDepth;
+    elementwise: inferrum_ops::activation::Activation, inferrum_ops::bias_gelu::BiasGelu,
+        inferrum_ops::binary::Binary, inferrum_ops::clip::Clip, inferrum_ops::fused::elementwise::Elementwise,
+        inferrum_ops::is_inf::IsInf, inferrum_ops::prelu::PRelu, inferrum_ops::select::Where,
+        inferrum_ops::swiglu::SwiGlu, inferrum_ops::unary::Unary, inferrum_ops::variadic::Variadic;
+    expand: inferrum_ops::expand::Expand;
+    gather: inferrum_ops::gather::Gather;
+    gather_elements: inferrum_ops::gather_elements::GatherElements;
+    gather_nd: inferrum_ops::gather_nd::GatherND;
+    group_norm: inferrum_ops::group_norm::GroupNormalization, inferrum_ops::instance_norm::InstanceNormalization;
+    layer_norm: inferrum_ops::layer_norm::LayerNormalization, inferrum_ops::layer_norm::RMSNormalization;
+    linear: inferrum_ops::fused::linear::Linear;
+    lp_norm: inferrum_ops::lp_norm::LpNormalization;
+    lrn: inferrum_ops::lrn::LRN;
+    pad: inferrum_ops::pad::Pad;
+    reduce: inferrum_ops::reduce::Reduce;
+    scatter: inferrum_ops::scatter_elements::ScatterElements, inferrum_ops::scatter_nd::ScatterND;
+    skip_layer_norm: inferrum_ops::skip_layer_norm::SkipLayerNormalization;
+    slice: inferrum_ops::slice::Slice;
     softmax: inferrum_ops::softmax::Softmax;
-    view: inferrum_ops::reshape::Reshape;
+    split: inferrum_ops::split::Split;
+    tile: inferrum_ops::tile::Tile;
+    top_k: inferrum_ops::top_k::TopK;
+    transpose: inferrum_ops::transpose::Transpose;
+    view: inferrum_ops::dropout::Dropout, inferrum_ops::flatten::Flatten, inferrum_ops::identity::Identity,
+        inferrum_ops::reshape::Reshape, inferrum_ops::squeeze::Squeeze, inferrum_ops::unsqueeze::Unsqueeze;
 }

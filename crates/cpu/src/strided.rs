@@ -128,7 +128,7 @@ pub(crate) fn dense_strides(shape: &Shape) -> SmallVec<[isize; 6]> {
 }
 
 /// Strides of a dense tensor of `shape` along the axes of `output`, 0 where it repeats.
-fn broadcast_strides(output: &Shape, shape: &Shape) -> Option<SmallVec<[isize; 6]>> {
+pub(crate) fn broadcast_strides(output: &Shape, shape: &Shape) -> Option<SmallVec<[isize; 6]>> {
     let lead = output.rank().checked_sub(shape.rank())?;
     let mut strides: SmallVec<[isize; 6]> = SmallVec::from_elem(0, lead);
     for ((&extent, &wanted), stride) in shape.iter().zip(&output[lead..]).zip(dense_strides(shape)) {
@@ -195,7 +195,8 @@ impl<'a> Cursor<'a> {
         self.column = 0;
         for axis in (0..self.loops.dims.len() - 1).rev() {
             self.index[axis] += 1;
-            let back = if self.index[axis] == self.loops.dims[axis] { self.loops.dims[axis] as isize } else { 0 };
+            let back =
+                if self.index[axis] == self.loops.dims[axis] { self.loops.dims[axis] as isize } else { 0 };
             for (row, strides) in self.row.iter_mut().zip(&self.loops.strides) {
                 *row += strides[axis] - strides[axis] * back;
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use inferrum_backend::{Backend, Region, RunContext};
+use inferrum_backend::{Backend, Executable, Region, RunContext};
 use inferrum_graph::{Fact, Graph, Node, Operator};
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
@@ -32,6 +32,22 @@ pub(crate) fn random(shape: &[usize], seed: u64) -> Tensor {
         })
         .collect();
     Tensor::from_vec(shape, numbers).expect("as many numbers as elements")
+}
+
+/// As [`random`], of any real type: integers between -10 and 10 (0 and 20 if unsigned), about as many true as false.
+pub(crate) fn random_of(dtype: DType, shape: &[usize], seed: u64) -> Tensor {
+    let values = random(shape, seed).to_f64().expect("floats").into_iter();
+    let values: Vec<f64> = match dtype {
+        DType::Bool => values.map(|x| f64::from(u8::from(x > 0.0))).collect(),
+        _ if dtype.is_unsigned_integer() => values.map(|x| (x.abs() * 7.0).floor()).collect(),
+        _ if dtype.is_integer() => values.map(|x| (x * 3.5).floor()).collect(),
+        DType::Complex128 => {
+            let pairs = values.map(|x| [x, -x]).collect();
+            return Tensor::from_vec(shape, pairs).expect("as many numbers as elements");
+        }
+        _ => values.collect(),
+    };
+    Tensor::from_f64(dtype, shape, &values).expect("a real type")
 }
 
 /// Runs `op` on the CPU backend with fresh inputs, by a kernel of its own, and compares with the reference.
@@ -87,7 +103,33 @@ pub(crate) fn agree_with(
     }
 }
 
+/// The message of the error that `op`'s kernel gives for `inputs`; `shapes` are those that its outputs would have, in the
+/// first input's type.
+pub(crate) fn fails(op: impl Operator, inputs: &[Tensor], shapes: &[Shape]) -> String {
+    let mut graph = Graph::new("test");
+    let ids = inputs
+        .iter()
+        .enumerate()
+        .map(|(i, input)| Some(graph.add_input(format!("x{i}"), Fact::tensor(input.dtype(), input.shape()))))
+        .collect();
+    let dtype = inputs[0].dtype();
+    let outputs: Vec<_> = shapes
+        .iter()
+        .enumerate()
+        .map(|(i, shape)| graph.add_value(format!("y{i}"), Fact::tensor(dtype, shape)))
+        .collect();
+    graph.outputs = outputs.clone();
+    let outputs = outputs.into_iter().map(Some).collect();
+    graph.nodes_mut().push(Node { name: "node".into(), op: Arc::new(op), inputs: ids, outputs });
+    compiled(&graph, 2).run(inputs, Vec::new(), &RunContext::default()).expect_err("an error").to_string()
+}
+
 fn run(graph: &Graph, feeds: &[Tensor], threads: usize) -> Vec<Tensor> {
+    compiled(graph, threads).run(feeds, Vec::new(), &RunContext::default()).expect("runs")
+}
+
+/// The graph's only node, compiled; not by its reference.
+fn compiled(graph: &Graph, threads: usize) -> Arc<dyn Executable> {
     let region = Region {
         graph: Arc::new(graph.clone()),
         nodes: vec![inferrum_graph::NodeId(0)],
@@ -98,7 +140,7 @@ fn run(graph: &Graph, feeds: &[Tensor], threads: usize) -> Vec<Tensor> {
     let executable = CpuBackend::new(Some(threads)).compile(&region).expect("compiles");
     let placement = &executable.placement()[0];
     assert_ne!(placement.kernel, "reference", "declined: {:?}", placement.reason);
-    executable.run(feeds, Vec::new(), &RunContext::default()).expect("runs")
+    executable
 }
 
 /// Panics, naming the first element, unless the two are close.

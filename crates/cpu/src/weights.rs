@@ -1,6 +1,7 @@
 //! Packed weights: made once, shared by every plan of a session.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -63,6 +64,12 @@ impl Weights {
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
+}
+
+/// The elements of an f32 constant, which a file may hold unaligned.
+pub(crate) fn floats(constant: &Tensor) -> Cow<'_, [f32]> {
+    bytemuck::try_cast_slice(constant.bytes())
+        .map_or_else(|_| Cow::Owned(bytemuck::pod_collect_to_vec(constant.bytes())), Cow::Borrowed)
 }
 
 #[cfg(test)]

@@ -84,18 +84,18 @@ impl Conversion {
             return Ok(x.clone());
         }
         match (x.dtype(), to) {
-            (DType::String, _) => self.from_text(x, to),
+            (DType::String, _) => self.read(x, to),
             (_, DType::String) => to_strings(x),
-            (from, _) if from.is_float() || is_narrow_float(to) => self.from_floats(x, to),
+            (from, _) if from.is_float() || is_narrow_float(to) => self.round(x, to),
             _ => from_integers(x, to),
         }
     }
 
-    fn from_floats(&self, x: &Tensor, to: DType) -> Result<Tensor, OpError> {
-        self.from_f64(to, x.shape().dims(), &x.to_f64()?)
+    fn round(&self, x: &Tensor, to: DType) -> Result<Tensor, OpError> {
+        self.round_all(to, x.shape().dims(), &x.to_f64()?)
     }
 
-    fn from_f64(&self, to: DType, shape: &[usize], x: &[f64]) -> Result<Tensor, OpError> {
+    fn round_all(&self, to: DType, shape: &[usize], x: &[f64]) -> Result<Tensor, OpError> {
         macro_rules! overflowing {
             ($($t:ident),*) => {
                 match to {
@@ -115,13 +115,13 @@ impl Conversion {
         dispatch!(real, to, T => build(shape, x, <T as Real>::from_f64), else Err(no_number(to)))
     }
 
-    fn from_text(&self, x: &Tensor, to: DType) -> Result<Tensor, OpError> {
+    fn read(&self, x: &Tensor, to: DType) -> Result<Tensor, OpError> {
         let texts = x.as_strings()?;
         let unfit = |text: &str| OpError::value(0, format!("expected text that is a number, got {text:?}"));
         if to.is_float() {
             let numbers: Result<Vec<f64>, OpError> =
                 texts.iter().map(|text| parse_float(text).ok_or_else(|| unfit(text))).collect();
-            return self.from_f64(to, x.shape().dims(), &numbers?);
+            return self.round_all(to, x.shape().dims(), &numbers?);
         }
         dispatch!(real, to, T => {
             let numbers: Result<Vec<T>, OpError> = texts

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use inferrum_graph::{Fact, Facts, Inputs, NodeDef, OpError, OpKey, Operator, SymDim};
-use inferrum_tensor::{Tensor, Value, zeroed};
+use inferrum_tensor::{Shape, Tensor, Value, zeroed};
 
 use crate::OpEntry;
 use crate::conv::{check_channels, same_float_types};
@@ -99,10 +99,11 @@ impl Operator for CausalConvWithState {
         let (xs, ws) = (x.to_f64()?, w.to_f64()?);
         let bias = inputs.optional(2)?.map(Tensor::to_f64).transpose()?;
         let past = inputs.optional(3)?.map(Tensor::to_f64).transpose()?;
+        let rows = Shape::from([batch, channels]).elements();
         let mut y = zeroed::<f64>(x.len())?;
-        let mut present = zeroed::<f64>((batch * channels).saturating_mul(before))?;
+        let mut present = zeroed::<f64>(rows.saturating_mul(before))?;
         let mut line = zeroed::<f64>(before.saturating_add(length))?;
-        for row in 0..batch * channels {
+        for row in if line.is_empty() { 0..0 } else { 0..rows } {
             let channel = row % channels;
             if let Some(past) = &past {
                 line[..before].copy_from_slice(&past[row * before..][..before]);

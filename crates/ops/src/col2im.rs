@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use inferrum_graph::{Fact, Facts, Inputs, NodeDef, OpError, OpKey, Operator, ShapeFact, SymDim};
-use inferrum_tensor::{DType, Tensor, Value, zeroed};
+use inferrum_tensor::{DType, Shape, Tensor, Value, zeroed};
 
 use crate::OpEntry;
 use crate::window::{Extents, Window, WindowSpec, explicit_pads, positive};
@@ -93,13 +93,12 @@ impl Operator for Col2Im {
         let columns = inputs.tensor(0)?;
         let (window, channels) = self.blocks(&columns.shape().into(), &inputs.ints(1)?, &inputs.ints(2)?)?;
         let channels = channels.unwrap_or(0);
-        let shape = [columns.shape()[0], channels].into_iter().chain(window.input.iter().copied()).collect();
+        let shape: Shape = [columns.shape()[0], channels].into_iter().chain(window.input.iter().copied()).collect();
         Ok(vec![if columns.dtype().is_integer() {
-            let y = summed(&window, channels, &columns.to_i64()?, |y: &mut i64, x| *y = y.wrapping_add(x))?;
+            let y = summed(&window, shape.elements(), &columns.to_i64()?, |y: &mut i64, x| *y = y.wrapping_add(x))?;
             Tensor::from_i64(columns.dtype(), shape, &y)?.into()
         } else {
-            let y = summed(&window, channels, &columns.to_f64()?, |y: &mut f64, x| *y += x)?;
-            let shape: inferrum_tensor::Shape = shape;
+            let y = summed(&window, shape.elements(), &columns.to_f64()?, |y: &mut f64, x| *y += x)?;
             Tensor::from_f64(columns.dtype(), shape, &y)?.into()
         }])
     }
@@ -115,17 +114,16 @@ impl Operator for Col2Im {
 
 fn summed<T: Copy + bytemuck::Zeroable>(
     window: &Window,
-    channels: usize,
+    elements: usize,
     columns: &[T],
     add: impl Fn(&mut T, T),
 ) -> Result<Vec<T>, OpError> {
     let (blocks, plane) = (window.positions(), window.input_elements());
     let of_channel = window.taps().saturating_mul(blocks);
-    if of_channel == 0 || channels == 0 {
-        return Ok(Vec::new());
+    let mut y = zeroed::<T>(elements)?;
+    if of_channel == 0 {
+        return Ok(y);
     }
-    let planes = columns.len() / of_channel;
-    let mut y = zeroed::<T>(planes.saturating_mul(plane))?;
     for (y, columns) in y.chunks_exact_mut(plane).zip(columns.chunks_exact(of_channel)) {
         for (tap, row) in columns.chunks_exact(blocks).enumerate() {
             window.for_each_run(tap, |run| {

@@ -7,7 +7,7 @@ use inferrum_tensor::{DType, Tensor, Value};
 
 use crate::OpEntry;
 use crate::index::take_or;
-use crate::number::check_real;
+use crate::types::NUMBERS_AND_TRUTH;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("EyeLike", EyeLike::parse)];
 
@@ -26,7 +26,7 @@ impl EyeLike {
             None => None,
             Some(code) => {
                 let dtype = i32::try_from(code).ok().and_then(DType::from_onnx_code);
-                let real = dtype.filter(|&dtype| check_real(0, dtype, true).is_ok());
+                let real = dtype.filter(|&dtype| NUMBERS_AND_TRUTH.hold(dtype));
                 Some(real.ok_or_else(|| OpError::attribute("dtype", "the number of a real type", code))?)
             }
         };
@@ -42,7 +42,7 @@ impl Operator for EyeLike {
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         let input = inputs.tensor(0)?;
         let dtype = self.dtype.unwrap_or(input.dtype);
-        check_real(0, dtype, true)?;
+        NUMBERS_AND_TRUTH.check(0, dtype)?;
         let shape = input.shape.merge(&ShapeFact::of_rank(2));
         Ok(vec![Fact::tensor(dtype, shape.ok_or_else(|| OpError::shape(0, "[M, N]", &input.shape))?)])
     }

@@ -3,6 +3,8 @@
 
 use inferrum_graph::OpError;
 
+use crate::scalar;
+
 /// An element-wise function with its parameters.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum FusedActivation {
@@ -63,6 +65,10 @@ pub enum FusedActivation {
         /// Greatest result.
         max: f32,
     },
+    /// `x` times the normal distribution function of `x`, by `erf`. Only Inferrum's own fusions make it.
+    Gelu,
+    /// `Gelu` by its approximation with `tanh`. Only Inferrum's own fusions make it.
+    GeluTanh,
 }
 
 /// Parameters of activations, taken one after the other; a default stands in for one that is not there.
@@ -131,6 +137,8 @@ impl FusedActivation {
             Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
             Affine { alpha, beta } => f64::from(alpha) * x + f64::from(beta),
             Clip { min, max } => bounded(x, f64::from(min), f64::from(max)),
+            Gelu => scalar::gelu(x),
+            GeluTanh => scalar::gelu_tanh(x),
         }
     }
 }

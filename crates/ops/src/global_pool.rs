@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use inferrum_graph::{Fact, Facts, Inputs, OpError, OpKey, Operator, SymDim};
-use inferrum_tensor::{Shape, Tensor, Value};
+use inferrum_tensor::{Shape, Tensor, Value, zeroed};
 
 use crate::OpEntry;
 use crate::conv::same_float_types;
@@ -70,7 +70,8 @@ impl Operator for GlobalPool {
         let shape: Shape = dims[..2].iter().copied().chain(dims[2..].iter().map(|_| 1)).collect();
         let data = x.to_f64()?;
         let plane = data.len().checked_div(shape.elements()).unwrap_or(0);
-        let y: Vec<f64> = (0..shape.elements()).map(|i| self.of(&data[i * plane..][..plane])).collect();
+        let mut y = zeroed::<f64>(shape.elements())?;
+        y.iter_mut().enumerate().for_each(|(i, y)| *y = self.of(&data[i * plane..][..plane]));
         Ok(vec![Tensor::from_f64(x.dtype(), shape, &y)?.into()])
     }
 

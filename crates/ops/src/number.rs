@@ -35,6 +35,8 @@ pub(crate) trait Number: Copy + bytemuck::Zeroable + PartialOrd {
     fn magnitude(self) -> Self;
     /// A count.
     fn count(n: usize) -> Self;
+    /// Whether it is NaN.
+    fn is_nan(self) -> bool;
     /// NumPy's order for sorting: NaN is the greatest, the zeros are equal.
     fn order(self, other: Self) -> Ordering;
 
@@ -71,6 +73,9 @@ impl Number for f64 {
     }
     fn count(n: usize) -> f64 {
         n as f64
+    }
+    fn is_nan(self) -> bool {
+        f64::is_nan(self)
     }
     fn order(self, other: f64) -> Ordering {
         self.partial_cmp(&other).unwrap_or_else(|| self.is_nan().cmp(&other.is_nan()))
@@ -119,6 +124,9 @@ impl Number for i128 {
     fn count(n: usize) -> i128 {
         n as i128
     }
+    fn is_nan(self) -> bool {
+        false
+    }
     fn order(self, other: i128) -> Ordering {
         self.cmp(&other)
     }
@@ -140,17 +148,6 @@ macro_rules! with_number {
     };
 }
 pub(crate) use with_number;
-
-/// Checks that input `index` holds real numbers: floats or integers (and `bool`, if `with_bool`).
-///
-/// # Errors
-/// [`OpError::DType`].
-pub(crate) fn check_real(index: usize, dtype: DType, with_bool: bool) -> Result<(), OpError> {
-    if dtype.is_float() || dtype.is_integer() || (with_bool && dtype == DType::Bool) {
-        return Ok(());
-    }
-    Err(OpError::dtype(index, if with_bool { "a real or bool type" } else { "a real type" }, dtype))
-}
 
 #[cfg(test)]
 mod tests {

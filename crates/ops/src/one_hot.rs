@@ -10,7 +10,7 @@ use crate::OpEntry;
 use crate::axes::index_below;
 use crate::extents;
 use crate::index::take;
-use crate::number::check_real;
+use crate::types::NUMBERS;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("OneHot", OneHot::parse)];
 
@@ -45,8 +45,8 @@ impl Operator for OneHot {
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         let (indices, depth, values) = (inputs.tensor(0)?, inputs.tensor(1)?, inputs.tensor(2)?);
-        check_real(0, indices.dtype, false)?;
-        check_real(1, depth.dtype, false)?;
+        NUMBERS.check(0, indices.dtype)?;
+        NUMBERS.check(1, depth.dtype)?;
         if values.shape.merge(&[2].into()).is_none() {
             return Err(OpError::shape(2, "[2]: off and on", &values.shape));
         }

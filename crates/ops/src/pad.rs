@@ -165,7 +165,7 @@ pub(crate) fn padded(
     let positions = sums(&shape, |axis, index| {
         let (first, len) = left[axis];
         let at = i64::try_from(index).ok()?.saturating_sub(pads[axis].0.max(0));
-        mode.source(at, len).map(|at| (first + at) * steps[axis] as usize)
+        mode.source(at, len).map(|at| (first + at).wrapping_mul(steps[axis] as usize))
     });
     take_or(data, shape.clone(), positions, constant)
 }

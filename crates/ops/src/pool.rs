@@ -125,6 +125,9 @@ impl AveragePool {
     /// The means of `data` of shape `x`; 0 where a window has no element.
     pub(crate) fn average(&self, window: &Window, x: &Shape, data: &[f64]) -> Result<Vec<f64>, OpError> {
         let mut y = window.fold(x, data, |y, x| *y += x)?;
+        if y.is_empty() {
+            return Ok(y);
+        }
         let counts = window.elements_in_windows(self.count_include_pad);
         for y in y.chunks_exact_mut(counts.len().max(1)) {
             y.iter_mut().zip(&counts).for_each(|(y, &count)| *y /= count.max(1) as f64);

@@ -7,7 +7,8 @@ use inferrum_graph::{Fact, Facts, Inputs, NodeDef, OpError, OpKey, Operator, Sha
 use inferrum_tensor::{DType, Tensor, Value, zeroed};
 
 use crate::OpEntry;
-use crate::number::{Number, check_real, with_number};
+use crate::number::{Number, with_number};
+use crate::types::NUMBERS;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Range", Range::parse)];
 
@@ -72,7 +73,7 @@ impl Operator for Range {
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         let dtype = inputs.dtype(0)?;
-        check_real(0, dtype, false)?;
+        NUMBERS.check(0, dtype)?;
         for index in 1..3 {
             let other = inputs.dtype(index)?;
             if other != dtype {

@@ -12,7 +12,8 @@ use crate::OpEntry;
 use crate::axes::axis_attr;
 use crate::gather_elements::{check_shapes, positions};
 use crate::index::{Canvas, check_indices};
-use crate::number::{Number, check_real, with_number};
+use crate::number::{Number, with_number};
+use crate::types::NUMBERS_AND_TRUTH;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
     OpEntry::onnx("ScatterElements", ScatterElements::parse),
@@ -64,7 +65,7 @@ impl ScatterReduction {
         if data != updates {
             return Err(OpError::dtype(2, format!("{data} as the data"), updates));
         }
-        if self == ScatterReduction::None { Ok(()) } else { check_real(0, data, true) }
+        if self == ScatterReduction::None { Ok(()) } else { NUMBERS_AND_TRUTH.check(0, data) }
     }
 
     fn combine<N: Number>(self, element: N, update: N) -> N {

@@ -105,7 +105,7 @@ impl Operator for Split {
             let mut shape = data.shape().clone();
             shape.dims_mut()[axis] = size;
             let starts = (0..outer).map(|row| (row * extent + begin) * inner);
-            parts.push(take_runs(data, shape, size * inner, starts)?.into());
+            parts.push(take_runs(data, shape, size.saturating_mul(inner), starts)?.into());
             begin += size;
         }
         Ok(parts)

@@ -3,8 +3,10 @@
 //! A pass replaces nodes in place and leaves what became useless to [`passes::dead_code`]. The passes run in the order of
 //! the table until none finds anything more. Bodies of control-flow nodes are rewritten too.
 
+pub mod fusions;
 mod index;
 pub mod passes;
+pub mod pattern;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +23,9 @@ pub const PASSES: &[(&str, Pass)] = &[
     ("constant folding", passes::constants::run),
     ("no-op elimination", passes::no_ops::run),
     ("common subexpressions", passes::duplicates::run),
+    ("activation patterns", fusions::activations::run),
+    ("convolution epilogues", fusions::conv::run),
+    ("matrix product epilogues", fusions::linear::run),
 ];
 
 /// Rounds of all passes at most; each round that goes on has rewritten something.

@@ -167,6 +167,6 @@ fn block(loops: &Loops, inputs: &[Input], registers: usize) -> usize {
     let block = (REGISTER_FLOATS / registers).min(MOST_BLOCK) / function::LANES * function::LANES;
     let patterns = (0..inputs.len()).filter(|&i| matches!(inputs[i].access, Access::Pattern(_)));
     // Each period divides every longer one.
-    let period = patterns.map(|i| loops.period(i)).max().unwrap_or(1);
+    let period = patterns.map(|i| loops.period(i)).max().unwrap_or(1).max(1);
     block / period * period
 }

@@ -49,7 +49,7 @@ pub(super) fn lower(op: &dyn Operator, lowering: &Lowering<'_>) -> Result<Lowere
     let row = row_function(op, lowering)?;
     let output = lowering.output_shape(0)?;
     let mut shapes = Vec::new();
-    let mut operands = SmallVec::new();
+    let mut operands: SmallVec<[Operand; OPERANDS]> = SmallVec::new();
     for place in (0..lowering.bound.inputs.len()).filter(|&place| lowering.has(place)) {
         let shape = lowering.shape(place)?;
         operands.push(Operand { place, elements: shape.elements(), size: lowering.dtype(place)?.size() });

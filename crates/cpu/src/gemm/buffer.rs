@@ -1,6 +1,7 @@
 //! Float buffers for packed operands: cache-line aligned, and in huge pages when big.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
@@ -55,6 +56,12 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         // SAFETY: allocated in `zeroed` with the same layout.
         unsafe { dealloc(self.start.as_ptr().cast(), Self::layout(self.len)) }
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Buffer({} floats)", self.len)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::activation::Activation;
 use super::epilogue::{Bias, Epilogue};
 use super::matrix::{MatMut, MatRef};
-use super::pack::Packed;
+use super::pack::Right;
 use super::plan::{Block, Plan};
 use super::rows::{Rows, crowded};
 use super::scratch::with_scratch;
@@ -18,7 +18,7 @@ use std::ptr::null;
 const COPY_FLOATS: usize = 1 << 20;
 
 /// Computes `C = epilogue(a b)`. Panics unless the shapes fit.
-pub(crate) fn product<R: Rows>(threads: &Threads, a: &R, b: Packed, c: MatMut, epilogue: &Epilogue) {
+pub(crate) fn product<R: Rows>(threads: &Threads, a: &R, b: Right, c: MatMut, epilogue: &Epilogue) {
     let (m, n, k) = (a.count(), b.cols, a.depth());
     assert_eq!(k, b.depth, "A has {k} columns, B {} rows", b.depth);
     assert_eq!((c.rows, c.cols), (m, n), "C must be {m} x {n}");
@@ -35,7 +35,7 @@ pub(crate) fn product<R: Rows>(threads: &Threads, a: &R, b: Packed, c: MatMut, e
 }
 
 /// Copies A, some rows at a time, and multiplies the copy.
-fn copied<R: Rows>(threads: &Threads, a: &R, b: Packed, c: MatMut, epilogue: &Epilogue) {
+fn copied<R: Rows>(threads: &Threads, a: &R, b: Right, mut c: MatMut, epilogue: &Epilogue) {
     let (m, k) = (a.count(), a.depth());
     // Room for a vector written past the end.
     let mut stride = k.next_multiple_of(16) + 16;
@@ -52,13 +52,9 @@ fn copied<R: Rows>(threads: &Threads, a: &R, b: Packed, c: MatMut, epilogue: &Ep
                 b.isa.dispatch(CopyRows { a, rows, to: part, stride });
             });
             let a = MatRef::strided(buffer, rows.len(), k, stride);
-            let c = MatMut::strided(&mut c.data[first * c.stride..], rows.len(), c.cols, c.stride);
-            let bias = match epilogue.bias {
-                Bias::Rows(bias) => Bias::Rows(&bias[rows.clone()]),
-                other => other,
-            };
-            let residual = epilogue.residual.map(|r| r.from_row(first, rows.len()));
-            let epilogue = Epilogue { bias, residual, ..*epilogue };
+            let n = b.cols;
+            let c = c.part(first, rows.len(), 0, n);
+            let epilogue = epilogue.part(first, rows.len(), 0, n);
             run(threads, &Plan::new(b.isa, threads.count(), &a, b.cols), &a, b, c, &epilogue);
         });
     }
@@ -87,14 +83,14 @@ impl<R: Rows> Kernel for CopyRows<'_, R> {
 struct Product<'a, R> {
     plan: &'a Plan,
     a: &'a R,
-    b: Packed<'a>,
+    b: Right<'a>,
     c: Shared<f32>,
     c_stride: usize,
     epilogue: &'a Epilogue<'a>,
 }
 
-fn run<R: Rows>(threads: &Threads, plan: &Plan, a: &R, b: Packed, c: MatMut, epilogue: &Epilogue) {
-    let product = Product { plan, a, b, c: Shared(c.data.as_mut_ptr()), c_stride: c.stride, epilogue };
+fn run<R: Rows>(threads: &Threads, plan: &Plan, a: &R, b: Right, c: MatMut, epilogue: &Epilogue) {
+    let product = Product { plan, a, b, c: Shared(c.data), c_stride: c.stride, epilogue };
     threads.par_for(plan.tasks(), |i| {
         let (tiles, panels) = plan.task(i);
         b.isa.dispatch(Task { product: &product, tiles, panels });
@@ -147,23 +143,32 @@ impl<R: Rows> Product<'_, R> {
     fn b_resident<S: Simd>(&self, s: S, tiles: Range<usize>, panels: Range<usize>) {
         let mut scratch = Scratch([MaybeUninit::uninit(); MAX_ROWS * SCRATCH_STRIDE]);
         let scratch = scratch.0.as_mut_ptr().cast::<f32>();
+        let mut base = self.a.base(self.plan.rows(tiles.start).start);
         for tile in tiles {
             let rows = self.plan.rows(tile);
-            for block in &self.plan.blocks {
+            let next_base = self.a.base(rows.end);
+            for (i, block) in self.plan.blocks.iter().enumerate() {
                 let left = match self.plan.in_place {
-                    Some(p) => Left { base: self.a.base(rows.start), stride: p.stride },
+                    Some(p) => Left { base, stride: p.stride },
                     None => {
                         // SAFETY: rows and k are in range, and the scratch holds MAX_ROWS rows of K_BLOCK and a vector.
                         unsafe { self.a.copy(s, rows.clone(), block.k.clone(), scratch, SCRATCH_STRIDE) };
                         Left { base: scratch, stride: SCRATCH_STRIDE }
                     }
                 };
-                for panel in panels.clone() {
-                    let soon = Soon { from: left.base, step: 0 };
+                // The next tile's rows, fetched in equal parts while this one meets the panels.
+                let (offset, floats) = self.a.ahead(rows.len());
+                let per_block = floats / self.plan.blocks.len();
+                let per_panel = per_block / panels.len();
+                let step = per_panel.div_ceil(block.k.len().max(1));
+                let next = next_base.wrapping_add(offset + i * per_block);
+                for (j, panel) in panels.clone().enumerate() {
+                    let soon = Soon { from: next.wrapping_add(j * per_panel), step };
                     // SAFETY: `left` describes these rows.
                     unsafe { self.tile(s, left, rows.clone(), block, panel, soon) };
                 }
             }
+            base = next_base;
         }
     }
 
@@ -175,32 +180,24 @@ impl<R: Rows> Product<'_, R> {
         for (i, block) in self.plan.blocks.iter().enumerate() {
             for panel in panels.clone() {
                 let next = if panel + 1 < panels.end {
-                    self.panel(panel + 1, 2 * S::LANES, block)
+                    Some((panel + 1, block.k.start))
                 } else {
-                    self.plan
-                        .blocks
-                        .get(i + 1)
-                        .map_or(null(), |block| self.panel(panels.start, 2 * S::LANES, block))
+                    self.plan.blocks.get(i + 1).map(|block| (panels.start, block.k.start))
                 };
+                let next = next.filter(|_| self.b.is_packed());
+                let next = next.map(|(panel, k)| self.b.panel::<S>(panel * 2 * S::LANES, k).0);
                 for (j, tile) in tiles.clone().enumerate() {
                     let rows = self.plan.rows(tile);
                     let left = Left { base: self.a.base(rows.start), stride };
-                    let from = next.wrapping_add(j * step * block.k.len());
-                    let soon =
-                        if next.is_null() { Soon { from: left.base, step: 0 } } else { Soon { from, step } };
+                    let soon = match next {
+                        Some(next) => Soon { from: next.wrapping_add(j * step * block.k.len()), step },
+                        None => Soon { from: left.base, step: 0 },
+                    };
                     // SAFETY: `left` describes these rows: a streaming product has its A in place.
                     unsafe { self.tile(s, left, rows, block, panel, soon) };
                 }
             }
         }
-    }
-
-    /// First element of a panel, `width` wide (if not the last), within a block of K.
-    #[inline(always)]
-    fn panel(&self, panel: usize, width: usize, block: &Block) -> *const f32 {
-        let first = panel * width;
-        let own = width.min((self.b.cols - first).next_multiple_of(self.b.isa.lanes()));
-        self.b.data.as_ptr().wrapping_add(first * self.b.depth + block.k.start * own)
     }
 
     /// One tile with one panel.
@@ -220,7 +217,7 @@ impl<R: Rows> Product<'_, R> {
         let width = 2 * S::LANES;
         let first = panel * width;
         let cols = (self.b.cols - first).min(width);
-        let vectors = cols.div_ceil(S::LANES);
+        let (b, b_stride) = self.b.panel::<S>(first, block.k.start);
         let epilogue = self.epilogue;
         let bounds = epilogue.activation.bounds();
         let last = block.k.end == self.b.depth;
@@ -243,8 +240,8 @@ impl<R: Rows> Product<'_, R> {
                 a: left.base,
                 a_stride: left.stride,
                 segments: &block.segments,
-                b: self.panel(panel, width, block),
-                b_stride: vectors * S::LANES,
+                b,
+                b_stride,
                 soon: soon.from,
                 soon_step: soon.step,
                 c,
@@ -254,7 +251,7 @@ impl<R: Rows> Product<'_, R> {
                 accumulate: epilogue.accumulate || block.k.start > 0,
                 finish: last.then_some(&finish),
             };
-            tile.run(s, rows.len(), vectors);
+            tile.run(s, rows.len(), cols.div_ceil(S::LANES));
             if last && bounds.is_none() {
                 epilogue.activation.apply_rows(s, c, self.c_stride, rows.len(), cols);
             }

@@ -43,7 +43,17 @@ impl Default for Epilogue<'_> {
     }
 }
 
-impl Epilogue<'_> {
+impl<'a> Epilogue<'a> {
+    /// The epilogue of a part of C, given by first row, rows, first column, columns.
+    pub(crate) fn part(&self, row: usize, rows: usize, col: usize, cols: usize) -> Epilogue<'a> {
+        let bias = match self.bias {
+            Bias::None => Bias::None,
+            Bias::Columns(bias) => Bias::Columns(&bias[col..][..cols]),
+            Bias::Rows(bias) => Bias::Rows(&bias[row..][..rows]),
+        };
+        Epilogue { bias, residual: self.residual.map(|r| r.part(row, rows, col, cols)), ..*self }
+    }
+
     /// Panics unless bias and residual fit a C of `m` x `n`.
     pub(crate) fn check(&self, m: usize, n: usize) {
         match self.bias {

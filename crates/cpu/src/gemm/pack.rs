@@ -46,10 +46,10 @@ pub struct PackedB {
 /// A right-hand operand packed for one instruction set, in borrowed memory.
 #[derive(Clone, Copy)]
 pub struct Packed<'a> {
-    pub(crate) isa: Isa,
-    pub(crate) depth: usize,
-    pub(crate) cols: usize,
-    pub(crate) data: &'a [f32],
+    isa: Isa,
+    depth: usize,
+    cols: usize,
+    data: &'a [f32],
 }
 
 impl PackedB {
@@ -132,6 +132,48 @@ impl<'a> Packed<'a> {
     }
 }
 
+/// The right-hand operand of a product: packed, or rows of which all panels are full, in place.
+#[derive(Clone, Copy)]
+pub(crate) struct Right<'a> {
+    pub(crate) isa: Isa,
+    pub(crate) depth: usize,
+    pub(crate) cols: usize,
+    data: &'a [f32],
+    /// Distance of rows; None if packed.
+    stride: Option<usize>,
+}
+
+impl<'a> From<Packed<'a>> for Right<'a> {
+    fn from(b: Packed<'a>) -> Self {
+        Right { isa: b.isa, depth: b.depth, cols: b.cols, data: b.data, stride: None }
+    }
+}
+
+impl<'a> Right<'a> {
+    /// The first columns of `b` that make full panels, in place.
+    pub(crate) fn full_panels(isa: Isa, b: MatRef<'a>) -> Self {
+        let cols = b.cols - b.cols % (2 * isa.lanes());
+        Right { isa, depth: b.rows, cols, data: b.data, stride: Some(b.stride) }
+    }
+
+    /// Whether rows of a panel follow each other in memory.
+    pub(crate) fn is_packed(&self) -> bool {
+        self.stride.is_none()
+    }
+
+    /// Address of row `k` of the panel from column `first` on, and the distance of its rows. All `depth - k` rows can be
+    /// read from there, each as whole vectors.
+    #[inline(always)]
+    pub(crate) fn panel<S: Simd>(&self, first: usize, k: usize) -> (*const f32, usize) {
+        let width = (2 * S::LANES).min((self.cols - first).next_multiple_of(S::LANES));
+        let (start, stride) = match self.stride {
+            None => (first * self.depth + k * width, width),
+            Some(stride) => (first + k * stride, stride),
+        };
+        (self.data.as_ptr().wrapping_add(start), stride)
+    }
+}
+
 /// Packs columns `first..first + cols` into a panel `width` wide.
 struct PackPanel<'a> {
     b: Unpacked<'a>,
@@ -146,15 +188,15 @@ impl Kernel for PackPanel<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         match self.b {
-            Unpacked::Normal(b) => self.from_rows(s, b),
-            Unpacked::Transposed(b) => self.from_columns(s, b),
+            Unpacked::Normal(b) => self.pack_rows(s, b),
+            Unpacked::Transposed(b) => self.pack_columns(s, b),
         }
     }
 }
 
 impl PackPanel<'_> {
     #[inline(always)]
-    fn from_rows<S: Simd>(self, s: S, b: MatRef) {
+    fn pack_rows<S: Simd>(self, s: S, b: MatRef) {
         for (k, row) in self.panel.chunks_exact_mut(self.width).enumerate() {
             let src = &b.data[k * b.stride + self.first..][..self.cols];
             for (j, dst) in row.chunks_exact_mut(S::LANES).enumerate() {
@@ -165,7 +207,7 @@ impl PackPanel<'_> {
     }
 
     #[inline(always)]
-    fn from_columns<S: Simd>(self, s: S, b: MatRef) {
+    fn pack_columns<S: Simd>(self, s: S, b: MatRef) {
         let (depth, width) = (b.cols, self.width);
         let full_depth = depth - depth % S::LANES;
         let full_cols = self.cols - self.cols % S::LANES;

@@ -46,7 +46,7 @@ impl Plan {
         let (m, k) = (a.count(), a.depth());
         let in_place = a.in_place();
         let group = in_place.map_or(m, |p| p.group);
-        let tiles_per_group = group.div_ceil(isa.dispatch(TileRows));
+        let tiles_per_group = group.div_ceil(rows_per_tile(isa));
         let edges = edges(m, group, tiles_per_group);
         let tiles = edges.len() - 1;
         let width = 2 * isa.lanes();
@@ -119,6 +119,11 @@ fn blocks(a: &impl Rows, in_place: Option<InPlace>) -> Vec<Block> {
         Block { k, segments }
     };
     (0..count).map(block).collect()
+}
+
+/// Rows of a register tile.
+pub(crate) fn rows_per_tile(isa: Isa) -> usize {
+    isa.dispatch(TileRows)
 }
 
 struct TileRows;

@@ -16,11 +16,14 @@ pub(crate) unsafe trait Rows: Sync {
     fn depth(&self) -> usize;
     /// How rows can be read where they lie; None if they must be copied.
     fn in_place(&self) -> Option<InPlace>;
-    /// Base address of a row, for reading in place. Called with `row < count` only.
+    /// Base address of a row, for reading in place; of the row after the last, any address.
     fn base(&self, row: usize) -> *const f32;
     /// Appends the runs of K that are contiguous in memory within `k` (in `0..depth`), as offsets from a row's base; the
     /// same for all rows, and readable in each.
     fn segments(&self, k: Range<usize>, out: &mut Vec<Segment>);
+    /// Memory that `rows` neighbouring rows add to what the rows before them have read, as far as it is contiguous, for
+    /// fetching it ahead: offset from the first row's base, and number of floats. It need not be exact.
+    fn ahead(&self, rows: usize) -> (usize, usize);
     /// Copies elements `k` of `rows` to `dst`, rows `stride` apart. The up to `LANES - 1` elements after each row may be
     /// overwritten, in order of rows.
     ///
@@ -81,16 +84,20 @@ unsafe impl Rows for MatRef<'_> {
         (!crowded(self.stride)).then_some(InPlace { stride: self.stride, group: self.rows })
     }
     fn base(&self, row: usize) -> *const f32 {
-        self.data.as_ptr().wrapping_add(row * self.stride)
+        MatRef::base(self, row)
     }
     fn segments(&self, k: Range<usize>, out: &mut Vec<Segment>) {
         out.push(Segment { offset: k.start, len: k.len() });
+    }
+    #[inline]
+    fn ahead(&self, rows: usize) -> (usize, usize) {
+        (0, rows * self.stride.min(2 * self.cols))
     }
     #[inline(always)]
     unsafe fn copy<S: Simd>(&self, s: S, rows: Range<usize>, k: Range<usize>, dst: *mut f32, stride: usize) {
         for (i, row) in rows.enumerate() {
             // SAFETY: row and k are in range, so the run is within `data`; dst by the contract.
-            unsafe { copy_run(s, self.base(row).add(k.start), dst.add(i * stride), k.len()) };
+            unsafe { copy_run(s, MatRef::base(self, row).add(k.start), dst.add(i * stride), k.len()) };
         }
     }
 }

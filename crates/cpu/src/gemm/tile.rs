@@ -150,8 +150,8 @@ unsafe fn product<S: Simd, const MR: usize, const NV: usize>(s: S, t: &Tile) -> 
         unsafe {
             if many {
                 while left >= 4 {
-                    s.prefetch::<false>(soon);
-                    s.prefetch::<false>(soon.wrapping_add(2 * t.soon_step));
+                    s.prefetch(soon);
+                    s.prefetch(soon.wrapping_add(2 * t.soon_step));
                     step::<S, MR, NV>(s, &mut acc, a, t.a_stride, b);
                     step::<S, MR, NV>(s, &mut more[0], a.add(1), t.a_stride, b.add(t.b_stride));
                     step::<S, MR, NV>(s, &mut more[1], a.add(2), t.a_stride, b.add(2 * t.b_stride));
@@ -163,7 +163,7 @@ unsafe fn product<S: Simd, const MR: usize, const NV: usize>(s: S, t: &Tile) -> 
                 }
             }
             for _ in 0..left {
-                s.prefetch::<false>(soon);
+                s.prefetch(soon);
                 step::<S, MR, NV>(s, &mut acc, a, t.a_stride, b);
                 a = a.wrapping_add(1);
                 b = b.wrapping_add(t.b_stride);

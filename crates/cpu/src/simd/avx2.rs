@@ -97,15 +97,9 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn prefetch<const NEAR: bool>(self, at: *const f32) {
+    fn prefetch(self, at: *const f32) {
         // SAFETY: part of the x86-64 baseline; a prefetch of any address is allowed.
-        unsafe {
-            if NEAR {
-                _mm_prefetch::<_MM_HINT_T0>(at.cast());
-            } else {
-                _mm_prefetch::<_MM_HINT_T1>(at.cast());
-            }
-        }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
 
     #[inline(always)]

@@ -54,10 +54,10 @@ pub trait Simd: Copy + Send + Sync + std::fmt::Debug + 'static {
     /// # Safety
     /// `dst` must be writable for `LANES` integers.
     unsafe fn store_i32_ptr(self, dst: *mut i32, v: Self::I32);
-    /// Asks for the cache line at `at` (any address) to be brought near: to the first-level cache if `NEAR`, else to the
-    /// second. Without effect on results, and on instruction sets without such a hint.
+    /// Asks for the cache line at `at` (any address) to be brought to the first-level cache. Without effect on results,
+    /// and on instruction sets without such a hint.
     #[inline(always)]
-    fn prefetch<const NEAR: bool>(self, at: *const f32) {
+    fn prefetch(self, at: *const f32) {
         let _ = at;
     }
     /// Writes the transpose of a `LANES` x `LANES` block: `dst[j * dst_stride + i] = src[i * src_stride + j]`.

@@ -2,3 +2,4 @@
 
 pub mod channels_last;
 pub mod elementwise;
+pub mod linear;
