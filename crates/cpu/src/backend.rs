@@ -14,11 +14,7 @@ use crate::kernel::{Lower, Lowered, Lowering};
 use crate::simd::Isa;
 use crate::threads::Threads;
 use crate::weights::Weights;
-<<<<<<< HEAD
-use crate::{compile, fallback, peak};
-=======
-use crate::{compile, fallback, passes};
->>>>>>> main
+use crate::{compile, fallback, passes, peak};
 
 static KERNELS: LazyLock<KernelTable<Lower>> = LazyLock::new(|| KernelTable::new(crate::KERNELS));
 
