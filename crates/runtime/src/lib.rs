@@ -23,3 +23,8 @@ pub use inputs::{Inputs, Outputs};
 pub use program::{Plan, PlannedNode};
 pub use reference::interpret_f64;
 pub use session::{Precision, RunOptions, Session, SessionBuilder, ValueInfo};
+
+/// Compiles and runs the examples of `README.md`.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct ReadMe;
