@@ -73,31 +73,43 @@ impl Window {
         is(&self.kernel, 1) && is(&self.strides, 1) && is(&self.pads_begin, 0) && is(&self.pads_end, 0)
     }
 
+    /// The axis along which runs lie: the last one, but for those where one output meets one input.
+    fn run_axis(&self) -> Option<usize> {
+        let single = |axis: usize| {
+            let extents = [&self.input, &self.output, &self.kernel].map(|extents| extents[axis]);
+            extents == [1; 3] && self.pads_begin[axis] == 0
+        };
+        (0..self.kernel.len()).rev().find(|&axis| !single(axis))
+    }
+
     /// Elements of the input from one output of a [`Run`] to the next.
     pub fn run_stride(&self) -> usize {
-        self.strides.last().copied().unwrap_or(1)
+        self.run_axis().map_or(1, |axis| self.strides[axis])
     }
 
     /// Calls `visit` for each run of outputs that kernel element `tap` (row-major) meets inside the input; together
     /// they are all such outputs, in ascending order. Cost: the output's elements over those of its last axis.
     pub fn for_each_run(&self, tap: usize, mut visit: impl FnMut(Run)) {
-        if self.is_pointwise() {
-            let len = self.positions();
-            if len > 0 {
-                visit(Run { output: 0, input: 0, len });
+        let run_axis = match self.run_axis() {
+            Some(axis) if !self.is_pointwise() => axis,
+            _ => {
+                let len = self.positions();
+                if len > 0 {
+                    visit(Run { output: 0, input: 0, len });
+                }
+                return;
             }
-            return;
-        }
+        };
         let mut place = Extents::from_elem(0, self.kernel.len());
         let mut rest = tap;
         for axis in (0..self.kernel.len()).rev() {
             place[axis] = rest % self.kernel[axis];
             rest /= self.kernel[axis];
         }
-        self.descend(0, &place, Run { output: 0, input: 0, len: 1 }, &mut visit);
+        self.descend(0, run_axis, &place, Run { output: 0, input: 0, len: 1 }, &mut visit);
     }
 
-    fn descend(&self, axis: usize, tap: &[usize], at: Run, visit: &mut impl FnMut(Run)) {
+    fn descend(&self, axis: usize, run_axis: usize, tap: &[usize], at: Run, visit: &mut impl FnMut(Run)) {
         let (first, last) = self.reach(axis, tap[axis]);
         let offset = tap[axis] * self.dilations[axis];
         let meets = |o: usize| o * self.strides[axis] + offset - self.pads_begin[axis];
@@ -106,8 +118,8 @@ impl Window {
             input: at.input * self.input[axis] + meets(o),
             len: 1,
         };
-        if axis + 1 < tap.len() {
-            (first..last).for_each(|o| self.descend(axis + 1, tap, deeper(o), visit));
+        if axis < run_axis {
+            (first..last).for_each(|o| self.descend(axis + 1, run_axis, tap, deeper(o), visit));
         } else if first < last {
             visit(Run { len: last - first, ..deeper(first) });
         }
@@ -218,6 +230,19 @@ mod tests {
         assert!(!expected.is_empty());
         assert_eq!(got, expected);
         assert_eq!(window.elements_in_windows(false), counts);
+    }
+
+    #[test]
+    fn runs_lie_along_the_last_axis_that_has_a_length() {
+        let spec = WindowSpec { strides: smallvec![2, 3], ..WindowSpec::default() };
+        let window = spec.resolve(&[3, 1], &[9, 1]).unwrap();
+        let mut runs = Vec::new();
+        window.for_each_run(1, |run| runs.push(run));
+        assert_eq!((runs, window.run_stride()), (vec![Run { output: 0, input: 1, len: 4 }], 2));
+        let window = spec.resolve(&[1, 1], &[1, 1]).unwrap();
+        let mut runs = Vec::new();
+        window.for_each_run(0, |run| runs.push(run));
+        assert_eq!((runs, window.run_stride()), (vec![Run { output: 0, input: 0, len: 1 }], 1));
     }
 
     #[test]
