@@ -7,9 +7,10 @@ use inferrum_graph::{Fact, Facts, Inputs, NodeDef, OpError, OpKey, Operator, Sym
 use inferrum_tensor::{DType, Shape, Tensor, Value, zeroed};
 
 use crate::OpEntry;
-use crate::attention::{expect_shape, float, heads, multiply};
+use crate::attention::{expect_shape, heads, multiply};
 use crate::rotary_embedding::Rotation;
 use crate::sdpa::{Bias, Mask, Reach, Sdpa, Stage, swap_middle};
+use crate::types::FLOATS;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::microsoft("GroupQueryAttention", GroupQueryAttention::parse)];
 
@@ -145,7 +146,7 @@ impl GroupQueryAttention {
 
     fn check_types(&self, inputs: Facts<'_>) -> Result<(), OpError> {
         let dtype = inputs.dtype(QUERY)?;
-        float(QUERY, dtype)?;
+        FLOATS.check(QUERY, dtype)?;
         let alike = [KEY, VALUE, PAST_KEY, PAST_VALUE, COS, SIN, ADDED, SINKS, QUERY_NORM, KEY_NORM];
         let expected = alike.map(|index| (index, dtype)).into_iter().chain([
             (LAST_KEYS, DType::I32),
