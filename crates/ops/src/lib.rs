@@ -33,15 +33,14 @@ pub mod sdpa;
 mod take;
 #[cfg(test)]
 mod testing;
+mod trees;
 pub mod types;
 pub mod window;
 
 pub use broadcast::{Broadcast, Indices};
-pub use expression::{Expression, FUNCTIONS, expression};
-mod trees;
-
 pub use class_labels::ClassLabels;
 pub use digest::Table;
+pub use expression::{Expression, FUNCTIONS, expression};
 pub use forest::Aggregate;
 pub use post_transform::PostTransform;
 pub use registry::{OpEntry, Parse, find, operators, parse};
