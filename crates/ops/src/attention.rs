@@ -9,6 +9,7 @@ use inferrum_tensor::{DType, Shape, Tensor, Value};
 
 use crate::OpEntry;
 use crate::sdpa::{Bias, Mask, Reach, Sdpa, Stage, append, split_heads, swap_middle};
+use crate::types::FLOATS;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Attention", Attention::parse)];
 
@@ -139,7 +140,7 @@ impl Attention {
     fn check_types(&self, inputs: Facts<'_>) -> Result<(), OpError> {
         for index in [Q, K, V, PAST_KEY, PAST_VALUE] {
             if index <= V || inputs.has(index) {
-                float(index, inputs.dtype(index)?)?;
+                FLOATS.check(index, inputs.dtype(index)?)?;
             }
         }
         for (index, like) in [(K, Q), (PAST_KEY, K), (PAST_VALUE, V)] {
@@ -318,14 +319,6 @@ fn window(def: &mut NodeDef, name: &str) -> Result<Option<usize>, OpError> {
         -1 => Ok(None),
         n => usize::try_from(n).map(Some).map_err(|_| OpError::attribute(name, "-1 or more", n)),
     }
-}
-
-/// Checks that a type is one of the floats that attention computes in.
-pub(crate) fn float(index: usize, dtype: DType) -> Result<(), OpError> {
-    if matches!(dtype, DType::F32 | DType::F64 | DType::F16 | DType::BF16) {
-        return Ok(());
-    }
-    Err(OpError::dtype(index, "float32, float64, float16 or bfloat16", dtype))
 }
 
 /// Checks that a shape, as far as it is known, is `expected`.

@@ -6,8 +6,8 @@ use inferrum_graph::{Fact, Facts, Inputs, NodeDef, OpError, OpKey, Operator, Sha
 use inferrum_tensor::{DType, Shape, Tensor, Value, zeroed};
 
 use crate::OpEntry;
-use crate::attention::float;
 use crate::fourier::{Complex, Fourier};
+use crate::types::FLOATS;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("DFT", Dft::parse)];
 
@@ -102,7 +102,7 @@ impl Operator for Dft {
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         let x = inputs.tensor(0)?;
-        float(0, x.dtype)?;
+        FLOATS.check(0, x.dtype)?;
         for index in [LENGTH, AXIS] {
             scalar_integer(inputs, index)?;
         }

@@ -8,8 +8,9 @@ use inferrum_graph::{
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
 use crate::OpEntry;
-use crate::attention::{float, softmax_precision};
+use crate::attention::softmax_precision;
 use crate::sdpa::{Reach, Sdpa};
+use crate::types::FLOATS;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::preview("FlexAttention", FlexAttention::parse)];
 
@@ -96,7 +97,7 @@ impl Operator for FlexAttention {
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         let (q, k, v) = (inputs.tensor(0)?, inputs.tensor(1)?, inputs.tensor(2)?);
-        float(0, q.dtype)?;
+        FLOATS.check(0, q.dtype)?;
         for (index, tensor) in [(1, k), (2, v)] {
             if tensor.dtype != q.dtype {
                 return Err(OpError::dtype(index, q.dtype.to_string(), tensor.dtype));

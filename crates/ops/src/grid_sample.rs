@@ -1,5 +1,5 @@
 //! `GridSample` (<https://onnx.ai/onnx/operators/onnx__GridSample.html>). Opset 16 knew two spatial axes and called the
-//! modes `bilinear` and `bicubic`.
+//! modes `bilinear` and `bicubic`, as does the operator of the same name in `com.microsoft`.
 
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ use crate::OpEntry;
 use crate::resize::cubic;
 use crate::take::take;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("GridSample", GridSample::parse)];
+pub(crate) const OPERATORS: &[OpEntry] =
+    &[OpEntry::onnx("GridSample", GridSample::parse), OpEntry::microsoft("GridSample", GridSample::parse)];
 
 /// Samples an image at places that a grid gives.
 ///

@@ -4,12 +4,18 @@
 use std::sync::Arc;
 
 use inferrum_graph::{Fact, Facts, Inputs, NodeDef, OpError, OpKey, Operator, SymDim};
-use inferrum_tensor::{DType, Shape, Tensor, Value, zeroed};
+use inferrum_tensor::{DType, Shape, Tensor, Value};
 
 use crate::OpEntry;
-use crate::attention::{expect_shape, float, heads, multiply};
+use crate::attention::{expect_shape, heads, multiply};
 use crate::rotary_embedding::Rotation;
 use crate::sdpa::{Bias, Mask, Reach, Sdpa, Stage, swap_middle};
+use crate::types::FLOATS;
+
+mod cache;
+
+pub use cache::CacheQuantization;
+use cache::{Cache, Lengths, attended, held_in_window, kept};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::microsoft("GroupQueryAttention", GroupQueryAttention::parse)];
 
@@ -36,10 +42,12 @@ const KEY_NORM: usize = 15;
 /// values `[B, N, P, H]`; for each batch the number of its keys after the call less 1, int32 `[B]`; the greatest of these
 /// numbers (not less 1), int32 scalar `T`; cosines and sines `[M, R/2]`; positions int64 `[B, S]`; a number added to the
 /// scores `[B or 1, Nq or 1, S, T]`; a score `[Nq]` that takes part in the softmax without a value; weights `[H]` that
-/// scale root-mean-square normalised queries and keys. A call of `S = T` starts anew.
+/// scale root-mean-square normalised queries and keys. A call of `S = T` starts anew. Between sinks and weights stand the
+/// scales of a quantised cache, float32, of keys and of values; see [`CacheQuantization`].
 ///
 /// Outputs: `[B, S, Nq*H]`; keys and values `[B, N, max(P, T), H]`, zero after each batch's last; scores `[B, Nq, S, T]`,
-/// zero for a key that the query does not see.
+/// zero for a key that the query does not see. With `window_cache` the cache keeps its `P` places, of which the first hold
+/// the last keys in order: at least those that the window reaches.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupQueryAttention {
     /// Heads of the queries, a multiple of `kv_heads`.
@@ -60,6 +68,12 @@ pub struct GroupQueryAttention {
     pub smooth_softmax: bool,
     /// Where the fourth output is taken, if anywhere.
     pub scores_at: Option<Stage>,
+    /// How cached keys are quantised, if they are.
+    pub key_quantization: Option<CacheQuantization>,
+    /// How cached values are quantised, if they are.
+    pub value_quantization: Option<CacheQuantization>,
+    /// Whether the cache holds only what the window reaches.
+    pub window_cache: bool,
     /// Added to the mean square under the root.
     pub norm_epsilon: f32,
     /// How many outputs the node has.
@@ -74,15 +88,8 @@ impl GroupQueryAttention {
         if !q_heads.is_multiple_of(kv_heads) {
             return Err(OpError::attribute("num_heads", format!("a multiple of kv_num_heads {kv_heads}"), q_heads));
         }
-        for name in ["k_quant_type", "v_quant_type"] {
-            let kind = def.string_or(name, "NONE")?;
-            if kind != "NONE" {
-                return Err(OpError::Unsupported(format!("a quantized cache ({name} {kind})")));
-            }
-        }
-        if def.flag("sliding_window_cache", false)? {
-            return Err(OpError::Unsupported("sliding_window_cache (use a cache of full length)".into()));
-        }
+        let key_quantization = CacheQuantization::parse(def, "k_quant_type")?;
+        let value_quantization = CacheQuantization::parse(def, "v_quant_type")?;
         def.ignore(&["kv_cache_bit_width"]);
         let causal = def.flag("causal", true)?;
         let left = match def.int_or("local_window_size", -1)? {
@@ -101,6 +108,13 @@ impl GroupQueryAttention {
             other => return Err(OpError::attribute("qk_output", "0 to 2", other)),
         };
         let outputs = def.outputs.len().clamp(1, 4);
+        let window_cache = def.flag("sliding_window_cache", false)?;
+        if window_cache && left.is_none() {
+            return Err(OpError::attribute("local_window_size", "1 or more, as the cache holds a window", -1));
+        }
+        if window_cache && outputs == 4 {
+            return Err(OpError::Unsupported("scores of a cache that holds a window".into()));
+        }
         if outputs == 4 && scores_at.is_none() {
             return Err(OpError::attribute("qk_output", "1 or 2, as the fourth output is used", 0));
         }
@@ -114,6 +128,9 @@ impl GroupQueryAttention {
             rotary_interleaved: def.flag("rotary_interleaved", false)?,
             smooth_softmax: def.int_or("smooth_softmax", -1)? == 1,
             scores_at,
+            key_quantization,
+            value_quantization,
+            window_cache,
             norm_epsilon: def.float_or("qk_norm_epsilon", 1e-6)?,
             outputs,
         }))
@@ -145,12 +162,14 @@ impl GroupQueryAttention {
 
     fn check_types(&self, inputs: Facts<'_>) -> Result<(), OpError> {
         let dtype = inputs.dtype(QUERY)?;
-        float(QUERY, dtype)?;
-        let alike = [KEY, VALUE, PAST_KEY, PAST_VALUE, COS, SIN, ADDED, SINKS, QUERY_NORM, KEY_NORM];
+        FLOATS.check(QUERY, dtype)?;
+        let alike = [KEY, VALUE, COS, SIN, ADDED, SINKS, QUERY_NORM, KEY_NORM];
         let expected = alike.map(|index| (index, dtype)).into_iter().chain([
             (LAST_KEYS, DType::I32),
             (TOTAL, DType::I32),
             (POSITIONS, DType::I64),
+            (KEY_SCALE, DType::F32),
+            (VALUE_SCALE, DType::F32),
         ]);
         for (index, expected) in expected {
             if let Some(tensor) = inputs.optional(index)?
@@ -164,8 +183,23 @@ impl GroupQueryAttention {
                 return Err(OpError::Invalid(format!("inputs {a} and {b} are given together or not at all")));
             }
         }
-        if let Some(index) = [KEY_SCALE, VALUE_SCALE].into_iter().find(|&index| inputs.has(index)) {
-            return Err(OpError::Unsupported(format!("a quantized cache (input {index})")));
+        for (index, scale, quantization) in [
+            (PAST_KEY, KEY_SCALE, self.key_quantization),
+            (PAST_VALUE, VALUE_SCALE, self.value_quantization),
+        ] {
+            match (inputs.optional(index)?, quantization) {
+                (None, None) if self.window_cache => return Err(OpError::MissingInput { index }),
+                (None, None) => {}
+                (None, Some(_)) => return Err(OpError::MissingInput { index }),
+                (Some(past), None) if past.dtype != dtype => {
+                    return Err(OpError::dtype(index, dtype.to_string(), past.dtype));
+                }
+                (Some(_), None) => {}
+                (Some(past), Some(quantization)) => {
+                    quantization.check(index, past.dtype)?;
+                    inputs.require(scale)?;
+                }
+            }
         }
         let needed = if self.rotary { &[LAST_KEYS, TOTAL, COS][..] } else { &[LAST_KEYS, TOTAL] };
         match needed.iter().find(|&&index| !inputs.has(index)) {
@@ -199,8 +233,27 @@ impl GroupQueryAttention {
             }
         }
         if let Some(cached) = cached {
-            for index in [PAST_KEY, PAST_VALUE] {
-                expect_shape(index, inputs.shape(index)?, &[batch, self.kv_heads, cached, head])?;
+            let caches = [
+                (PAST_KEY, KEY_SCALE, self.key_quantization),
+                (PAST_VALUE, VALUE_SCALE, self.value_quantization),
+            ];
+            for (index, scale, quantization) in caches {
+                let packed = quantization.is_some_and(|quantization| quantization.bits == 4);
+                if packed && head % 2 == 1 {
+                    return Err(OpError::shape(QUERY, "heads of an even size, as the cache packs pairs", &q));
+                }
+                let width = if packed { head / 2 } else { head };
+                expect_shape(index, inputs.shape(index)?, &[batch, self.kv_heads, cached, width])?;
+                if let (Some(quantization), Some(scales)) = (quantization, shape(scale)) {
+                    let count = if quantization.per_channel { self.kv_heads * head } else { 1 };
+                    if scales.elements() != count {
+                        return Err(OpError::shape(scale, format!("{count} elements"), scales));
+                    }
+                }
+            }
+            if self.window_cache && cached < self.window() {
+                let expected = format!("at least {} places, the window", self.window());
+                return Err(OpError::shape(PAST_KEY, expected, inputs.shape(PAST_KEY)?));
             }
         }
         if let (true, Some(cos)) = (self.rotary, shape(COS)) {
@@ -222,30 +275,35 @@ impl GroupQueryAttention {
         }
     }
 
-    /// For each batch, how many keys there are after the call, and how many of them were cached before.
-    fn lengths(&self, sdpa: &Sdpa, total: usize, last_keys: &[i64], cached: usize) -> Result<Vec<Lengths>, OpError> {
-        let starts_anew = sdpa.q_len == total;
-        last_keys
-            .iter()
-            .map(|&last| {
-                let out_of_range = || {
-                    let reason = format!("a batch's last key is 0 to {}, got {last}", total as i64 - 1);
-                    OpError::value(LAST_KEYS, reason)
-                };
-                let keys = usize::try_from(last.saturating_add(1)).map_err(|_| out_of_range())?;
-                if keys > total {
-                    return Err(out_of_range());
-                }
-                if starts_anew {
-                    return Ok(Lengths { keys, past: 0 });
-                }
-                let past = keys.checked_sub(sdpa.q_len).filter(|&past| past <= cached).ok_or_else(|| {
-                    let reason = format!("{keys} keys are not {} new ones and up to {cached} cached ones", sdpa.q_len);
-                    OpError::value(LAST_KEYS, reason)
-                })?;
-                Ok(Lengths { keys, past })
-            })
-            .collect()
+    /// How many keys a query sees, its own place included; 0 for no bound.
+    fn window(&self) -> usize {
+        self.reach.left.map_or(0, |left| left.saturating_add(1))
+    }
+
+    /// For each batch entry, its keys; `total` is the greatest number of them.
+    fn lengths(&self, q_len: usize, total: usize, last_keys: &[i64], cached: usize) -> Result<Vec<Lengths>, OpError> {
+        if !self.window_cache && total > cached.saturating_add(q_len) {
+            let reason = format!("{total} keys are more than {cached} cached and {q_len} new ones");
+            return Err(OpError::value(TOTAL, reason));
+        }
+        let starts_anew = q_len == total;
+        let lengths = |last: i64| {
+            let out_of_range =
+                || OpError::value(LAST_KEYS, format!("a last key is 0 to {}, got {last}", total as i64 - 1));
+            let keys = usize::try_from(last.saturating_add(1)).ok().filter(|&keys| keys <= total);
+            let keys = keys.ok_or_else(out_of_range)?;
+            // An entry that starts anew may be shorter than the call: what follows its last key is padding.
+            let past = if starts_anew { Some(0) } else { keys.checked_sub(q_len) };
+            let held = past.map(|past| if self.window_cache { held_in_window(past, cached, self.window()) } else { past });
+            let (Some(past), Some(held)) = (past, held.filter(|&held| held <= cached)) else {
+                let reason = format!("{keys} keys are not {q_len} new ones and up to {cached} cached ones");
+                return Err(OpError::value(LAST_KEYS, reason));
+            };
+            let all = past.saturating_add(q_len);
+            let kept = if self.window_cache { held_in_window(all, cached, self.window()) } else { all };
+            Ok(Lengths { keys, past, held, kept })
+        };
+        last_keys.iter().map(|&last| lengths(last)).collect()
     }
 
     /// Queries, new keys and new values by head, normalised and rotated.
@@ -307,33 +365,6 @@ impl GroupQueryAttention {
         }
         Ok(lengths.iter().flat_map(|lengths| (0..sdpa.q_len).map(|i| lengths.past + i)).collect())
     }
-
-    /// The cache after the call, `[batch, kv_heads, kv_len, head]`.
-    fn extend(&self, sdpa: &Sdpa, lengths: &[Lengths], cache: Option<&Tensor>, new: &[f64]) -> Result<Vec<f64>, OpError> {
-        let Sdpa { batch, kv_heads, q_len, kv_len, head, .. } = *sdpa;
-        let shape = Shape::from([batch, kv_heads, kv_len, head]);
-        let mut present: Vec<f64> = zeroed(shape.elements())?;
-        let cached = cache.map_or(0, |cache| cache.shape()[2]);
-        let cache = cache.map(Tensor::to_f64).transpose()?.unwrap_or_default();
-        if present.is_empty() {
-            return Ok(present);
-        }
-        for (row, present) in present.chunks_exact_mut(kv_len * head).enumerate() {
-            let past = lengths[row / kv_heads].past * head;
-            present[..past].copy_from_slice(&cache[row * cached * head..][..past]);
-            present[past..][..q_len * head].copy_from_slice(&new[row * q_len * head..][..q_len * head]);
-        }
-        Ok(present)
-    }
-}
-
-/// Keys of one batch.
-#[derive(Debug, Clone, Copy)]
-struct Lengths {
-    /// After the call.
-    keys: usize,
-    /// Before it.
-    past: usize,
 }
 
 impl Operator for GroupQueryAttention {
@@ -354,53 +385,78 @@ impl Operator for GroupQueryAttention {
         };
         let total = inputs.ints(TOTAL)?.map(|total| self.total(&total)).transpose()?;
         let present = match (cached.known(), total) {
+            _ if self.window_cache => cached,
             (Some(cached), Some(total)) => SymDim::Known(cached.max(total)),
             _ => SymDim::Unknown,
         };
         let total = total.map_or(SymDim::Unknown, SymDim::Known);
         let (batch, q_len) = (q.shape.dim(0), q.shape.dim(1));
-        let cache = vec![batch.clone(), SymDim::Known(self.kv_heads), present, head.clone()];
+        let cache = |index: usize, quantization: Option<CacheQuantization>| -> Result<Fact, OpError> {
+            let packed = quantization.is_some_and(|quantization| quantization.bits == 4);
+            let width = if packed { head.map(|head| head / 2) } else { head.clone() };
+            let dtype = inputs.optional(index)?.map_or(q.dtype, |past| past.dtype);
+            let dims = vec![batch.clone(), SymDim::Known(self.kv_heads), present.clone(), width];
+            Ok(Fact::tensor(dtype, dims))
+        };
         let hidden = multiply(&SymDim::Known(self.q_heads), &head);
-        let shapes = [
-            vec![batch.clone(), q_len.clone(), hidden],
-            cache.clone(),
-            cache,
-            vec![batch, SymDim::Known(self.q_heads), q_len, total],
+        let facts = [
+            Fact::tensor(q.dtype, vec![batch.clone(), q_len.clone(), hidden]),
+            cache(PAST_KEY, self.key_quantization)?,
+            cache(PAST_VALUE, self.value_quantization)?,
+            Fact::tensor(q.dtype, vec![batch.clone(), SymDim::Known(self.q_heads), q_len, total]),
         ];
-        Ok(shapes.into_iter().take(self.outputs).map(|shape| Fact::tensor(q.dtype, shape)).collect())
+        Ok(facts.into_iter().take(self.outputs).collect())
     }
 
     fn reference(&self, inputs: Inputs<'_>) -> Result<Vec<Value>, OpError> {
-        let (q, cache) = (inputs.tensor(QUERY)?, inputs.optional(PAST_KEY)?);
-        let cached = cache.and_then(|cache| cache.shape().get(2).copied()).unwrap_or(0);
+        let (q, past) = (inputs.tensor(QUERY)?, inputs.optional(PAST_KEY)?);
+        let cached = past.and_then(|past| past.shape().get(2).copied()).unwrap_or(0);
         let total = self.total(&inputs.ints(TOTAL)?)?;
-        let sdpa = self.sdpa(q.shape(), inputs.get(KEY).is_none(), total.max(cached))?;
-        let lengths = self.lengths(&sdpa, total, &inputs.ints(LAST_KEYS)?, cached)?;
-        let [queries, keys, values] = self.operands(&sdpa, &lengths, inputs)?;
-        let keys = self.extend(&sdpa, &lengths, cache, &keys)?;
-        let values = self.extend(&sdpa, &lengths, inputs.optional(PAST_VALUE)?, &values)?;
+        let packed = inputs.get(KEY).is_none();
+        let q_len = self.sdpa(q.shape(), packed, 0)?.q_len;
+        let lengths = self.lengths(q_len, total, &inputs.ints(LAST_KEYS)?, cached)?;
+        // A cache of full length is attended in place; of a window, what it held and what is new.
+        let capacity = if self.window_cache { cached } else { total.max(cached) };
+        let most = lengths.iter().map(|lengths| lengths.held + q_len).max().unwrap_or(0);
+        let kv_len = if self.window_cache { most } else { capacity };
+        let sdpa = self.sdpa(q.shape(), packed, kv_len)?;
+        let [queries, mut new_keys, mut new_values] = self.operands(&sdpa, &lengths, inputs)?;
+        let key_cache =
+            Cache::new(&sdpa, self.key_quantization, inputs.optional(KEY_SCALE)?, past, q.dtype())?;
+        let past_value = inputs.optional(PAST_VALUE)?;
+        let value_cache =
+            Cache::new(&sdpa, self.value_quantization, inputs.optional(VALUE_SCALE)?, past_value, q.dtype())?;
+        key_cache.quantize(&mut new_keys, q_len);
+        value_cache.quantize(&mut new_values, q_len);
+        let mut keys = attended(&sdpa, &lengths, (&key_cache.past()?, cached), &new_keys)?;
+        let mut values = attended(&sdpa, &lengths, (&value_cache.past()?, cached), &new_values)?;
+        let place = [sdpa.batch, capacity];
+        let present_keys = key_cache.tensor(&kept(&sdpa, &lengths, &keys, capacity)?, place)?;
+        let present_values = value_cache.tensor(&kept(&sdpa, &lengths, &values, capacity)?, place)?;
+        key_cache.dequantize(&mut keys, kv_len);
+        value_cache.dequantize(&mut values, kv_len);
         let mut mask = Mask {
-            first_places: lengths.iter().map(|lengths| lengths.past as i64).collect(),
-            keys: lengths.iter().map(|lengths| lengths.keys).collect(),
+            first_places: lengths.iter().map(|lengths| lengths.held as i64).collect(),
+            // What was evicted counts among an entry's keys, but is not attended.
+            keys: lengths.iter().map(|lengths| lengths.held + lengths.keys - lengths.past).collect(),
             sinks: self.smooth_softmax.then(|| vec![0.0; self.q_heads]),
             ..Mask::default()
         };
         if let Some(added) = inputs.optional(ADDED)? {
-            mask.biases.push(Bias::new(ADDED, &sdpa, added.shape(), added.to_f64()?)?);
+            // Its columns are the keys since the start.
+            let whole = Sdpa { kv_len: kv_len.max(total), ..sdpa.clone() };
+            let evicted = lengths.iter().map(|lengths| lengths.past - lengths.held).collect();
+            mask.biases.push(Bias::new(ADDED, &whole, added.shape(), added.to_f64()?)?.skipping(evicted));
         }
         if let Some(sinks) = inputs.optional(SINKS)? {
             mask.sinks = Some(sinks.to_f64()?);
         }
         let keep = self.scores_at.filter(|_| self.outputs > 3);
         let (y, scores) = sdpa.run([&queries, &keys, &values], &mask, keep)?;
-        let Sdpa { batch, q_heads, kv_heads, q_len, kv_len, head, .. } = sdpa;
+        let Sdpa { batch, q_heads, q_len, kv_len, head, .. } = sdpa;
         let y = swap_middle(&y, [batch, q_heads, q_len, head])?;
-        let present = Shape::from([batch, kv_heads, kv_len, head]);
-        let mut outputs = vec![
-            Tensor::from_f64(q.dtype(), [batch, q_len, q_heads * head], &y)?,
-            Tensor::from_f64(q.dtype(), present.clone(), &keys)?,
-            Tensor::from_f64(q.dtype(), present, &values)?,
-        ];
+        let y = Tensor::from_f64(q.dtype(), [batch, q_len, q_heads * head], &y)?;
+        let mut outputs = vec![y, present_keys, present_values];
         if let Some(scores) = scores {
             let rows = scores.chunks_exact(kv_len.max(1));
             let seen = |&score: &f64| if score == f64::NEG_INFINITY { 0.0 } else { score };
@@ -486,6 +542,36 @@ mod tests {
         let all = [tensor(&[2, 2, 8], &packed), None, None];
         let b = try_run(&*op(2, &[]), &all.into_iter().chain(rest).collect::<Vec<_>>()).unwrap();
         assert_eq!(a, b);
+    }
+
+    #[test]
+    fn a_window_cache_holds_the_last_keys() {
+        let attrs = [("local_window_size", Attr::Int(2)), ("sliding_window_cache", Attr::Int(1))];
+        let q = |value| tensor(&[1, 1, 1], &[value]);
+        // Positions 2 and 3 are held when position 4 comes; with 2 places the older one goes.
+        let cache = tensor(&[1, 1, 2, 1], &[2.0, 3.0]);
+        let inputs = [q(0.0), q(4.0), q(4.0), cache.clone(), cache, ints(&[4]), ints(&[5])];
+        let outputs = try_run(&*op(1, &attrs), &inputs).unwrap();
+        assert_eq!(outputs[0].to_f64().unwrap(), [3.5]);
+        assert_eq!(outputs[1].to_f64().unwrap(), [3.0, 4.0]);
+    }
+
+    #[test]
+    fn a_quantised_cache_is_scaled() {
+        let attrs = [
+            ("k_quant_type", Attr::String("PER_TENSOR".into())),
+            ("v_quant_type", Attr::String("PER_CHANNEL".into())),
+            ("kv_cache_bit_width", Attr::Int(4)),
+        ];
+        let x = tensor(&[1, 1, 2], &[0.0, 0.0]);
+        let v = tensor(&[1, 1, 2], &[1.2, -40.0]);
+        let cache = |byte: u8| Some(Tensor::from_vec([1, 1, 1, 1], vec![byte]).unwrap());
+        let mut inputs = vec![x.clone(), x, v, cache(0x88), cache(0x9A), ints(&[1]), ints(&[2])];
+        inputs.extend([None, None, None, None, None, tensor(&[1], &[1.0]), tensor(&[1, 1, 1, 2], &[0.5, 4.0])]);
+        let outputs = try_run(&*op(1, &attrs), &inputs).unwrap();
+        // Cached (2, 1) stands for (1, 4); new (1.2, -40) becomes (2, -8), which stands for (1, -32).
+        assert_eq!(outputs[0].to_f64().unwrap(), [1.0, -14.0]);
+        assert_eq!(outputs[2].as_slice::<u8>().unwrap(), [0x9A, 0x0A]);
     }
 
     #[test]

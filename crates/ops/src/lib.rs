@@ -61,6 +61,7 @@ rooms! {
     attention;
     batch_norm;
     bernoulli;
+    bias_add;
     bias_gelu;
     binarizer;
     binary;
@@ -86,6 +87,7 @@ rooms! {
     dynamic_quantize;
     dynamic_quantize_lstm;
     einsum;
+    embed_layer_norm;
     expand;
     eye_like;
     feature_vectorizer;
@@ -165,6 +167,7 @@ rooms! {
     sequence_map;
     shape;
     signal_window;
+    skip_group_norm;
     skip_layer_norm;
     slice;
     softmax;

@@ -1,4 +1,6 @@
-//! `LinearAttention` (<https://onnx.ai/onnx/operators/onnx__LinearAttention.html>), since opset 27.
+//! `LinearAttention` (<https://onnx.ai/onnx/operators/onnx__LinearAttention.html>), since opset 27, and its model in
+//! `com.microsoft` (<https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.LinearAttention>),
+//! which may also have more heads of keys than of queries and give the states after several tokens.
 
 use std::sync::Arc;
 
@@ -6,9 +8,13 @@ use inferrum_graph::{Fact, Facts, Inputs, NodeDef, OpError, OpKey, Operator, Sym
 use inferrum_tensor::{Shape, Tensor, Value, zeroed};
 
 use crate::OpEntry;
-use crate::attention::{expect_shape, float, heads, multiply};
+use crate::attention::{expect_shape, heads, multiply};
+use crate::types::FLOATS;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("LinearAttention", LinearAttention::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[
+    OpEntry::onnx("LinearAttention", |def| LinearAttention::parse(def, false)),
+    OpEntry::microsoft("LinearAttention", |def| LinearAttention::parse(def, true)),
+];
 
 const STATE: usize = 3;
 const DECAY: usize = 4;
@@ -21,13 +27,16 @@ const BETA: usize = 5;
 ///
 /// Inputs (`f16 bf16 f32 f64`): queries `[B, T, Hq*D]`, keys `[B, T, H*D]`, values `[B, T, H*Dv]`; optional: past state
 /// `[B, H, D, Dv]`, decay `g` `[B, T, H*D]` or `[B, T, H]`, update rate `β` `[B, T, H]` or `[B, T, 1]`. Outputs:
-/// `[B, T, Hq*Dv]`, state `[B, H, D, Dv]` of the past state's type (else the queries').
+/// `[B, T, max(Hq, H)*Dv]`, state `[B, H, D, Dv]` of the past state's type (else the queries'). With a window `W` the states
+/// are `[W, B, H, D, Dv]`: those after the last `W` tokens (zeros before the first), of which the last is read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LinearAttention {
-    /// Heads of the queries, a multiple of `kv_heads`.
+    /// Heads of the queries, a multiple or a divisor of `kv_heads`.
     pub q_heads: usize,
     /// Heads of keys, values and state.
     pub kv_heads: usize,
+    /// How many states there are in a window of states; `None` for one state without that axis.
+    pub window: Option<usize>,
     /// What the outputs are multiplied by; `1 / sqrt(D)` when `None`.
     pub scale: Option<f32>,
     /// Whether the state decays.
@@ -54,7 +63,7 @@ pub struct Extents {
 }
 
 impl LinearAttention {
-    fn parse(def: &mut NodeDef) -> Result<Arc<dyn Operator>, OpError> {
+    fn parse(def: &mut NodeDef, microsoft: bool) -> Result<Arc<dyn Operator>, OpError> {
         let rule = def.string_or("update_rule", "gated_delta")?;
         let (gated, delta) = match rule.as_str() {
             "linear" => (false, false),
@@ -66,12 +75,23 @@ impl LinearAttention {
         let required = |heads: Option<usize>, name| heads.ok_or_else(|| OpError::attribute(name, "a number of heads", "nothing"));
         let q_heads = required(heads(def, "q_num_heads")?, "q_num_heads")?;
         let kv_heads = required(heads(def, "kv_num_heads")?, "kv_num_heads")?;
-        if !q_heads.is_multiple_of(kv_heads) {
+        let shared = q_heads.is_multiple_of(kv_heads) || (microsoft && kv_heads.is_multiple_of(q_heads));
+        if !shared {
             return Err(OpError::attribute("q_num_heads", format!("a multiple of kv_num_heads {kv_heads}"), q_heads));
         }
+        let window = match if microsoft { def.int_or("state_window", 0)? } else { 0 } {
+            0 => None,
+            n => Some(
+                usize::try_from(n)
+                    .ok()
+                    .filter(|&n| n <= 8)
+                    .ok_or_else(|| OpError::attribute("state_window", "0 to 8", n))?,
+            ),
+        };
         Ok(Arc::new(LinearAttention {
             q_heads,
             kv_heads,
+            window,
             scale: def.float("scale")?.filter(|&scale| scale != 0.0),
             gated,
             delta,
@@ -100,6 +120,16 @@ impl LinearAttention {
         Ok(Extents { batch, len, head, v_head })
     }
 
+    /// Heads of the output.
+    pub fn heads(&self) -> usize {
+        self.q_heads.max(self.kv_heads)
+    }
+
+    /// The shape of the state, with its window.
+    fn state_shape(&self, state: [SymDim; 4]) -> Vec<SymDim> {
+        self.window.map(SymDim::Known).into_iter().chain(state).collect()
+    }
+
     fn check_presence(&self, inputs: Facts<'_>) -> Result<(), OpError> {
         for (index, wanted, name) in [(DECAY, self.gated, "decay"), (BETA, self.delta, "update rate")] {
             if inputs.has(index) != wanted {
@@ -115,7 +145,9 @@ impl LinearAttention {
         let (Some(q), Some(k), Some(v)) = (shape(0), shape(1), shape(2)) else { return Ok(()) };
         let Extents { batch, len, head, v_head } = self.extents(&q, &k, &v)?;
         if let Some(state) = inputs.optional(STATE)? {
-            expect_shape(STATE, &state.shape, &[batch, self.kv_heads, head, v_head])?;
+            let expected: Vec<usize> =
+                self.window.into_iter().chain([batch, self.kv_heads, head, v_head]).collect();
+            expect_shape(STATE, &state.shape, &expected)?;
         }
         for (index, widths) in [(DECAY, [self.kv_heads, self.kv_heads.saturating_mul(head)]), (BETA, [self.kv_heads, 1])] {
             let Some(given) = shape(index) else { continue };
@@ -126,11 +158,20 @@ impl LinearAttention {
         Ok(())
     }
 
-    /// Runs one head of keys over all tokens, with the heads of queries that share it.
-    fn run_head(&self, call: &Call<'_>, batch: usize, kv_head: usize, state: &mut [f64], output: &mut [f64]) {
+    /// Runs one head of keys over all tokens, with the heads of queries that share it; `keep(t, state)` sees the state after
+    /// token `t`.
+    fn run_head(
+        &self,
+        call: &Call<'_>,
+        (batch, kv_head): (usize, usize),
+        state: &mut [f64],
+        output: &mut [f64],
+        mut keep: impl FnMut(usize, &[f64]),
+    ) {
         let Extents { len, head, v_head, .. } = *call.extents;
         let scale = self.scale.map_or_else(|| 1.0 / (head as f64).sqrt(), f64::from);
-        let group = self.q_heads / self.kv_heads;
+        let heads = self.heads();
+        let (outputs_a_key, outputs_a_query) = (heads / self.kv_heads, heads / self.q_heads);
         let mut write = vec![0.0; v_head];
         for token in batch * len..(batch + 1) * len {
             let place = token * self.kv_heads + kv_head;
@@ -153,13 +194,14 @@ impl LinearAttention {
             for (row, key) in state.chunks_exact_mut(v_head).zip(key) {
                 row.iter_mut().zip(&write).for_each(|(s, w)| *s += key * w);
             }
-            for q_head in kv_head * group..(kv_head + 1) * group {
-                let place = token * self.q_heads + q_head;
-                let out = &mut output[place * v_head..][..v_head];
-                for (row, query) in state.chunks_exact(v_head).zip(&call.q[place * head..][..head]) {
+            for out_head in kv_head * outputs_a_key..(kv_head + 1) * outputs_a_key {
+                let query = token * self.q_heads + out_head / outputs_a_query;
+                let out = &mut output[(token * heads + out_head) * v_head..][..v_head];
+                for (row, query) in state.chunks_exact(v_head).zip(&call.q[query * head..][..head]) {
                     out.iter_mut().zip(row).for_each(|(o, s)| *o += scale * query * s);
                 }
             }
+            keep(token - batch * len, state);
         }
     }
 }
@@ -178,12 +220,16 @@ struct Call<'a> {
 
 impl Operator for LinearAttention {
     fn key(&self) -> OpKey {
-        OpKey::onnx("LinearAttention")
+        if self.window.is_some() || self.kv_heads > self.q_heads {
+            OpKey::microsoft("LinearAttention")
+        } else {
+            OpKey::onnx("LinearAttention")
+        }
     }
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         let (q, k, v) = (inputs.tensor(0)?, inputs.tensor(1)?, inputs.tensor(2)?);
-        float(0, q.dtype)?;
+        FLOATS.check(0, q.dtype)?;
         for index in [1, 2, DECAY, BETA] {
             if let Some(tensor) = inputs.optional(index)?
                 && tensor.dtype != q.dtype
@@ -193,7 +239,7 @@ impl Operator for LinearAttention {
         }
         let state_dtype = match inputs.optional(STATE)? {
             Some(state) => {
-                float(STATE, state.dtype)?;
+                FLOATS.check(STATE, state.dtype)?;
                 state.dtype
             }
             None => q.dtype,
@@ -202,8 +248,8 @@ impl Operator for LinearAttention {
         self.check_shapes(inputs)?;
         let v_head = v.shape.dim(2).map(|hidden| hidden / self.kv_heads);
         let head = k.shape.dim(2).map(|hidden| hidden / self.kv_heads);
-        let output = vec![q.shape.dim(0), q.shape.dim(1), multiply(&SymDim::Known(self.q_heads), &v_head)];
-        let state = vec![q.shape.dim(0), SymDim::Known(self.kv_heads), head, v_head];
+        let output = vec![q.shape.dim(0), q.shape.dim(1), multiply(&SymDim::Known(self.heads()), &v_head)];
+        let state = self.state_shape([q.shape.dim(0), SymDim::Known(self.kv_heads), head, v_head]);
         let mut facts = vec![Fact::tensor(q.dtype, output), Fact::tensor(state_dtype, state)];
         facts.truncate(self.outputs);
         Ok(facts)
@@ -228,23 +274,37 @@ impl Operator for LinearAttention {
             beta,
             beta_width,
         };
-        let state_shape = Shape::from([batch, self.kv_heads, head, v_head]);
         let past = inputs.optional(STATE)?;
-        let mut state = match past {
-            Some(past) => past.to_f64()?,
-            None => zeroed(state_shape.elements())?,
-        };
-        let output_shape = Shape::from([batch, len, self.q_heads.saturating_mul(v_head)]);
+        // Of a window of states the last is read.
+        let size = Shape::from([batch, self.kv_heads, head, v_head]).elements();
+        let mut state: Vec<f64> = zeroed(size)?;
+        if let Some(past) = past {
+            let past = past.to_f64()?;
+            state.copy_from_slice(&past[past.len() - size..]);
+        }
+        let output_shape = Shape::from([batch, len, self.heads().saturating_mul(v_head)]);
         let mut output: Vec<f64> = zeroed(output_shape.elements())?;
+        let window = self.window.unwrap_or(1);
+        let mut states: Vec<f64> = zeroed(size.saturating_mul(window))?;
         // Without keys or values there is nothing to do but give zeros.
-        if head > 0 && v_head > 0 {
-            for (index, state) in state.chunks_exact_mut(head * v_head).enumerate() {
-                self.run_head(&call, index / self.kv_heads, index % self.kv_heads, state, &mut output);
+        let matrix = head * v_head;
+        if matrix > 0 {
+            for (index, state) in state.chunks_exact_mut(matrix).enumerate() {
+                let place = (index / self.kv_heads, index % self.kv_heads);
+                self.run_head(&call, place, state, &mut output, |token, state| {
+                    if let Some(slot) = (window + token + 1).checked_sub(len + 1) {
+                        states[slot * size + index * matrix..][..matrix].copy_from_slice(state);
+                    }
+                });
+                if len == 0 {
+                    states[(window - 1) * size + index * matrix..][..matrix].copy_from_slice(state);
+                }
             }
         }
+        let state_shape: Shape = self.window.into_iter().chain([batch, self.kv_heads, head, v_head]).collect();
         let mut outputs = vec![Tensor::from_f64(q.dtype(), output_shape, &output)?.into()];
         if self.outputs > 1 {
-            outputs.push(Tensor::from_f64(past.map_or(q.dtype(), Tensor::dtype), state_shape, &state)?.into());
+            outputs.push(Tensor::from_f64(past.map_or(q.dtype(), Tensor::dtype), state_shape, &states)?.into());
         }
         Ok(outputs)
     }
@@ -256,7 +316,7 @@ impl Operator for LinearAttention {
             let state = extents.head as u64 * extents.v_head as u64;
             let updates = (2 + u64::from(self.gated) + 2 * u64::from(self.delta)) * self.kv_heads as u64;
             let tokens = extents.batch as u64 * extents.len as u64;
-            tokens.saturating_mul(state).saturating_mul(updates + 2 * self.q_heads as u64)
+            tokens.saturating_mul(state).saturating_mul(updates + 2 * self.heads() as u64)
         })
     }
 }
@@ -298,6 +358,24 @@ mod tests {
         // Half of 8, then half of the way to 10.
         let outputs = try_run(&*op("gated_delta", 1), &[one.clone(), one, v, past, decay, beta]).unwrap();
         assert!((outputs[0].to_f64().unwrap()[0] - 7.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_window_holds_the_last_states_and_queries_may_be_shared() {
+        let attrs = [
+            ("update_rule", Attr::String("linear".into())),
+            ("q_num_heads", Attr::Int(1)),
+            ("kv_num_heads", Attr::Int(2)),
+            ("scale", Attr::Float(1.0)),
+            ("state_window", Attr::Int(3)),
+        ];
+        let op = parse_node("com.microsoft", 1, "LinearAttention", &attrs, 2);
+        let (q, kv) = (tensor([1, 2, 1], &[1.0, 10.0]), tensor([1, 2, 2], &[1.0, 2.0, 3.0, 4.0]));
+        let past = Some(Tensor::from_vec([3, 1, 2, 1, 1], vec![9f32, 9.0, 9.0, 9.0, 0.0, 1.0]).unwrap());
+        let outputs = try_run(&*op, &[q, kv.clone(), kv, past]).unwrap();
+        assert_eq!(outputs[0].to_f64().unwrap(), [1.0, 5.0, 100.0, 210.0]);
+        assert_eq!(outputs[1].to_f64().unwrap(), [0.0, 0.0, 1.0, 5.0, 10.0, 21.0]);
+        assert_eq!(op.key(), OpKey::microsoft("LinearAttention"));
     }
 
     #[test]

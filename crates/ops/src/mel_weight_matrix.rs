@@ -6,9 +6,9 @@ use inferrum_graph::{Fact, Facts, Inputs, NodeDef, OpError, OpKey, Operator, Sym
 use inferrum_tensor::{DType, Tensor, Value, zeroed};
 
 use crate::OpEntry;
-use crate::attention::float;
 use crate::dft::scalar_integer;
 use crate::signal_window::{count, output_datatype};
+use crate::types::FLOATS;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("MelWeightMatrix", MelWeightMatrix::parse)];
 
@@ -59,7 +59,7 @@ impl Operator for MelWeightMatrix {
             scalar_integer(inputs, index)?;
         }
         for index in 3..5 {
-            float(index, inputs.dtype(index)?)?;
+            FLOATS.check(index, inputs.dtype(index)?)?;
         }
         let number = |index| -> Result<SymDim, OpError> {
             Ok(match inputs.ints(index)? {

@@ -7,8 +7,9 @@ use inferrum_graph::{Fact, Facts, Inputs, NodeDef, OpError, OpKey, Operator, Sym
 use inferrum_tensor::{DType, Shape, Tensor, Value, zeroed};
 
 use crate::OpEntry;
-use crate::attention::{add, expect_shape, float, heads};
+use crate::attention::{add, expect_shape, heads};
 use crate::sdpa::{Bias, Mask, Reach, Sdpa, Stage, append, swap_middle};
+use crate::types::FLOATS;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::microsoft("MultiHeadAttention", MultiHeadAttention::parse)];
 
@@ -241,7 +242,7 @@ impl Operator for MultiHeadAttention {
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         let q = inputs.tensor(QUERY)?;
-        float(QUERY, q.dtype)?;
+        FLOATS.check(QUERY, q.dtype)?;
         for index in [KEY, VALUE, BIAS, ADDED, PAST_KEY, PAST_VALUE] {
             if let Some(tensor) = inputs.optional(index)?
                 && tensor.dtype != q.dtype

@@ -8,7 +8,7 @@ use inferrum_graph::{Fact, Facts, Inputs, NodeDef, OpError, OpKey, Operator, Sha
 use inferrum_tensor::{DType, Shape, Tensor, Value, zeroed};
 
 use crate::OpEntry;
-use crate::attention::float;
+use crate::types::FLOATS;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
     OpEntry::onnx("NegativeLogLikelihoodLoss", |def| NegativeLogLikelihoodLoss::parse(def, false)),
@@ -75,7 +75,7 @@ impl Operator for NegativeLogLikelihoodLoss {
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         let (x, target) = (inputs.tensor(0)?, inputs.tensor(1)?);
-        float(0, x.dtype)?;
+        FLOATS.check(0, x.dtype)?;
         if !matches!(target.dtype, DType::I32 | DType::I64) {
             return Err(OpError::dtype(1, "int32 or int64", target.dtype));
         }

@@ -7,9 +7,10 @@ use inferrum_graph::{Fact, Facts, Inputs, NodeDef, OpError, OpKey, Operator, Sha
 use inferrum_tensor::{DType, Shape, Tensor, Value, zeroed};
 
 use crate::OpEntry;
-use crate::attention::{add, expect_shape, float, heads};
+use crate::attention::{add, expect_shape, heads};
 use crate::multi_head_attention::{PaddingKind, padding};
 use crate::sdpa::{Bias, Mask, Reach, Sdpa, append, swap_middle};
+use crate::types::FLOATS;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::microsoft("Attention", ProjectedAttention::parse)];
 
@@ -165,7 +166,7 @@ impl Operator for ProjectedAttention {
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         let (x, weights) = (inputs.tensor(0)?, inputs.tensor(WEIGHTS)?);
-        float(0, x.dtype)?;
+        FLOATS.check(0, x.dtype)?;
         for index in [WEIGHTS, BIAS, PAST, ADDED] {
             if let Some(tensor) = inputs.optional(index)?
                 && tensor.dtype != x.dtype

@@ -6,7 +6,7 @@ use inferrum_graph::{Fact, Facts, Inputs, NodeDef, OpError, OpKey, Operator, Sym
 use inferrum_tensor::{DType, Shape, Tensor, Value, zeroed};
 
 use crate::OpEntry;
-use crate::attention::float;
+use crate::types::FLOATS;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("RoiAlign", RoiAlign::parse)];
 
@@ -145,7 +145,7 @@ fn sample(y: f64, x: f64, height: usize, width: usize) -> Sample {
 /// Checks image and region shapes as far as they are known; gives the number of regions.
 pub(crate) fn regions(inputs: Facts<'_>, columns: usize) -> Result<SymDim, OpError> {
     let (image, rois) = (inputs.tensor(0)?, inputs.tensor(1)?);
-    float(0, image.dtype)?;
+    FLOATS.check(0, image.dtype)?;
     if rois.dtype != image.dtype {
         return Err(OpError::dtype(1, image.dtype.to_string(), rois.dtype));
     }

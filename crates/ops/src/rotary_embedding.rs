@@ -8,7 +8,8 @@ use inferrum_graph::{Fact, Facts, Inputs, NodeDef, OpError, OpKey, Operator};
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
 use crate::OpEntry;
-use crate::attention::{float, heads};
+use crate::attention::heads;
+use crate::types::FLOATS;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
     OpEntry::onnx("RotaryEmbedding", |def| RotaryEmbedding::parse(def, Form::Onnx)),
@@ -183,7 +184,7 @@ impl Operator for RotaryEmbedding {
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         let (cos, sin, ids) = self.places();
         let dtype = inputs.dtype(0)?;
-        float(0, dtype)?;
+        FLOATS.check(0, dtype)?;
         for index in [cos, sin] {
             if inputs.dtype(index)? != dtype {
                 return Err(OpError::dtype(index, dtype.to_string(), inputs.dtype(index)?));

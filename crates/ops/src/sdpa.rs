@@ -85,6 +85,8 @@ pub(crate) struct Bias {
     strides: [usize; 4],
     /// Keys from here on are hidden.
     reach: usize,
+    /// For each batch, how many columns stand before that of the first key; none when empty.
+    skipped: Vec<usize>,
 }
 
 impl Bias {
@@ -110,10 +112,16 @@ impl Bias {
                 return Err(unfit());
             }
         }
-        Ok(Bias { values, strides, reach })
+        Ok(Bias { values, strides, reach, skipped: Vec::new() })
     }
 
-    fn at(&self, place: [usize; 4]) -> f64 {
+    /// The same tensor, of which the first columns of each batch are not those of the first keys.
+    pub(crate) fn skipping(self, skipped: Vec<usize>) -> Bias {
+        Bias { skipped, ..self }
+    }
+
+    fn at(&self, mut place: [usize; 4]) -> f64 {
+        place[3] += self.skipped.get(place[0]).copied().unwrap_or(0);
         if place[3] >= self.reach {
             return f64::NEG_INFINITY;
         }

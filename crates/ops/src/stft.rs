@@ -6,9 +6,9 @@ use inferrum_graph::{Fact, Facts, Inputs, NodeDef, OpError, OpKey, Operator, Sym
 use inferrum_tensor::{Shape, Tensor, Value, zeroed};
 
 use crate::OpEntry;
-use crate::attention::float;
 use crate::dft::scalar_integer;
 use crate::fourier::{Complex, Fourier};
+use crate::types::FLOATS;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("STFT", Stft::parse)];
 
@@ -81,7 +81,7 @@ impl Operator for Stft {
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         let signal = inputs.tensor(0)?;
-        float(0, signal.dtype)?;
+        FLOATS.check(0, signal.dtype)?;
         inputs.require(STEP)?;
         scalar_integer(inputs, STEP)?;
         scalar_integer(inputs, LENGTH)?;
