@@ -32,6 +32,12 @@ pub trait Backend: Send + Sync {
 
     /// Bytes of weights that compiled regions share, in forms of the device's own.
     fn weight_bytes(&self) -> usize;
+
+    /// Arithmetic operations a second (f32, a multiply-add counts 2) that a short loop without memory traffic reaches
+    /// now on everything that a run uses; `None` where that is not measured.
+    fn measured_peak(&self) -> Option<f64> {
+        None
+    }
 }
 
 /// A compiled region. Many threads may run it at once.

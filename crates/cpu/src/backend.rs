@@ -14,7 +14,7 @@ use crate::kernel::{Lower, Lowered, Lowering};
 use crate::simd::Isa;
 use crate::threads::Threads;
 use crate::weights::Weights;
-use crate::{compile, fallback, passes};
+use crate::{compile, fallback, passes, peak};
 
 static KERNELS: LazyLock<KernelTable<Lower>> = LazyLock::new(|| KernelTable::new(crate::KERNELS));
 
@@ -85,6 +85,10 @@ impl Backend for CpuBackend {
 
     fn weight_bytes(&self) -> usize {
         self.weights.bytes()
+    }
+
+    fn measured_peak(&self) -> Option<f64> {
+        Some(peak::measure(self.isa, &self.threads))
     }
 }
 

@@ -104,6 +104,7 @@ rooms! {
     hardmax;
     identity;
     if_;
+    image_decoder;
     image_scaler;
     imputer;
     instance_norm;

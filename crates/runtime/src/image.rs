@@ -165,9 +165,7 @@ impl ImageInput {
         let (area, channels) = (width as usize * height as usize, frame.channels);
         let values = match frame.layout {
             Layout::Hwc => values,
-            Layout::Chw => {
-                (0..channels * area).map(|i| values[(i % area) * channels + i / area]).collect()
-            }
+            Layout::Chw => (0..channels * area).map(|i| values[(i % area) * channels + i / area]).collect(),
         };
         let shape = frame.shape(width as usize, height as usize);
         Ok(Tensor::from_f64(tensor.dtype, shape, &values)?)
@@ -305,16 +303,12 @@ impl Frame {
     }
 
     /// An input of `n` elements in a row: of the size that is set, or square.
-    fn row(
-        form: Form,
-        n: usize,
-        layout: Option<Layout>,
-        size: Option<(u32, u32)>,
-    ) -> Result<Frame, String> {
+    fn row(form: Form, n: usize, layout: Option<Layout>, size: Option<(u32, u32)>) -> Result<Frame, String> {
         let layout = layout.unwrap_or(Layout::Chw);
         let fits = |&channels: &usize| {
             let side = (n / channels).isqrt();
-            let (width, height) = size.map_or((side, side), |(width, height)| (width as usize, height as usize));
+            let (width, height) =
+                size.map_or((side, side), |(width, height)| (width as usize, height as usize));
             let exact = width.checked_mul(height)?.checked_mul(channels)? == n;
             exact.then_some(Frame { form, layout, channels, width: Some(width), height: Some(height) })
         };
@@ -371,7 +365,8 @@ mod tests {
             let tensor = ImageInput::new().tensor(&image, &fact(dims)).unwrap();
             assert_eq!(tensor.shape().dims(), shape, "{dims:?}");
         }
-        for dims in [&[Some(2), Some(3), None, None][..], &[Some(1), Some(7), Some(7), Some(7)], &[Some(13)]] {
+        for dims in [&[Some(2), Some(3), None, None][..], &[Some(1), Some(7), Some(7), Some(7)], &[Some(13)]]
+        {
             assert!(ImageInput::new().tensor(&image, &fact(dims)).is_err(), "{dims:?}");
         }
     }

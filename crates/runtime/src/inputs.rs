@@ -77,7 +77,7 @@ impl From<Tensor> for Inputs {
 /// The outputs of a run, by name or in the model's order.
 ///
 /// `outputs["name"]` and `outputs[0]` give tensors and panic where there is none; [`Outputs::get`] does not.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Outputs {
     pub(crate) names: Arc<[String]>,
     pub(crate) values: Vec<Value>,

@@ -14,6 +14,12 @@ use crate::Error;
 /// Elements of a value that is folded at bind time at most: shapes and the like, not data.
 const FOLDED_ELEMENTS: usize = 4096;
 
+/// What a node's placement calls its reference.
+pub(super) const REFERENCE: &str = "reference";
+
+/// What a node's placement calls the interpretation of bodies.
+pub(super) const CONTROL: &str = "control flow";
+
 /// What a node becomes.
 enum Role {
     /// Its outputs are known already.
@@ -187,12 +193,12 @@ impl Binder<'_> {
             steps.push(match draft {
                 Draft::Region(nodes) => region(self.program, &facts, nodes, read)?,
                 Draft::Host(id) => {
-                    self.program.note(*id, host_placement(self.program, *id, "reference"));
+                    self.program.note(*id, host_placement(self.program, *id, REFERENCE));
                     check_memory(self.program, &facts, *id)?;
                     Step::Host(*id)
                 }
                 Draft::Control(id) => {
-                    self.program.note(*id, host_placement(self.program, *id, "control flow"));
+                    self.program.note(*id, host_placement(self.program, *id, CONTROL));
                     Step::Control(*id)
                 }
             });
@@ -250,7 +256,7 @@ fn region(
     for (&id, placement) in nodes.iter().zip(executable.placement()) {
         program.note(id, placement.clone());
     }
-    Ok(Step::Region { executable, inputs: region.inputs, outputs: region.outputs })
+    Ok(Step::Region { executable, nodes: region.nodes, inputs: region.inputs, outputs: region.outputs })
 }
 
 fn check_memory(program: &Program, facts: &[Fact], id: NodeId) -> Result<(), Error> {
@@ -267,7 +273,7 @@ fn check_memory(program: &Program, facts: &[Fact], id: NodeId) -> Result<(), Err
     Ok(())
 }
 
-fn host_placement(program: &Program, id: NodeId, kernel: &str) -> NodePlacement {
+pub(super) fn host_placement(program: &Program, id: NodeId, kernel: &str) -> NodePlacement {
     let node = &program.graph.nodes()[id.0];
     NodePlacement {
         node: node.name.clone(),

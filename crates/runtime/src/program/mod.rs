@@ -6,6 +6,7 @@
 //! are kept, so a later run with the same shapes only replays them.
 
 mod bind;
+mod plan;
 mod run;
 mod signature;
 mod stage;
@@ -16,10 +17,11 @@ use std::sync::{Arc, Mutex};
 
 use inferrum_backend::{Backend, NodePlacement, RunContext};
 use inferrum_graph::{Fact, Graph, NodeId};
-use inferrum_tensor::Value;
+use inferrum_tensor::{Tensor, Value};
 use lru::LruCache;
 
 use crate::Error;
+pub use plan::{Plan, PlannedNode};
 use signature::Signature;
 use stage::{Stage, Stages};
 
@@ -101,12 +103,26 @@ impl Program {
         })
     }
 
-    /// The outputs for inputs in the order of the graph's, which have been checked.
+    /// The outputs for inputs in the order of the graph's, which have been checked. The memory of `reuse`, which has a
+    /// tensor for some of the outputs or is empty, is written to if nobody else holds it and it fits.
     ///
     /// # Errors
     /// A node fails, memory runs out, or the run is stopped.
-    pub(crate) fn run(&self, inputs: Vec<Value>, context: &RunContext<'_>) -> Result<Vec<Value>, Error> {
-        run::run(self, inputs, context)
+    pub(crate) fn run(
+        &self,
+        inputs: Vec<Value>,
+        reuse: Vec<Option<Tensor>>,
+        context: &RunContext<'_>,
+    ) -> Result<Vec<Value>, Error> {
+        run::run(self, inputs, reuse, context)
+    }
+
+    /// What a run with inputs like `inputs`, which are concrete, will do.
+    ///
+    /// # Errors
+    /// A node refuses its inputs, or memory runs out.
+    pub(crate) fn plan(&self, inputs: &[Fact]) -> Result<Plan, Error> {
+        plan::plan(self, inputs)
     }
 
     /// Where each node bound so far runs, in order, bodies after their node.

@@ -1,9 +1,10 @@
 //! Runs a program, stage by stage.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use inferrum_backend::RunContext;
-use inferrum_graph::{Fact, Inputs, NodeId, OpError, ValueId, run_reference};
+use inferrum_backend::{Profile, RunContext, Span};
+use inferrum_graph::{Fact, Inputs, Node, NodeId, OpError, ValueId, run_reference};
 use inferrum_tensor::{Tensor, Value};
 
 use super::signature::Signature;
@@ -16,16 +17,19 @@ struct Run<'a> {
     program: &'a Program,
     context: &'a RunContext<'a>,
     values: Vec<Option<Value>>,
+    /// Tensors whose memory the outputs may take, or nothing.
+    reuse: Vec<Option<Tensor>>,
 }
 
 pub(super) fn run(
     program: &Program,
     inputs: Vec<Value>,
+    reuse: Vec<Option<Tensor>>,
     context: &RunContext<'_>,
 ) -> Result<Vec<Value>, Error> {
     let mut stage =
         program.first_stage(Signature::of_values(&inputs), || inputs.iter().map(Fact::of).collect())?;
-    let mut run = Run { program, context, values: vec![None; program.graph.values().len()] };
+    let mut run = Run { program, context, values: vec![None; program.graph.values().len()], reuse };
     for (&id, value) in program.graph.inputs.iter().zip(inputs) {
         run.values[id.index()] = Some(value);
     }
@@ -44,10 +48,10 @@ pub(super) fn run(
 impl Run<'_> {
     fn step(&mut self, stage: &Stage, step: &Step) -> Result<(), Error> {
         match step {
-            Step::Region { executable, inputs, outputs } => {
+            Step::Region { executable, inputs, outputs, .. } => {
                 let tensors =
                     inputs.iter().map(|&id| self.tensor(stage, id)).collect::<Result<Vec<_>, _>>()?;
-                let results = executable.run(&tensors, Vec::new(), self.context)?;
+                let results = executable.run(&tensors, self.offers(outputs), self.context)?;
                 for (id, tensor) in outputs.iter().zip(results) {
                     self.values[id.index()] = Some(Value::Tensor(tensor));
                 }
@@ -56,12 +60,26 @@ impl Run<'_> {
             Step::Host(id) => {
                 let node = &self.program.graph.nodes()[id.0];
                 let owned = self.inputs(stage, *id)?;
+                let start = self.context.profile.map(Profile::now);
                 let results = run_reference(node, &owned.iter().map(Option::as_ref).collect::<Vec<_>>())?;
+                if let (Some(profile), Some(start)) = (self.context.profile, start) {
+                    profile.record(host_span(node, &results, start, profile.now() - start));
+                }
                 self.set(*id, results);
                 Ok(())
             }
             Step::Control(id) => self.control(stage, *id),
         }
+    }
+
+    /// For each output of a region, the tensor whose memory it may take.
+    fn offers(&mut self, outputs: &[ValueId]) -> Vec<Option<Tensor>> {
+        if self.reuse.is_empty() {
+            return Vec::new();
+        }
+        let place = |id: &ValueId| self.program.graph.outputs.iter().position(|output| output == id);
+        let places: Vec<Option<usize>> = outputs.iter().map(place).collect();
+        places.into_iter().map(|place| self.reuse.get_mut(place?)?.take()).collect()
     }
 
     fn control(&mut self, stage: &Stage, id: NodeId) -> Result<(), Error> {
@@ -77,7 +95,7 @@ impl Run<'_> {
             let body: &Program =
                 bodies.get(index).ok_or_else(|| OpError::Invalid(format!("there is no body {index}")))?;
             self.context.check().map_err(|_| OpError::Stopped("in a body"))?;
-            body.run(inputs, self.context).map_err(|error| {
+            body.run(inputs, Vec::new(), self.context).map_err(|error| {
                 failed = Some(error);
                 OpError::Stopped("its body failed")
             })
@@ -159,5 +177,19 @@ impl Run<'_> {
 
     fn name(&self, id: ValueId) -> &str {
         &self.program.graph.value(id).name
+    }
+}
+
+/// The span of a node that ran on the host; its operations and bytes are not counted.
+fn host_span(node: &Node, results: &[Value], start: Duration, duration: Duration) -> Span {
+    Span {
+        node: node.name.clone(),
+        op: node.op.key().to_string(),
+        kernel: super::bind::REFERENCE.into(),
+        start,
+        duration,
+        flops: 0,
+        bytes: 0,
+        shape: results.first().and_then(Value::as_tensor).map(|t| t.shape().to_string()).unwrap_or_default(),
     }
 }

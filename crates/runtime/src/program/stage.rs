@@ -20,7 +20,12 @@ pub(crate) struct Stage {
 /// A step of a stage.
 pub(crate) enum Step {
     /// Nodes that the backend runs as one.
-    Region { executable: Arc<dyn Executable>, inputs: Vec<ValueId>, outputs: Vec<ValueId> },
+    Region {
+        executable: Arc<dyn Executable>,
+        nodes: Vec<NodeId>,
+        inputs: Vec<ValueId>,
+        outputs: Vec<ValueId>,
+    },
     /// A node on values that no backend holds (strings, sequences), or whose output shapes depend on elements: by its
     /// reference.
     Host(NodeId),
