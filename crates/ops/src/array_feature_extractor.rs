@@ -50,7 +50,9 @@ impl Operator for ArrayFeatureExtractor {
             .iter()
             .map(|&place| {
                 let found = usize::try_from(place).ok().filter(|&found| found < extent);
-                found.ok_or_else(|| OpError::value(1, format!("places are 0 or more and below {extent}, got {place}")))
+                found.ok_or_else(|| {
+                    OpError::value(1, format!("places are 0 or more and below {extent}, got {place}"))
+                })
             })
             .collect::<Result<_, _>>()?;
         let rows = Shape::from(outer).elements();
@@ -78,7 +80,10 @@ mod tests {
         assert_eq!(extract(data, places).unwrap(), Tensor::from_vec([2, 1, 2], vec![2, 0, 5, 3]).unwrap());
         let words = Tensor::from_strings([2], vec!["a".into(), "b".into()]).unwrap();
         let word = extract(words, Tensor::scalar(1i64)).unwrap();
-        assert_eq!((word.shape().dims(), word.as_strings().unwrap()), ([1, 1].as_slice(), ["b".to_owned()].as_slice()));
+        assert_eq!(
+            (word.shape().dims(), word.as_strings().unwrap()),
+            ([1, 1].as_slice(), ["b".to_owned()].as_slice())
+        );
     }
 
     #[test]

@@ -53,7 +53,10 @@ mod tests {
     #[test]
     fn only_what_is_above_is_one() {
         let op = Binarizer { threshold: 1.0 };
-        assert_eq!(run(&op, &[Tensor::vector(vec![1f32, 1.5, -2.0, f32::NAN])])[0], Tensor::vector(vec![0f32, 1.0, 0.0, 0.0]));
+        assert_eq!(
+            run(&op, &[Tensor::vector(vec![1f32, 1.5, -2.0, f32::NAN])])[0],
+            Tensor::vector(vec![0f32, 1.0, 0.0, 0.0])
+        );
         assert_eq!(run(&op, &[Tensor::vector(vec![2i64, i64::MIN])])[0], Tensor::vector(vec![1i64, 0]));
         assert!(try_run(&op, &[Some(Tensor::vector(vec![true]))]).is_err());
     }

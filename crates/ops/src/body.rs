@@ -78,6 +78,11 @@ pub(crate) fn check_count(body: &Graph, given: usize) -> Result<(), OpError> {
     Err(OpError::Invalid(format!("body `{}` takes {takes} values, but the node gives it {given}", body.name)))
 }
 
+/// Whether every node of a body is, and so the node that runs it.
+pub(crate) fn is_pure(body: &Graph) -> bool {
+    body.nodes().iter().all(|node| node.op.is_pure())
+}
+
 /// The outputs' facts with elements, where all inputs' elements are known and the work is small.
 fn folded(node: &Node, inputs: &[Option<&Fact>], outputs: &[Fact]) -> Option<Vec<Fact>> {
     let small = |fact: &Fact| fact.concrete_shape().is_some_and(|shape| shape.elements() <= FOLDED_ELEMENTS);

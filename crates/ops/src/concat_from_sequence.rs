@@ -30,7 +30,9 @@ impl ConcatFromSequence {
     fn axis(&self, rank: usize) -> Result<usize, OpError> {
         let rank = rank + usize::from(self.new_axis);
         let axis = Shape::from(vec![0; rank]).axis(self.axis);
-        axis.ok_or_else(|| OpError::attribute("axis", format!("an axis of the result's {rank} dimensions"), self.axis))
+        axis.ok_or_else(|| {
+            OpError::attribute("axis", format!("an axis of the result's {rank} dimensions"), self.axis)
+        })
     }
 }
 

@@ -10,6 +10,9 @@ use crate::{OpEntry, features};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::ml("FeatureVectorizer", FeatureVectorizer::parse)];
 
+/// The width of an input at most: the file states it, and nothing in the input stands for it.
+const WIDEST: usize = 1 << 24;
+
 /// Puts features next to each other. Inputs: `[N, ..]` or `[F]`, as many as there are widths; float32, float64, int64,
 /// int32. Output: `[N, sum of widths]` in float32; each input's rows are cut or filled up with zeros to its width.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,8 +24,10 @@ pub struct FeatureVectorizer {
 impl FeatureVectorizer {
     fn parse(def: &mut NodeDef) -> Result<Arc<dyn Operator>, OpError> {
         let widths = def.ints("inputdimensions")?.unwrap_or_default();
-        let width = |width: i64| usize::try_from(width).map_err(|_| OpError::attribute("inputdimensions", "0 or more", width));
-        Ok(Arc::new(FeatureVectorizer { widths: widths.into_iter().map(width).collect::<Result<_, _>>()? }))
+        let width = |&width: &i64| usize::try_from(width).ok().filter(|&width| width <= WIDEST);
+        let fits = || OpError::attribute("inputdimensions", format!("0 to {WIDEST}"), format!("{widths:?}"));
+        let widths = widths.iter().map(width).collect::<Option<Vec<usize>>>().ok_or_else(fits)?;
+        Ok(Arc::new(FeatureVectorizer { widths }))
     }
 
     fn width(&self) -> usize {
@@ -38,7 +43,11 @@ impl Operator for FeatureVectorizer {
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         if inputs.len() != self.widths.len() || inputs.is_empty() {
             let got = format!("{} widths", self.widths.len());
-            return Err(OpError::attribute("inputdimensions", format!("a width for each of {} inputs", inputs.len()), got));
+            return Err(OpError::attribute(
+                "inputdimensions",
+                format!("a width for each of {} inputs", inputs.len()),
+                got,
+            ));
         }
         let mut examples = SymDim::Unknown;
         for index in 0..inputs.len() {
@@ -51,7 +60,8 @@ impl Operator for FeatureVectorizer {
                 Some([rows, ..]) => rows.clone(),
             };
             let merged = examples.merge(&rows);
-            examples = merged.ok_or_else(|| OpError::shape(index, format!("[{examples}, ..], as other inputs"), shape))?;
+            examples = merged
+                .ok_or_else(|| OpError::shape(index, format!("[{examples}, ..], as other inputs"), shape))?;
         }
         Ok(vec![Fact::tensor(DType::F32, features::matrix(examples, self.width()))])
     }
@@ -100,7 +110,8 @@ mod tests {
     #[test]
     fn vectors_are_one_example() {
         let op = FeatureVectorizer { widths: vec![1, 0] };
-        let y = try_run(&op, &[Some(Tensor::vector(vec![1i32, 2])), Some(Tensor::vector(vec![3f32]))]).unwrap();
+        let y =
+            try_run(&op, &[Some(Tensor::vector(vec![1i32, 2])), Some(Tensor::vector(vec![3f32]))]).unwrap();
         assert_eq!(y[0], Tensor::from_vec([1, 1], vec![1f32]).unwrap());
         let empty = Some(Tensor::zeros(DType::F32, [0, 2]).unwrap());
         assert_eq!(try_run(&op, &[empty.clone(), empty]).unwrap()[0].shape().dims(), [0, 1]);

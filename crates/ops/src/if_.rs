@@ -8,7 +8,7 @@ use inferrum_graph::{
 use inferrum_tensor::{DType, Value};
 
 use crate::OpEntry;
-use crate::body::{captured_facts, captured_values, infer_body, joined};
+use crate::body::{captured_facts, captured_values, infer_body, is_pure, joined};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("If", If::parse)];
 
@@ -26,13 +26,16 @@ pub struct If {
 
 impl If {
     fn parse(def: &mut NodeDef) -> Result<Arc<dyn Operator>, OpError> {
-        let mut branch = |name: &str| {
-            def.graph(name)?.ok_or_else(|| OpError::attribute(name, "a graph", "nothing"))
-        };
+        let mut branch =
+            |name: &str| def.graph(name)?.ok_or_else(|| OpError::attribute(name, "a graph", "nothing"));
         let (then_branch, else_branch) = (branch("then_branch")?, branch("else_branch")?);
         let (yes, no) = (then_branch.outputs.len(), else_branch.outputs.len());
         if yes != no {
-            return Err(OpError::attribute("else_branch", format!("a graph of {yes} outputs, as `then_branch`"), no));
+            return Err(OpError::attribute(
+                "else_branch",
+                format!("a graph of {yes} outputs, as `then_branch`"),
+                no,
+            ));
         }
         Ok(Arc::new(If { then_branch, else_branch, captures: def.captures }))
     }
@@ -53,7 +56,8 @@ impl Operator for If {
         }
         let (_, captured) = captured_facts(inputs, self.captures)?;
         if let Some(known) = inputs.value(0) {
-            let branch = if known.as_slice::<bool>()? == [true] { &self.then_branch } else { &self.else_branch };
+            let branch =
+                if known.as_slice::<bool>()? == [true] { &self.then_branch } else { &self.else_branch };
             return infer_body(branch, &captured);
         }
         match (infer_body(&self.then_branch, &captured), infer_body(&self.else_branch, &captured)) {
@@ -71,6 +75,10 @@ impl Operator for If {
 
     fn value_inputs(&self) -> &[usize] {
         &[0]
+    }
+
+    fn is_pure(&self) -> bool {
+        is_pure(&self.then_branch) && is_pure(&self.else_branch)
     }
 
     fn flops(&self, _inputs: Facts<'_>, _outputs: &[Fact]) -> u64 {
@@ -146,7 +154,10 @@ mod tests {
         let op = branches(&[2, 1]);
         let unknown = Fact::tensor(DType::Bool, []);
         assert_eq!(infer(&op, unknown.clone()).unwrap(), [Fact::of_dtype(DType::F32)]);
-        assert_eq!(infer(&op, Fact::constant(Tensor::scalar(true))).unwrap(), [Fact::tensor(DType::F32, [2])]);
+        assert_eq!(
+            infer(&op, Fact::constant(Tensor::scalar(true))).unwrap(),
+            [Fact::tensor(DType::F32, [2])]
+        );
         assert_eq!(infer(&branches(&[2]), unknown.clone()).unwrap(), [Fact::tensor(DType::F32, [2])]);
         // The reshape is impossible, so it cannot be the branch that runs.
         assert_eq!(infer(&branches(&[3]), unknown.clone()).unwrap(), [Fact::tensor(DType::F32, [2])]);

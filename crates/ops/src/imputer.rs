@@ -45,7 +45,12 @@ impl Imputer {
 }
 
 /// `values`, with others where `is_replaced`.
-fn imputed<T: Copy>(mut values: Vec<T>, features: usize, imputed: &[T], is_replaced: impl Fn(T) -> bool) -> Vec<T> {
+fn imputed<T: Copy>(
+    mut values: Vec<T>,
+    features: usize,
+    imputed: &[T],
+    is_replaced: impl Fn(T) -> bool,
+) -> Vec<T> {
     for (place, value) in values.iter_mut().enumerate() {
         if is_replaced(*value) {
             *value = imputed[if imputed.len() == features { place % features } else { 0 }];
@@ -63,8 +68,12 @@ impl Operator for Imputer {
         features::check_type(inputs, 0)?;
         let dtype = inputs.dtype(0)?;
         match self {
-            Imputer::Float { .. } if !dtype.is_float() => Err(OpError::dtype(0, "a float, as the imputed values", dtype)),
-            Imputer::Int { .. } if dtype.is_float() => Err(OpError::dtype(0, "an integer, as the imputed values", dtype)),
+            Imputer::Float { .. } if !dtype.is_float() => {
+                Err(OpError::dtype(0, "a float, as the imputed values", dtype))
+            }
+            Imputer::Int { .. } if dtype.is_float() => {
+                Err(OpError::dtype(0, "an integer, as the imputed values", dtype))
+            }
             _ => Ok(vec![inputs.like(0)?]),
         }
     }

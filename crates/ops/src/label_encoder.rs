@@ -72,16 +72,26 @@ impl LabelEncoder {
         }
         let (keys, values) = (list(def, "keys")?, list(def, "values")?);
         if keys.len() != values.len() {
-            return Err(OpError::attribute("values_*", format!("{} values, as keys", keys.len()), values.len()));
+            return Err(OpError::attribute(
+                "values_*",
+                format!("{} values, as keys", keys.len()),
+                values.len(),
+            ));
         }
         let text = def.string_or("default_string", "_Unused")?;
         let number = def.int_or("default_int64", -1)?;
         let float = def.float_or("default_float", -0.0)?;
         let default = match (def.tensor("default_tensor")?, values.dtype()) {
-            (Some(default), dtype) if default.dtype() == dtype && default.len() == 1 => default.reshape([1])?,
+            (Some(default), dtype) if default.dtype() == dtype && default.len() == 1 => {
+                default.reshape([1])?
+            }
             (Some(default), dtype) => {
                 let got = format!("{}[{}]", default.dtype(), default.shape());
-                return Err(OpError::attribute("default_tensor", format!("one element of {dtype}, as the values"), got));
+                return Err(OpError::attribute(
+                    "default_tensor",
+                    format!("one element of {dtype}, as the values"),
+                    got,
+                ));
             }
             (None, DType::String) => Tensor::from_strings([1], vec![text])?,
             (None, dtype) if dtype.is_float() => Tensor::from_f64(dtype, [1], &[f64::from(float)])?,
@@ -114,7 +124,9 @@ impl Operator for LabelEncoder {
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         match inputs.dtype(0)? {
-            dtype if dtype == self.keys.dtype() => Ok(vec![Fact::tensor(self.values.dtype(), inputs.shape(0)?.clone())]),
+            dtype if dtype == self.keys.dtype() => {
+                Ok(vec![Fact::tensor(self.values.dtype(), inputs.shape(0)?.clone())])
+            }
             other => Err(OpError::dtype(0, format!("{}, as the keys", self.keys.dtype()), other)),
         }
     }
@@ -135,7 +147,11 @@ impl CategoryMapper {
 
     fn of(def: &mut NodeDef, texts: Vec<String>, numbers: Vec<i64>) -> Result<Arc<dyn Operator>, OpError> {
         if texts.len() != numbers.len() {
-            return Err(OpError::attribute("cats_int64s", format!("{} numbers, as cats_strings", texts.len()), numbers.len()));
+            return Err(OpError::attribute(
+                "cats_int64s",
+                format!("{} numbers, as cats_strings", texts.len()),
+                numbers.len(),
+            ));
         }
         let (texts, numbers) = (Tensor::from_strings([texts.len()], texts)?, Tensor::vector(numbers));
         Ok(Arc::new(CategoryMapper {
@@ -207,7 +223,10 @@ mod tests {
 
     #[test]
     fn the_last_of_equal_keys_counts_and_others_take_the_default() {
-        let op = encoder(2, &[("keys_strings", strings(&["a", "b", "a"])), ("values_int64s", Attr::Ints(vec![1, 2, 3]))]);
+        let op = encoder(
+            2,
+            &[("keys_strings", strings(&["a", "b", "a"])), ("values_int64s", Attr::Ints(vec![1, 2, 3]))],
+        );
         assert_eq!(run(&*op, &[texts(&["a", "b", "z"])])[0], Tensor::vector(vec![3i64, 2, -1]));
         assert!(try_run(&*op, &[Some(Tensor::vector(vec![1i64]))]).is_err());
     }
@@ -222,23 +241,32 @@ mod tests {
 
     #[test]
     fn tensors_are_keys_values_and_defaults() {
-        let op = encoder(4, &[
-            ("keys_tensor", Attr::Tensor(Tensor::vector(vec![5i16, 6]))),
-            ("values_tensor", Attr::Tensor(Tensor::vector(vec![0.5f64, 0.25]))),
-            ("default_tensor", Attr::Tensor(Tensor::vector(vec![-7f64]))),
-        ]);
+        let op = encoder(
+            4,
+            &[
+                ("keys_tensor", Attr::Tensor(Tensor::vector(vec![5i16, 6]))),
+                ("values_tensor", Attr::Tensor(Tensor::vector(vec![0.5f64, 0.25]))),
+                ("default_tensor", Attr::Tensor(Tensor::vector(vec![-7f64]))),
+            ],
+        );
         assert_eq!(run(&*op, &[Tensor::vector(vec![6i16, 4])])[0], Tensor::vector(vec![0.25f64, -7.0]));
     }
 
     #[test]
     fn the_first_version_works_in_both_directions() {
-        let op = encoder(1, &[("classes_strings", strings(&["a", "b"])), ("default_string", Attr::String(b"?".to_vec()))]);
+        let op = encoder(
+            1,
+            &[("classes_strings", strings(&["a", "b"])), ("default_string", Attr::String(b"?".to_vec()))],
+        );
         assert_eq!(run(&*op, &[texts(&["b", "z"])])[0], Tensor::vector(vec![1i64, -1]));
         assert_eq!(run(&*op, &[Tensor::vector(vec![0i64, 9])])[0].as_strings().unwrap(), ["a", "?"]);
         let mapper = [("cats_strings", strings(&["a"])), ("cats_int64s", Attr::Ints(vec![7]))];
         let mapper = parse_in("ai.onnx.ml", 1, "CategoryMapper", &mapper);
         assert_eq!(run(&*mapper, &[texts(&["a", "b"])])[0], Tensor::vector(vec![7i64, -1]));
-        assert_eq!(run(&*mapper, &[Tensor::vector(vec![7i64, 0])])[0].as_strings().unwrap(), ["a", "_Unused"]);
+        assert_eq!(
+            run(&*mapper, &[Tensor::vector(vec![7i64, 0])])[0].as_strings().unwrap(),
+            ["a", "_Unused"]
+        );
     }
 
     #[test]
@@ -247,7 +275,8 @@ mod tests {
             let attrs = attrs.iter().map(|(name, attr)| (name.to_string(), attr.clone())).collect();
             LabelEncoder::parse(&mut NodeDef::new("LabelEncoder", 4, attrs)).is_err()
         };
-        let (keys, values) = (("keys_int64s", Attr::Ints(vec![1, 2])), ("values_floats", Attr::Floats(vec![1.0])));
+        let (keys, values) =
+            (("keys_int64s", Attr::Ints(vec![1, 2])), ("values_floats", Attr::Floats(vec![1.0])));
         assert!(parse(std::slice::from_ref(&keys)));
         assert!(parse(&[keys.clone(), values.clone()]));
         assert!(parse(&[keys, ("keys_floats", Attr::Floats(vec![1.0])), values]));

@@ -12,8 +12,10 @@ use crate::digest::Table;
 use crate::features;
 use crate::post_transform::PostTransform;
 
-pub(crate) const OPERATORS: &[OpEntry] =
-    &[OpEntry::ml("LinearClassifier", LinearClassifier::parse), OpEntry::ml("LinearRegressor", LinearRegressor::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[
+    OpEntry::ml("LinearClassifier", LinearClassifier::parse),
+    OpEntry::ml("LinearRegressor", LinearRegressor::parse),
+];
 
 /// `X * coefficients^T + intercepts`.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,15 +56,20 @@ impl Linear {
     /// The coefficients are not as many as targets and features ask for.
     fn infer_targets(&self, features: &SymDim) -> Result<SymDim, OpError> {
         let count = self.coefficients.len();
-        let wrong = |expected: String| OpError::attribute("coefficients", expected, format!("{count} coefficients"));
+        let wrong =
+            |expected: String| OpError::attribute("coefficients", expected, format!("{count} coefficients"));
         match (self.targets, features.known()) {
             (Some(targets), None) => Ok(SymDim::Known(targets)),
             // More are passed over, as ONNX Runtime does; models with too few features exist.
-            (Some(targets), Some(features)) if targets.checked_mul(features).is_some_and(|used| used <= count) => {
+            (Some(targets), Some(features))
+                if targets.checked_mul(features).is_some_and(|used| used <= count) =>
+            {
                 Ok(SymDim::Known(targets))
             }
             (Some(targets), Some(features)) => Err(wrong(format!("{targets} rows of {features} features"))),
-            (None, Some(features)) if features > 0 && count.is_multiple_of(features) => Ok(SymDim::Known(count / features)),
+            (None, Some(features)) if features > 0 && count.is_multiple_of(features) => {
+                Ok(SymDim::Known(count / features))
+            }
             (None, Some(features)) => Err(wrong(format!("rows of {features} features"))),
             (None, None) => Ok(SymDim::Unknown),
         }
@@ -75,7 +82,9 @@ impl Linear {
         let values = features::f32s(x)?;
         let mut scores = zeroed::<f32>(examples.saturating_mul(targets))?;
         if targets > 0 {
-            for (row, scores) in features::rows(&values, examples, features).zip(scores.chunks_exact_mut(targets)) {
+            for (row, scores) in
+                features::rows(&values, examples, features).zip(scores.chunks_exact_mut(targets))
+            {
                 for (target, score) in scores.iter_mut().enumerate() {
                     let weights = &self.coefficients[target * features..(target + 1) * features];
                     let intercept = self.intercepts.get(target).copied().unwrap_or(0.0);
@@ -93,12 +102,17 @@ impl LinearClassifier {
         def.ignore(&["multi_class"]);
         let labels = ClassLabels::parse(def, "classlabels_ints", "classlabels_strings")?;
         let coefficients = def.floats("coefficients")?;
-        let coefficients = coefficients.ok_or_else(|| OpError::attribute("coefficients", "floats", "nothing"))?;
+        let coefficients =
+            coefficients.ok_or_else(|| OpError::attribute("coefficients", "floats", "nothing"))?;
         let intercepts = def.floats("intercepts")?.unwrap_or_default();
         let targets = Some(intercepts.len()).filter(|&count| count > 0);
         let linear = Linear { coefficients: coefficients.into(), intercepts: intercepts.into(), targets };
         if targets.is_some_and(|targets| targets > 1 && targets > labels.len()) {
-            return Err(OpError::attribute("intercepts", format!("as many as {} classes", labels.len()), linear.intercepts.len()));
+            return Err(OpError::attribute(
+                "intercepts",
+                format!("as many as {} classes", labels.len()),
+                linear.intercepts.len(),
+            ));
         }
         Ok(Arc::new(LinearClassifier { linear, labels, post_transform: PostTransform::parse(def)? }))
     }
@@ -128,7 +142,9 @@ impl Operator for LinearClassifier {
         let (mut scores, examples, targets) = self.linear.scores(inputs.tensor(0)?)?;
         let chosen: Vec<Chosen> = match targets {
             0 => vec![Chosen::Class(0); examples],
-            1 if self.is_binary(1) => scores.iter().map(|&score| Chosen::Class(usize::from(score > 0.0))).collect(),
+            1 if self.is_binary(1) => {
+                scores.iter().map(|&score| Chosen::Class(usize::from(score > 0.0))).collect()
+            }
             1 => scores.iter().map(|&score| Chosen::Flag(score > 0.0)).collect(),
             _ => scores.chunks_exact(targets).map(|scores| Chosen::Class(greatest(scores))).collect(),
         };
@@ -162,13 +178,23 @@ impl LinearRegressor {
         let targets = usize::try_from(targets)
             .ok()
             .filter(|&targets| targets > 0 && coefficients.len().is_multiple_of(targets))
-            .ok_or_else(|| OpError::attribute("targets", format!("a divisor of {} coefficients", coefficients.len()), targets))?;
+            .ok_or_else(|| {
+                OpError::attribute(
+                    "targets",
+                    format!("a divisor of {} coefficients", coefficients.len()),
+                    targets,
+                )
+            })?;
         let mut intercepts = def.floats("intercepts")?.unwrap_or_default();
         if intercepts.len() != targets {
             // ONNX Runtime passes over intercepts that do not fit.
             intercepts.clear();
         }
-        let linear = Linear { coefficients: coefficients.into(), intercepts: intercepts.into(), targets: Some(targets) };
+        let linear = Linear {
+            coefficients: coefficients.into(),
+            intercepts: intercepts.into(),
+            targets: Some(targets),
+        };
         Ok(Arc::new(LinearRegressor { linear, post_transform: PostTransform::parse(def)? }))
     }
 }
@@ -219,13 +245,16 @@ mod tests {
     }
 
     fn classifier(coefficients: &[f32], intercepts: &[f32], transform: &str) -> Arc<dyn Operator> {
-        op("LinearClassifier", &[
-            ("coefficients", Attr::Floats(coefficients.to_vec())),
-            ("intercepts", Attr::Floats(intercepts.to_vec())),
-            ("classlabels_ints", Attr::Ints(vec![5, 7])),
-            ("post_transform", Attr::String(transform.as_bytes().to_vec())),
-            ("multi_class", Attr::Int(1)),
-        ])
+        op(
+            "LinearClassifier",
+            &[
+                ("coefficients", Attr::Floats(coefficients.to_vec())),
+                ("intercepts", Attr::Floats(intercepts.to_vec())),
+                ("classlabels_ints", Attr::Ints(vec![5, 7])),
+                ("post_transform", Attr::String(transform.as_bytes().to_vec())),
+                ("multi_class", Attr::Int(1)),
+            ],
+        )
     }
 
     /// The expected numbers are ONNX Runtime's.
@@ -243,10 +272,13 @@ mod tests {
         let y = run(&*classifier(&[1.0, 2.0, 0.3, 0.4], &[0.1, -0.1], "SOFTMAX"), &[x()]);
         assert_eq!(y[0].as_slice::<i64>().unwrap(), [5, 5]);
         close(&y[1], &[0.643_365_14, 0.356_634_83, 0.574_442_5, 0.425_557_46]);
-        let words = op("LinearClassifier", &[
-            ("coefficients", Attr::Floats(vec![1.0, 0.0, 0.0, 1.0])),
-            ("classlabels_strings", Attr::Strings(vec![b"a".to_vec(), b"b".to_vec()])),
-        ]);
+        let words = op(
+            "LinearClassifier",
+            &[
+                ("coefficients", Attr::Floats(vec![1.0, 0.0, 0.0, 1.0])),
+                ("classlabels_strings", Attr::Strings(vec![b"a".to_vec(), b"b".to_vec()])),
+            ],
+        );
         let y = run(&*words, &[Tensor::vector(vec![1i64, 2])]);
         assert_eq!(y[0].as_strings().unwrap(), ["b"]);
         close(&y[1], &[1.0, 2.0]);
@@ -256,11 +288,14 @@ mod tests {
     #[test]
     fn a_regressor_transforms_two_or_more_targets() {
         let regressor = |coefficients: &[f32], targets: i64, transform: &str| {
-            let op = op("LinearRegressor", &[
-                ("coefficients", Attr::Floats(coefficients.to_vec())),
-                ("targets", Attr::Int(targets)),
-                ("post_transform", Attr::String(transform.as_bytes().to_vec())),
-            ]);
+            let op = op(
+                "LinearRegressor",
+                &[
+                    ("coefficients", Attr::Floats(coefficients.to_vec())),
+                    ("targets", Attr::Int(targets)),
+                    ("post_transform", Attr::String(transform.as_bytes().to_vec())),
+                ],
+            );
             run(&*op, &[Tensor::from_vec([1, 2], vec![1f32, 1.0]).unwrap()]).remove(0)
         };
         close(&regressor(&[1.0, 2.0], 1, "LOGISTIC"), &[3.0]);

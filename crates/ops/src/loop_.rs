@@ -11,7 +11,10 @@ use inferrum_graph::{
 use inferrum_tensor::{DType, Tensor, Value};
 
 use crate::OpEntry;
-use crate::body::{captured_facts, captured_values, check_count, fixed_point, infer_body, shape_of_nothing, without_value};
+use crate::body::{
+    captured_facts, captured_values, check_count, fixed_point, infer_body, is_pure, shape_of_nothing,
+    without_value,
+};
 use crate::pieces::stack;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Loop", Loop::parse)];
@@ -52,7 +55,11 @@ impl Loop {
             _ => Err(OpError::attribute(
                 "body",
                 "a graph that takes iteration, condition and carried values, and gives condition, carried values and items",
-                format!("{} inputs ({captures} captured) and {} outputs", body.inputs.len(), body.outputs.len()),
+                format!(
+                    "{} inputs ({captures} captured) and {} outputs",
+                    body.inputs.len(),
+                    body.outputs.len()
+                ),
             )),
         }
     }
@@ -76,7 +83,9 @@ impl Loop {
     fn iterations(&self, inputs: Facts<'_>, own: usize) -> Result<Option<usize>, OpError> {
         let known = |index: usize| if index < own { inputs.value(index) } else { None };
         let given = |index: usize| index < own && inputs.has(index);
-        if let Some(begin) = known(1) && !begin.to_scalar::<bool>()? {
+        if let Some(begin) = known(1)
+            && !begin.to_scalar::<bool>()?
+        {
             return Ok(Some(0));
         }
         let Some(most) = known(0) else { return Ok(None) };
@@ -119,7 +128,9 @@ impl Operator for Loop {
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         let (own, captured) = captured_facts(inputs, self.captures)?;
         for (index, dtype) in [(0, DType::I64), (1, DType::Bool)] {
-            if index < own && let Some(fact) = inputs.optional(index)? {
+            if index < own
+                && let Some(fact) = inputs.optional(index)?
+            {
                 if fact.dtype != dtype {
                     return Err(OpError::dtype(index, dtype.name(), fact.dtype));
                 }
@@ -128,7 +139,8 @@ impl Operator for Loop {
                 }
             }
         }
-        let initial: Vec<Fact> = (HEAD..own).map(|index| inputs.require(index).cloned()).collect::<Result<_, _>>()?;
+        let initial: Vec<Fact> =
+            (HEAD..own).map(|index| inputs.require(index).cloned()).collect::<Result<_, _>>()?;
         check_count(&self.body, HEAD + initial.len() + captured.len())?;
         let iterations = self.iterations(inputs, own)?;
         let (carried, results) = self.body_facts(&initial, &captured)?;
@@ -140,10 +152,13 @@ impl Operator for Loop {
         };
         let length = iterations.map_or(SymDim::Unknown, SymDim::Known);
         let stacked = items.iter().map(|item| match item {
-            Fact::Tensor(item) => Fact::tensor(item.dtype, match item.shape.dims() {
-                None => ShapeFact::unknown(),
-                Some(dims) => std::iter::once(length.clone()).chain(dims.iter().cloned()).collect(),
-            }),
+            Fact::Tensor(item) => Fact::tensor(
+                item.dtype,
+                match item.shape.dims() {
+                    None => ShapeFact::unknown(),
+                    Some(dims) => std::iter::once(length.clone()).chain(dims.iter().cloned()).collect(),
+                },
+            ),
             _ => Fact::Unknown,
         });
         Ok(finals.into_iter().chain(stacked).collect())
@@ -155,6 +170,10 @@ impl Operator for Loop {
 
     fn value_inputs(&self) -> &[usize] {
         &[0, 1]
+    }
+
+    fn is_pure(&self) -> bool {
+        is_pure(&self.body)
     }
 
     fn flops(&self, _inputs: Facts<'_>, _outputs: &[Fact]) -> u64 {
@@ -198,7 +217,11 @@ impl Control for Loop {
             }
             iteration += 1;
         }
-        let nothing = if iteration == 0 && !items.is_empty() { self.no_items(&carried, &captured)? } else { Vec::new() };
+        let nothing = if iteration == 0 && !items.is_empty() {
+            self.no_items(&carried, &captured)?
+        } else {
+            Vec::new()
+        };
         for (index, list) in items.iter().enumerate() {
             carried.push(match nothing.get(index) {
                 Some(empty) => empty.clone().into(),
@@ -225,7 +248,8 @@ impl Loop {
 
 fn condition(value: Option<Value>) -> Result<bool, OpError> {
     let tensor = value.and_then(Value::into_tensor);
-    let tensor = tensor.ok_or_else(|| OpError::Invalid("the body's first output must be its condition".into()))?;
+    let tensor =
+        tensor.ok_or_else(|| OpError::Invalid("the body's first output must be its condition".into()))?;
     Ok(tensor.to_scalar()?)
 }
 
@@ -235,7 +259,8 @@ fn condition(value: Option<Value>) -> Result<bool, OpError> {
 /// It is no tensor.
 pub(crate) fn tensor_item(item: Value) -> Result<Tensor, OpError> {
     let got = item.describe();
-    item.into_tensor().ok_or_else(|| OpError::Invalid(format!("items to be stacked must be tensors, got a {got}")))
+    item.into_tensor()
+        .ok_or_else(|| OpError::Invalid(format!("items to be stacked must be tensors, got a {got}")))
 }
 
 #[cfg(test)]
@@ -268,7 +293,10 @@ mod tests {
         let refs: Vec<Option<&Value>> = values.iter().map(Option::as_ref).collect();
         let outputs = op.reference(Inputs(&refs)).unwrap();
         let facts = Inputs(&refs).with_facts(|facts| op.infer(facts)).unwrap();
-        assert!(facts.iter().zip(&outputs).all(|(fact, value)| fact.merge(&Fact::of(value)).is_some()), "{facts:?}");
+        assert!(
+            facts.iter().zip(&outputs).all(|(fact, value)| fact.merge(&Fact::of(value)).is_some()),
+            "{facts:?}"
+        );
         outputs.into_iter().filter_map(Value::into_tensor).collect()
     }
 
@@ -332,7 +360,9 @@ mod tests {
         let refs: Vec<Option<&Value>> = values.iter().map(Some).collect();
         let fact = Inputs(&refs).with_facts(|facts| op.infer(facts)).unwrap().remove(0);
         assert_eq!(fact, Fact::Sequence(Box::new(Fact::of_dtype(DType::U8))));
-        assert!(matches!(&op.reference(Inputs(&refs)).unwrap()[0], Value::Sequence(items) if items.len() == 3));
+        assert!(
+            matches!(&op.reference(Inputs(&refs)).unwrap()[0], Value::Sequence(items) if items.len() == 3)
+        );
     }
 
     #[test]

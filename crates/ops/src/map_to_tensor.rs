@@ -32,6 +32,9 @@ pub struct CastMap {
     pub length: Option<usize>,
 }
 
+/// The length of a sparse output at most: the file states it, and nothing in the input stands for it.
+const LONGEST: i64 = 1 << 24;
+
 /// The dictionary that input 0 is.
 fn dictionary<'a>(inputs: &Inputs<'a>) -> Result<(&'a MapKeys, &'a Tensor), OpError> {
     match inputs.require(0)? {
@@ -55,7 +58,11 @@ impl DictVectorizer {
             (None, Some(texts)) => MapKeys::String(texts),
             (ints, _) => {
                 let got = if ints.is_some() { "both" } else { "neither" };
-                return Err(OpError::attribute("int64_vocabulary", "either this or `string_vocabulary`", got));
+                return Err(OpError::attribute(
+                    "int64_vocabulary",
+                    "either this or `string_vocabulary`",
+                    got,
+                ));
             }
         };
         Ok(Arc::new(DictVectorizer { vocabulary }))
@@ -70,7 +77,11 @@ impl Operator for DictVectorizer {
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         let (key, value) = dictionary_types(inputs)?;
         if key != self.vocabulary.dtype() {
-            return Err(OpError::dtype(0, format!("{} keys, as the vocabulary", self.vocabulary.dtype()), key));
+            return Err(OpError::dtype(
+                0,
+                format!("{} keys, as the vocabulary", self.vocabulary.dtype()),
+                key,
+            ));
         }
         Ok(vec![Fact::tensor(value, matrix(SymDim::Known(1), self.vocabulary.len()))])
     }
@@ -102,9 +113,8 @@ impl CastMap {
         let most = def.int_or("max_map", 1)?;
         let length = match def.string_or("map_form", "DENSE")?.as_str() {
             "DENSE" => None,
-            "SPARSE" => {
-                Some(usize::try_from(most).map_err(|_| OpError::attribute("max_map", "0 or more", most))?)
-            }
+            "SPARSE" if (0..=LONGEST).contains(&most) => Some(most as usize),
+            "SPARSE" => return Err(OpError::attribute("max_map", format!("0 to {LONGEST}"), most)),
             other => return Err(OpError::attribute("map_form", "DENSE or SPARSE", other)),
         };
         Ok(Arc::new(CastMap { to, length }))
@@ -117,19 +127,26 @@ impl CastMap {
         match (values.dtype(), self.to) {
             (from, to) if from == to => Ok(values.clone()),
             (DType::String, DType::F32) => {
-                let numbers: Result<Vec<f32>, OpError> =
-                    values.as_strings()?.iter().map(|text| text.trim().parse().map_err(|_| unreadable(text))).collect();
+                let numbers: Result<Vec<f32>, OpError> = values
+                    .as_strings()?
+                    .iter()
+                    .map(|text| text.trim().parse().map_err(|_| unreadable(text)))
+                    .collect();
                 Ok(Tensor::from_vec(shape, numbers?)?)
             }
             (DType::String, _) => {
-                let numbers: Result<Vec<i64>, OpError> =
-                    values.as_strings()?.iter().map(|text| text.trim().parse().map_err(|_| unreadable(text))).collect();
+                let numbers: Result<Vec<i64>, OpError> = values
+                    .as_strings()?
+                    .iter()
+                    .map(|text| text.trim().parse().map_err(|_| unreadable(text)))
+                    .collect();
                 Ok(Tensor::from_vec(shape, numbers?)?)
             }
             // Six digits, as C++'s `to_string` gives.
-            (_, DType::String) => {
-                Ok(Tensor::from_strings(shape, values.to_f64()?.iter().map(|value| format!("{value:.6}")).collect())?)
-            }
+            (_, DType::String) => Ok(Tensor::from_strings(
+                shape,
+                values.to_f64()?.iter().map(|value| format!("{value:.6}")).collect(),
+            )?),
             (_, to) => Ok(Tensor::from_i64(to, shape, &values.to_i64()?)?),
         }
     }
@@ -173,7 +190,8 @@ impl Operator for CastMap {
             return Err(OpError::value(0, format!("keys are places of 0 or more, got {key}")));
         }
         let mut order = order.into_iter().peekable();
-        let places = (0..length as i64).map(|place| order.next_if(|&(key, _)| key == place).map(|(_, place)| place));
+        let places =
+            (0..length as i64).map(|place| order.next_if(|&(key, _)| key == place).map(|(_, place)| place));
         Ok(vec![take_or(&values, [1, length], places, Some(&self.padding()?))?.into()])
     }
 }
@@ -207,7 +225,10 @@ mod tests {
         let dense = CastMap { to: DType::I64, length: None };
         assert_eq!(run(&dense, keys(), values()).unwrap(), Tensor::from_vec([1, 2], vec![-2i64, 1]).unwrap());
         let sparse = CastMap { to: DType::F32, length: Some(3) };
-        assert_eq!(run(&sparse, keys(), values()).unwrap(), Tensor::from_vec([1, 3], vec![-2.5f32, 0.0, 0.0]).unwrap());
+        assert_eq!(
+            run(&sparse, keys(), values()).unwrap(),
+            Tensor::from_vec([1, 3], vec![-2.5f32, 0.0, 0.0]).unwrap()
+        );
         let text = CastMap { to: DType::String, length: Some(2) };
         assert_eq!(run(&text, keys(), values()).unwrap().as_strings().unwrap(), ["-2.500000", "0.f"]);
         let numbers = Tensor::from_strings([2], vec!["7".into(), "x".into()]).unwrap();

@@ -98,7 +98,8 @@ mod tests {
         let y = run(&*op, &[Tensor::from_vec([1, 3], vec![1.7f32, -1.2, 9.0]).unwrap()]).remove(0);
         assert_eq!(y, Tensor::from_vec([1, 3, 2], vec![1f32, 0.0, 0.0, 1.0, 0.0, 0.0]).unwrap());
         let texts = Attr::Strings(vec![b"a".to_vec(), b"b".to_vec()]);
-        let op = parse_in("ai.onnx.ml", 1, "OneHotEncoder", &[("cats_strings", texts), ("zeros", Attr::Int(0))]);
+        let op =
+            parse_in("ai.onnx.ml", 1, "OneHotEncoder", &[("cats_strings", texts), ("zeros", Attr::Int(0))]);
         let text = |text: &str| Some(Tensor::from_strings([1], vec![text.into()]).unwrap());
         assert_eq!(try_run(&*op, &[text("b")]).unwrap()[0].as_slice::<f32>().unwrap(), [0.0, 1.0]);
         assert!(try_run(&*op, &[text("c")]).is_err());

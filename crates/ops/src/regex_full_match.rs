@@ -20,8 +20,9 @@ pub struct RegexFullMatch {
 impl RegexFullMatch {
     fn parse(def: &mut NodeDef) -> Result<Arc<dyn Operator>, OpError> {
         let text = def.string_or("pattern", "")?;
-        let pattern = Pattern::new(&text)
-            .map_err(|why| OpError::attribute("pattern", "a regular expression", format!("{text:?}: {why}")))?;
+        let pattern = Pattern::new(&text).map_err(|why| {
+            OpError::attribute("pattern", "a regular expression", format!("{text:?}: {why}"))
+        })?;
         Ok(Arc::new(RegexFullMatch { pattern }))
     }
 }

@@ -27,8 +27,15 @@ impl Scaler {
 
     fn check(&self, features: Option<usize>) -> Result<(), OpError> {
         for (name, table) in [("offset", &self.offset), ("scale", &self.scale)] {
-            if let Some(features) = features && table.len() > 1 && table.len() != features {
-                return Err(OpError::attribute(name, format!("one float or {features}, as features"), table.len()));
+            if let Some(features) = features
+                && table.len() > 1
+                && table.len() != features
+            {
+                return Err(OpError::attribute(
+                    name,
+                    format!("one float or {features}, as features"),
+                    table.len(),
+                ));
             }
         }
         Ok(())

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use inferrum_graph::{
-    CallBody, Control, Fact, Facts, Graph, Inputs, NodeDef, OpError, OpKey, Operator, ShapeFact, SymDim, interpret,
+    CallBody, Control, Fact, Facts, Graph, Inputs, NodeDef, OpError, OpKey, Operator, ShapeFact, SymDim,
+    interpret,
 };
 use inferrum_tensor::{Shape, Tensor, Value};
 
 use crate::OpEntry;
-use crate::body::{captured_facts, captured_values, fixed_point, infer_body, shape_of_nothing};
+use crate::body::{captured_facts, captured_values, fixed_point, infer_body, is_pure, shape_of_nothing};
 use crate::loop_::tensor_item;
 use crate::pieces::{at, cut, join, stack};
 
@@ -95,11 +96,11 @@ impl Scan {
     /// The scanned axis of input `index`, of the given rank, the batch axis counted.
     fn scanned_axis(&self, direction: Direction, index: usize, rank: usize) -> Result<usize, OpError> {
         let batch = self.head();
-        let axis = if direction.axis < 0 { direction.axis } else { direction.axis.saturating_add(batch as i64) };
-        Shape::from(vec![0; rank])
-            .axis(axis)
-            .filter(|&axis| axis >= batch)
-            .ok_or_else(|| OpError::shape(index, format!("with an axis {axis} to scan"), format!("rank {rank}")))
+        let axis =
+            if direction.axis < 0 { direction.axis } else { direction.axis.saturating_add(batch as i64) };
+        Shape::from(vec![0; rank]).axis(axis).filter(|&axis| axis >= batch).ok_or_else(|| {
+            OpError::shape(index, format!("with an axis {axis} to scan"), format!("rank {rank}"))
+        })
     }
 }
 
@@ -173,7 +174,11 @@ impl Operator for Scan {
                 let axis = self.scanned_axis(direction, index, rank)?;
                 let merged = length.merge(&tensor.shape.dim(axis));
                 length = merged.ok_or_else(|| {
-                    OpError::shape(index, format!("with extent {length} at axis {axis}, as other inputs"), &tensor.shape)
+                    OpError::shape(
+                        index,
+                        format!("with extent {length} at axis {axis}, as other inputs"),
+                        &tensor.shape,
+                    )
                 })?;
                 item = without_axis(&tensor.shape, axis);
             }
@@ -183,10 +188,13 @@ impl Operator for Scan {
         let (mut facts, items) = self.body_facts(&initial, &items, &captured)?;
         for (item, direction) in items.iter().zip(&self.joined) {
             facts.push(match item {
-                Fact::Tensor(item) => Fact::tensor(item.dtype, match item.shape.rank() {
-                    Some(rank) => with_axis(&item.shape, joined_axis(direction.axis, rank)?, &length),
-                    None => ShapeFact::unknown(),
-                }),
+                Fact::Tensor(item) => Fact::tensor(
+                    item.dtype,
+                    match item.shape.rank() {
+                        Some(rank) => with_axis(&item.shape, joined_axis(direction.axis, rank)?, &length),
+                        None => ShapeFact::unknown(),
+                    },
+                ),
                 _ => Fact::Unknown,
             });
         }
@@ -202,6 +210,10 @@ impl Operator for Scan {
 
     fn reference(&self, inputs: Inputs<'_>) -> Result<Vec<Value>, OpError> {
         self.run(inputs, &mut |_, values| Ok(interpret(&self.body, values)?))
+    }
+
+    fn is_pure(&self) -> bool {
+        is_pure(&self.body)
     }
 
     fn flops(&self, _inputs: Facts<'_>, _outputs: &[Fact]) -> u64 {
@@ -273,7 +285,9 @@ impl Scan {
             let items: Vec<Fact> = scanned
                 .iter()
                 .zip(&axes)
-                .map(|(tensor, &(axis, _))| Fact::tensor(tensor.dtype(), without_axis(&tensor.shape().into(), axis)))
+                .map(|(tensor, &(axis, _))| {
+                    Fact::tensor(tensor.dtype(), without_axis(&tensor.shape().into(), axis))
+                })
                 .collect();
             carried.extend(self.no_items(&carried, &items, captured)?);
             return Ok(carried);
@@ -317,12 +331,16 @@ impl Scan {
         };
         let lengths = inputs.optional_ints(0)?.unwrap_or_else(|| vec![longest as i64; batch]);
         if batch == 0 || lengths.len() != batch {
-            return Err(OpError::value(0, format!("a length for each of {batch} sequences (1 or more) is needed")));
+            return Err(OpError::value(
+                0,
+                format!("a length for each of {batch} sequences (1 or more) is needed"),
+            ));
         }
         let mut outputs: Vec<Vec<Tensor>> = vec![Vec::new(); carried + self.joined.len()];
         for (index, &length) in lengths.iter().enumerate() {
             let length = usize::try_from(length).ok().filter(|&length| length <= longest);
-            let length = length.ok_or_else(|| OpError::value(0, format!("lengths are 0 to {longest}, got {lengths:?}")))?;
+            let length = length
+                .ok_or_else(|| OpError::value(0, format!("lengths are 0 to {longest}, got {lengths:?}")))?;
             let item = |input: usize| at(inputs.tensor(input)?, 0, index);
             let states = (1..1 + carried).map(|i| Ok(item(i)?.into())).collect::<Result<_, OpError>>()?;
             let scanned: Vec<Tensor> = (1 + carried..own).map(item).collect::<Result<_, _>>()?;
@@ -452,10 +470,13 @@ mod tests {
         let x = Fact::tensor(DType::F32, vec![n.clone(), SymDim::Known(2)]);
         let state = Fact::tensor(DType::F32, [2]);
         let facts = scan(9, &[]).infer(Facts(&[Some(&state), Some(&x)])).unwrap();
-        assert_eq!(facts, [
-            Fact::tensor(DType::F32, [2]),
-            Fact::tensor(DType::F32, vec![n, SymDim::Known(1), SymDim::Known(2)])
-        ]);
+        assert_eq!(
+            facts,
+            [
+                Fact::tensor(DType::F32, [2]),
+                Fact::tensor(DType::F32, vec![n, SymDim::Known(1), SymDim::Known(2)])
+            ]
+        );
     }
 
     #[test]

@@ -117,7 +117,8 @@ impl Operator for SequenceConstruct {
     }
 
     fn reference(&self, inputs: Inputs<'_>) -> Result<Vec<Value>, OpError> {
-        let items = (0..inputs.len()).map(|index| inputs.require(index).cloned()).collect::<Result<_, _>>()?;
+        let items =
+            (0..inputs.len()).map(|index| inputs.require(index).cloned()).collect::<Result<_, _>>()?;
         Ok(vec![Value::Sequence(items)])
     }
 

@@ -8,7 +8,7 @@ use inferrum_graph::{
 use inferrum_tensor::Value;
 
 use crate::OpEntry;
-use crate::body::{captured_facts, captured_values, infer_body};
+use crate::body::{captured_facts, captured_values, infer_body, is_pure};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("SequenceMap", SequenceMap::parse)];
 
@@ -57,6 +57,10 @@ impl Operator for SequenceMap {
         self.run(inputs, &mut |_, values| Ok(interpret(&self.body, values)?))
     }
 
+    fn is_pure(&self) -> bool {
+        is_pure(&self.body)
+    }
+
     fn flops(&self, _inputs: Facts<'_>, _outputs: &[Fact]) -> u64 {
         0
     }
@@ -85,7 +89,10 @@ impl Control for SequenceMap {
             for index in 0..own {
                 values.push(match inputs.require(index)? {
                     Value::Sequence(items) => items.get(place).cloned().ok_or_else(|| {
-                        OpError::value(index, format!("the sequence has {} items, the first one {length}", items.len()))
+                        OpError::value(
+                            index,
+                            format!("the sequence has {} items, the first one {length}", items.len()),
+                        )
                     })?,
                     other => other.clone(),
                 });
@@ -126,7 +133,9 @@ mod tests {
 
     fn shapes(value: &Value) -> Vec<Vec<usize>> {
         match value {
-            Value::Sequence(items) => items.iter().map(|item| item.as_tensor().unwrap().shape().to_vec()).collect(),
+            Value::Sequence(items) => {
+                items.iter().map(|item| item.as_tensor().unwrap().shape().to_vec()).collect()
+            }
             other => panic!("{}", other.describe()),
         }
     }

@@ -38,7 +38,9 @@ impl SplitToSequence {
 
     fn axis(&self, rank: usize) -> Result<usize, OpError> {
         let axis = inferrum_tensor::Shape::from(vec![0; rank]).axis(self.axis);
-        axis.ok_or_else(|| OpError::attribute("axis", format!("an axis of the input's {rank} dimensions"), self.axis))
+        axis.ok_or_else(|| {
+            OpError::attribute("axis", format!("an axis of the input's {rank} dimensions"), self.axis)
+        })
     }
 }
 
@@ -91,10 +93,14 @@ impl Operator for SplitToSequence {
                 (None, _) => SymDim::Known(1),
                 (Some(_), None) => SymDim::Unknown,
                 (Some(_), Some(values)) => match (lengths(&values, scalar, extent)?, extent) {
-                    (Lengths::Equal(length), Some(extent)) if extent.is_multiple_of(length) => SymDim::Known(length),
+                    (Lengths::Equal(length), Some(extent)) if extent.is_multiple_of(length) => {
+                        SymDim::Known(length)
+                    }
                     (Lengths::Equal(_), _) => SymDim::Unknown,
                     (Lengths::Each(all), _) => match all.split_first() {
-                        Some((first, rest)) if rest.iter().all(|length| length == first) => SymDim::Known(*first),
+                        Some((first, rest)) if rest.iter().all(|length| length == first) => {
+                            SymDim::Known(*first)
+                        }
                         _ => SymDim::Unknown,
                     },
                 },
@@ -152,7 +158,11 @@ mod tests {
     use super::*;
     use inferrum_tensor::Tensor;
 
-    fn split(shape: &[usize], op: &SplitToSequence, lengths: Option<Tensor>) -> Result<(String, Vec<Vec<usize>>), OpError> {
+    fn split(
+        shape: &[usize],
+        op: &SplitToSequence,
+        lengths: Option<Tensor>,
+    ) -> Result<(String, Vec<Vec<usize>>), OpError> {
         let values = [Some(Tensor::zeros(DType::F32, shape)?.into()), lengths.map(Value::Tensor)];
         let refs: Vec<Option<&Value>> = values.iter().map(Option::as_ref).collect();
         let fact = Inputs(&refs).with_facts(|facts| op.infer(facts))?.remove(0);
@@ -166,7 +176,10 @@ mod tests {
     fn lengths_are_one_equal_or_each() {
         let op = SplitToSequence { axis: -1, keep_dims: true };
         let (fact, shapes) = split(&[2, 5], &op, Some(Tensor::scalar(2i64))).unwrap();
-        assert_eq!((fact.as_str(), shapes), ("sequence of float32[2x?]", vec![vec![2, 2], vec![2, 2], vec![2, 1]]));
+        assert_eq!(
+            (fact.as_str(), shapes),
+            ("sequence of float32[2x?]", vec![vec![2, 2], vec![2, 2], vec![2, 1]])
+        );
         assert_eq!(split(&[2, 4], &op, Some(Tensor::scalar(2i32))).unwrap().0, "sequence of float32[2x2]");
         let (_, shapes) = split(&[2, 5], &op, Some(Tensor::vector(vec![0i64, 5]))).unwrap();
         assert_eq!(shapes, [[2, 0], [2, 5]]);

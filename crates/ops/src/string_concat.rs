@@ -24,7 +24,8 @@ impl Operator for StringConcat {
         check_strings(inputs, 0)?;
         check_strings(inputs, 1)?;
         let (x, y) = (inputs.shape(0)?, inputs.shape(1)?);
-        let shape = x.broadcast(y).ok_or_else(|| OpError::shape(1, format!("that broadcasts with {x}"), y))?;
+        let shape =
+            x.broadcast(y).ok_or_else(|| OpError::shape(1, format!("that broadcasts with {x}"), y))?;
         Ok(vec![Fact::tensor(DType::String, shape)])
     }
 
@@ -55,7 +56,8 @@ mod tests {
 
     #[test]
     fn shapes_broadcast() {
-        let y = try_run(&StringConcat, &[strings(&[2, 1], &["a", "b"]), strings(&[3], &["x", "", "é"])]).unwrap();
+        let y =
+            try_run(&StringConcat, &[strings(&[2, 1], &["a", "b"]), strings(&[3], &["x", "", "é"])]).unwrap();
         assert_eq!(y[0].as_strings().unwrap(), ["ax", "a", "aé", "bx", "b", "bé"]);
         let y = try_run(&StringConcat, &[strings(&[0], &[]), strings(&[], &["x"])]).unwrap();
         assert_eq!(y[0].shape().dims(), [0]);

@@ -92,7 +92,9 @@ impl Operator for StringNormalizer {
         let shape = match shape.dims() {
             None => ShapeFact::unknown(),
             Some([count]) => vec![rest(count)].into(),
-            Some([one, count]) if one.known().is_none_or(|n| n == 1) => vec![SymDim::Known(1), rest(count)].into(),
+            Some([one, count]) if one.known().is_none_or(|n| n == 1) => {
+                vec![SymDim::Known(1), rest(count)].into()
+            }
             Some(_) => return Err(OpError::shape(0, "[C] or [1, C]", shape)),
         };
         Ok(vec![Fact::tensor(DType::String, shape)])

@@ -113,6 +113,9 @@ mod tests {
     fn no_strings_have_no_parts() {
         let op = StringSplit { delimiter: String::new(), most: None };
         let outputs = run(&op, &[Tensor::zeros(DType::String, [0, 2]).unwrap()]);
-        assert_eq!((outputs[0].shape().dims(), outputs[1].shape().dims()), ([0, 2, 0].as_slice(), [0, 2].as_slice()));
+        assert_eq!(
+            (outputs[0].shape().dims(), outputs[1].shape().dims()),
+            ([0, 2, 0].as_slice(), [0, 2].as_slice())
+        );
     }
 }

@@ -12,6 +12,9 @@ use crate::digest::Table;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("TfIdfVectorizer", TfIdfVectorizer::parse)];
 
+/// Outputs of a row at most: the file states the last one's place, and there need not be others.
+const MOST_OUTPUTS: usize = 1 << 26;
+
 /// Counts n-grams. Input: tokens `[C]` or `[N, C]` (strings, int32 or int64, as the pool); output: float32
 /// `[outputs]` or `[N, outputs]`.
 ///
@@ -156,13 +159,16 @@ impl TfIdfVectorizer {
         let places = required("ngram_indexes", def.ints("ngram_indexes")?)?
             .into_iter()
             .map(|place| {
-                usize::try_from(place).map_err(|_| OpError::attribute("ngram_indexes", "0 or more", place))
+                let fits = usize::try_from(place).ok().filter(|&place| place < MOST_OUTPUTS);
+                fits.ok_or_else(|| OpError::attribute("ngram_indexes", format!("0 to {MOST_OUTPUTS}"), place))
             })
             .collect::<Result<Vec<usize>, _>>()?;
         let pool = match (def.strings("pool_strings")?, def.ints("pool_int64s")?) {
             (Some(words), None) => Pool::String(grams(&words, &starts, &places, &lengths)?.into()),
             (None, Some(ints)) => Pool::Int(grams(&ints, &starts, &places, &lengths)?.into()),
-            _ => return Err(OpError::attribute("pool_strings", "either this or pool_int64s", "both or none")),
+            _ => {
+                return Err(OpError::attribute("pool_strings", "either this or pool_int64s", "both or none"));
+            }
         };
         let outputs = places.iter().max().map_or(0, |&last| last.saturating_add(1));
         let weights = weights(def.floats("weights")?, &places, outputs, weighting)?.into();
@@ -173,7 +179,9 @@ impl TfIdfVectorizer {
     /// The tokens of a tensor as the pool's; `None` for those that are in no n-gram.
     fn tokens(&self, x: &Tensor) -> Result<Vec<Option<u32>>, OpError> {
         Ok(match &self.pool {
-            Pool::String(_) => x.as_strings()?.iter().map(|token| self.trie.words.get(token).copied()).collect(),
+            Pool::String(_) => {
+                x.as_strings()?.iter().map(|token| self.trie.words.get(token).copied()).collect()
+            }
             Pool::Int(_) => x.to_i64()?.iter().map(|token| self.trie.ints.get(token).copied()).collect(),
         })
     }
@@ -202,7 +210,8 @@ fn grams<T: Clone>(
         }
         for gram in part.chunks_exact(length) {
             let place = places.next();
-            let place = place.ok_or_else(|| OpError::attribute("ngram_indexes", "a place for each n-gram", "fewer"))?;
+            let place = place
+                .ok_or_else(|| OpError::attribute("ngram_indexes", "a place for each n-gram", "fewer"))?;
             if lengths.contains(&length) {
                 found.push((gram.to_vec(), *place));
             }
@@ -220,7 +229,11 @@ fn weights(
 ) -> Result<Vec<f32>, OpError> {
     let Some(given) = given.filter(|given| !given.is_empty()) else { return Ok(Vec::new()) };
     if given.len() != places.len() {
-        return Err(OpError::attribute("weights", format!("{} floats, as ngram_indexes", places.len()), given.len()));
+        return Err(OpError::attribute(
+            "weights",
+            format!("{} floats, as ngram_indexes", places.len()),
+            given.len(),
+        ));
     }
     if weighting == Weighting::Tf {
         return Ok(Vec::new());
@@ -337,7 +350,10 @@ mod tests {
     fn rows_are_counted_by_themselves() {
         let op = parse_at(9, "TfIdfVectorizer", &attrs("TF", (1, 2), 0));
         let x = Tensor::from_vec([2, 2], vec![1i32, 2, 2, 1]).unwrap();
-        assert_eq!(run(&*op, &[x])[0], Tensor::from_vec([2, 3], vec![1f32, 1.0, 1.0, 1.0, 0.0, 1.0]).unwrap());
+        assert_eq!(
+            run(&*op, &[x])[0],
+            Tensor::from_vec([2, 3], vec![1f32, 1.0, 1.0, 1.0, 0.0, 1.0]).unwrap()
+        );
         let empty = run(&*op, &[Tensor::zeros(DType::I64, [2, 0]).unwrap()]);
         assert_eq!(empty[0], Tensor::zeros(DType::F32, [2, 3]).unwrap());
         assert!(try_run(&*op, &[Some(Tensor::zeros(DType::String, [2]).unwrap())]).is_err());

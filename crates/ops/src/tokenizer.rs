@@ -95,7 +95,9 @@ impl Tokenizer {
     fn matching<'t>(&self, pattern: &Pattern, text: &'t str) -> Vec<&'t str> {
         let mut tokens = Vec::new();
         let mut start = 0;
-        while start < text.len() && let Some(found) = pattern.find(text, start) {
+        while start < text.len()
+            && let Some(found) = pattern.find(text, start)
+        {
             let token = &text[found.clone()];
             if self.long_enough(token) {
                 tokens.push(token);
