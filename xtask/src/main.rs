@@ -1,2 +1,28 @@
-//! Tasks of the workspace: `cargo xtask help`.
-fn main() {}
+//! Developer commands of the workspace: `cargo xtask help`.
+
+#[cfg(feature = "proto")]
+mod proto;
+mod provision;
+mod test;
+
+const HELP: &str = "\
+Developer commands of Inferrum
+
+  cargo xtask test        provision what the tests need, then fmt, clippy, docs, all tests
+  cargo xtask provision   only bring what the tests need (a Python venv in .venv, the ONNX node suite)
+  cargo run -p xtask --features proto -- proto
+                          regenerate crates/onnx/src/proto.rs from its .proto files";
+
+fn main() -> anyhow::Result<()> {
+    match std::env::args().nth(1).as_deref() {
+        Some("test") => test::run(),
+        Some("provision") => provision::run(),
+        #[cfg(feature = "proto")]
+        Some("proto") => proto::generate(),
+        Some("help" | "--help" | "-h") => {
+            println!("{HELP}");
+            Ok(())
+        }
+        other => anyhow::bail!("unknown command {}\n\n{HELP}", other.unwrap_or("(none)")),
+    }
+}

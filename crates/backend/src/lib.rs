@@ -1,1 +1,20 @@
 //! The waist between Inferrum's graph and its devices.
+//!
+//! A [`Backend`] claims nodes, compiles regions of a graph whose shapes are all known into [`Executable`]s, and runs
+//! them on tensors. Nothing above it knows devices; nothing below it knows models.
+
+mod backend;
+mod context;
+mod device;
+mod kernel_table;
+mod placement;
+mod profile;
+mod region;
+
+pub use backend::{Backend, BackendError, Cost, Decline, Executable};
+pub use context::{RunContext, Stop};
+pub use device::{Device, DeviceInfo, DeviceParseError, Unusable};
+pub use kernel_table::{KernelRow, KernelTable};
+pub use placement::{NodePlacement, Placement};
+pub use profile::{Profile, Span};
+pub use region::{BoundNode, Region};

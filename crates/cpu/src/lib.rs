@@ -1,6 +1,88 @@
 //! CPU kernels and backend of Inferrum.
 
+mod arena;
+mod backend;
+mod compile;
 pub mod conv;
+mod copies;
+mod epilogue;
+mod executor;
+mod fallback;
 pub mod gemm;
+mod index_tuples;
+mod indices;
+pub mod kernel;
+mod memory;
+mod moments;
+mod passes;
+mod peak;
+mod recurrent;
 pub mod simd;
+mod strided;
+mod tables;
+#[cfg(test)]
+mod testing;
 pub mod threads;
+mod weights;
+
+pub use backend::CpuBackend;
+pub use weights::Weights;
+
+use inferrum_backend::KernelRow;
+
+use crate::backend::row;
+use crate::kernel::Lower;
+
+/// The table of kernels: `room: operator type, ...;`. The room's function `lower` makes the kernel.
+macro_rules! kernels {
+    ($($room:ident: $($op:ty),+;)*) => {
+        $(mod $room;)*
+        pub(crate) const KERNELS: &[KernelRow<Lower>] = &[$($(row::<$op>(stringify!($room), |op, lowering| {
+            match op.downcast_ref::<$op>() {
+                Some(op) => $room::lower(op, lowering),
+                None => Err(inferrum_backend::Decline("another operator".into())),
+            }
+        })),+),*];
+    };
+}
+
+kernels! {
+    arg_max: inferrum_ops::arg_max::ArgReduce;
+    batch_norm: inferrum_ops::batch_norm::BatchNormalization;
+    cast: inferrum_ops::cast::BitCast, inferrum_ops::cast::Cast, inferrum_ops::cast::CastLike;
+    channels_last: inferrum_ops::fused::channels_last::ChannelsLast;
+    concat: inferrum_ops::concat::Concat;
+    cum_sum: inferrum_ops::cum_sum::Cumulative;
+    depth_to_space: inferrum_ops::depth_to_space::DepthToSpace, inferrum_ops::depth_to_space::SpaceToDepth;
+    elementwise: inferrum_ops::activation::Activation, inferrum_ops::bias_gelu::BiasGelu,
+        inferrum_ops::binary::Binary, inferrum_ops::clip::Clip, inferrum_ops::fused::elementwise::Elementwise,
+        inferrum_ops::is_inf::IsInf, inferrum_ops::prelu::PRelu, inferrum_ops::select::Where,
+        inferrum_ops::swiglu::SwiGlu, inferrum_ops::unary::Unary, inferrum_ops::variadic::Variadic;
+    expand: inferrum_ops::expand::Expand;
+    gather: inferrum_ops::gather::Gather;
+    gather_elements: inferrum_ops::gather_elements::GatherElements;
+    gather_nd: inferrum_ops::gather_nd::GatherND;
+    group_norm: inferrum_ops::group_norm::GroupNormalization, inferrum_ops::instance_norm::InstanceNormalization;
+    gru: inferrum_ops::gru::GRU;
+    layer_norm: inferrum_ops::layer_norm::LayerNormalization, inferrum_ops::layer_norm::RMSNormalization;
+    linear: inferrum_ops::fused::linear::Linear;
+    lp_norm: inferrum_ops::lp_norm::LpNormalization;
+    lrn: inferrum_ops::lrn::LRN;
+    lstm: inferrum_ops::lstm::LSTM;
+    pad: inferrum_ops::pad::Pad;
+    quantize: inferrum_ops::dynamic_quantize::DynamicQuantizeLinear, inferrum_ops::quantize::DequantizeLinear,
+        inferrum_ops::quantize::QuantizeLinear;
+    reduce: inferrum_ops::reduce::Reduce;
+    resize: inferrum_ops::resize::Resize;
+    rnn: inferrum_ops::rnn::RNN;
+    scatter: inferrum_ops::scatter_elements::ScatterElements, inferrum_ops::scatter_nd::ScatterND;
+    skip_layer_norm: inferrum_ops::skip_layer_norm::SkipLayerNormalization;
+    slice: inferrum_ops::slice::Slice;
+    softmax: inferrum_ops::softmax::Softmax;
+    split: inferrum_ops::split::Split;
+    tile: inferrum_ops::tile::Tile;
+    top_k: inferrum_ops::top_k::TopK;
+    transpose: inferrum_ops::transpose::Transpose;
+    view: inferrum_ops::dropout::Dropout, inferrum_ops::flatten::Flatten, inferrum_ops::identity::Identity,
+        inferrum_ops::reshape::Reshape, inferrum_ops::squeeze::Squeeze, inferrum_ops::unsqueeze::Unsqueeze;
+}

@@ -26,6 +26,7 @@
 //! operations turn into function calls: mark `run` and every generic function that takes a token `#[inline(always)]`.
 //! To keep a big piece of code out of line, make it a [`Kernel`] of its own and enter it by [`Simd::call`].
 
+pub mod activation;
 mod isa;
 pub mod math;
 mod portable;

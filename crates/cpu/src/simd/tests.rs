@@ -228,6 +228,46 @@ fn slice_functions() {
     }
 }
 
+struct Bytes<'a>(&'a [u8], [&'a mut [i32]; 2], &'a mut [u8]);
+
+impl Kernel for Bytes<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Bytes(x, [unsigned, signed], low) = self;
+        for i in (0..x.len()).step_by(S::LANES) {
+            let end = x.len().min(i + S::LANES);
+            let (a, b) = (s.load_u8(&x[i..end]), s.load_i8(&x[i..end]));
+            let mut lanes = [0; 16];
+            s.store_i32(&mut lanes, a);
+            unsigned[i..end].copy_from_slice(&lanes[..end - i]);
+            s.store_i32(&mut lanes, b);
+            signed[i..end].copy_from_slice(&lanes[..end - i]);
+            s.store_bytes(&mut low[i..end], s.add_i32(s.mul_i32(a, s.splat_i32(257)), s.splat_i32(1)));
+        }
+    }
+}
+
+#[test]
+fn bytes_become_integers_and_back() {
+    for isa in Isa::available() {
+        for n in [1, 3, 4, 15, 16, 17, 127, 256] {
+            let x: Vec<u8> = (0..n).map(|i| (i * 37 + 5) as u8).collect();
+            let (mut unsigned, mut signed, mut low) = (vec![-1; n], vec![-1; n], vec![0xAB; n + 1]);
+            isa.dispatch(Bytes(&x, [&mut unsigned, &mut signed], &mut low[..n]));
+            for i in 0..n {
+                let got = (unsigned[i], signed[i], low[i]);
+                assert_eq!(
+                    got,
+                    (i32::from(x[i]), i32::from(x[i] as i8), x[i].wrapping_add(1)),
+                    "{isa:?} {n} {i}"
+                );
+            }
+            assert_eq!(low[n], 0xAB, "{isa:?} wrote past the end");
+        }
+    }
+}
+
 struct Transpose<'a>(&'a [f32], &'a mut [f32], usize);
 
 impl Kernel for Transpose<'_> {
@@ -309,6 +349,11 @@ on_slices!(exp_on, math::exp);
 on_slices!(sigmoid_on, math::sigmoid);
 on_slices!(tanh_on, math::tanh);
 on_slices!(erf_on, math::erf);
+on_slices!(exp_m1_on, math::exp_m1_negative);
+on_slices!(log_on, math::log);
+on_slices!(log_1p_on, math::log_1p);
+on_slices!(sin_on, math::sin);
+on_slices!(cos_on, math::cos);
 on_slices!(exp_bounded_on, math::exp_bounded);
 on_slices!(gelu_on, math::gelu);
 
@@ -329,6 +374,35 @@ fn math_errors_are_as_documented() {
         check("exp_bounded", 1.2e-7, worst(isa, (-87.0, 87.0), f64::exp, exp_bounded_on));
         for range in [(-1.0, 1.0), (-4.5, 4.5)] {
             check("erf", 2.5e-7, worst(isa, range, erf64, erf_on));
+        }
+        for range in [(-0.01, 0.0), (-1.0, 0.0), (-100.0, 0.0)] {
+            check("exp_m1", 2e-7, worst(isa, range, f64::exp_m1, exp_m1_on));
+        }
+        for range in [(1e-44, 1e-37), (1e-3, 2.0), (0.9, 1.1), (0.0, 3e38)] {
+            check("log", 1.5e-7, worst(isa, range, f64::ln, log_on));
+        }
+        for range in [(0.0, 1e-6), (0.0, 1.0), (0.0, 1e3)] {
+            check("log_1p", 2.5e-7, worst(isa, range, f64::ln_1p, log_1p_on));
+        }
+    }
+}
+
+#[test]
+fn trigonometric_errors_are_as_documented() {
+    let n = 200_001;
+    let limit = math::TRIGONOMETRIC_LIMIT;
+    for isa in Isa::available() {
+        let slack = if isa.name() == "portable" { 6e-8 } else { 0.0 };
+        for bound in [1.0, 100.0, limit] {
+            let x: Vec<f32> = (0..n).map(|i| bound * (2.0 * i as f32 / (n - 1) as f32 - 1.0)).collect();
+            let (mut sin, mut cos) = (vec![f32::NAN; n], vec![f32::NAN; n]);
+            sin_on(isa, &x, &mut sin);
+            cos_on(isa, &x, &mut cos);
+            for i in 0..n {
+                let (s, c) = f64::from(x[i]).sin_cos();
+                let error = (f64::from(sin[i]) - s).abs().max((f64::from(cos[i]) - c).abs());
+                assert!(error < 1.2e-7 + slack, "{isa:?} at {}: {error:e}", x[i]);
+            }
         }
     }
 }
@@ -367,5 +441,14 @@ fn math_at_the_edges() {
         assert!((y[5] / 1.128_379_2e-30 - 1.0).abs() < 1e-6);
         sigmoid_on(isa, &x, &mut y);
         assert!(y[0].is_nan() && y[1..4] == [1.0, 0.0, 0.5]);
+        log_on(isa, &x, &mut y);
+        assert!(y[0].is_nan() && y[1] == f32::INFINITY && y[2].is_nan() && y[6].is_nan(), "{isa:?} {y:?}");
+        assert!(y[3..5] == [f32::NEG_INFINITY; 2] && (y[5] / -69.077_55 - 1.0).abs() < 1e-6);
+        log_1p_on(isa, &x, &mut y);
+        assert!(y[0].is_nan() && y[3] == 0.0 && y[5] == 1e-30);
+        exp_m1_on(isa, &x, &mut y);
+        assert!(y[0].is_nan() && y[1..4] == [0.0, -1.0, 0.0] && y[6] == -1.0);
+        sin_on(isa, &x, &mut y);
+        assert!(y[0].is_nan() && y[3] == 0.0 && y[4].is_sign_negative() && y[5] == 1e-30);
     }
 }

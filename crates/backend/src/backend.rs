@@ -1,0 +1,102 @@
+//! What a device can do.
+
+use std::sync::Arc;
+
+use inferrum_graph::{Graph, NodeError};
+use inferrum_tensor::Tensor;
+
+use crate::{BoundNode, DeviceInfo, NodePlacement, Region, RunContext};
+
+/// A device that is ready to run models.
+pub trait Backend: Send + Sync {
+    /// What the device is.
+    fn info(&self) -> &DeviceInfo;
+
+    /// Rewrites a graph into the form the device likes best (layouts, fusions of its own), equal in meaning.
+    ///
+    /// # Errors
+    /// An operator refuses its inputs.
+    fn prepare(&self, graph: Graph) -> Result<Graph, BackendError>;
+
+    /// Whether the device runs a node, and at what cost. Derived from lowering, so that it cannot disagree with it.
+    ///
+    /// # Errors
+    /// [`Decline`]: the reason why not.
+    fn claim(&self, node: &BoundNode<'_>) -> Result<Cost, Decline>;
+
+    /// Compiles a region whose nodes were all claimed.
+    ///
+    /// # Errors
+    /// Memory, or a node that cannot be lowered.
+    fn compile(&self, region: &Region) -> Result<Arc<dyn Executable>, BackendError>;
+
+    /// Bytes of weights that compiled regions share, in forms of the device's own.
+    fn weight_bytes(&self) -> usize;
+
+    /// Arithmetic operations a second (f32, a multiply-add counts 2) that a short loop without memory traffic reaches
+    /// now on everything that a run uses; `None` where that is not measured.
+    fn measured_peak(&self) -> Option<f64> {
+        None
+    }
+}
+
+/// A compiled region. Many threads may run it at once.
+pub trait Executable: Send + Sync {
+    /// The outputs, in the order of [`Region::outputs`], for inputs in the order of [`Region::inputs`].
+    ///
+    /// `reuse` may offer a tensor for each output, whose memory is written to when nobody else holds it and it fits.
+    ///
+    /// # Errors
+    /// A node fails, memory runs out, or the run is stopped.
+    fn run(
+        &self,
+        inputs: &[Tensor],
+        reuse: Vec<Option<Tensor>>,
+        context: &RunContext<'_>,
+    ) -> Result<Vec<Tensor>, BackendError>;
+
+    /// Bytes that a run takes beside its inputs and outputs.
+    fn workspace_bytes(&self) -> usize;
+
+    /// Which kernel runs each node.
+    fn placement(&self) -> &[NodePlacement];
+}
+
+/// What running a node is expected to cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Arithmetic operations.
+    pub flops: u64,
+    /// Bytes read and written.
+    pub bytes: u64,
+}
+
+/// Why a device does not run a node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Decline(pub String);
+
+/// Why a region cannot be compiled or run.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendError {
+    /// A node fails.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The device's memory, or the limit set for it, is too small.
+    #[error("out of memory: {needed} bytes are needed for {what}, {available} are available")]
+    OutOfMemory {
+        /// What the memory is for.
+        what: String,
+        /// How much it takes.
+        needed: usize,
+        /// How much there is.
+        available: usize,
+    },
+    /// The caller asked to stop.
+    #[error("the run was stopped: {0}")]
+    Stopped(&'static str),
+    /// The device failed.
+    #[error("{0}")]
+    Device(String),
+}

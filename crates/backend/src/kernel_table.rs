@@ -1,0 +1,45 @@
+//! A device's kernels by operator.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+
+use inferrum_graph::Operator;
+
+/// A row: the Rust type of an operator, and what makes a kernel of it.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelRow<L> {
+    /// The operator's Rust type.
+    pub operator: fn() -> TypeId,
+    /// The room.
+    pub room: &'static str,
+    /// Makes a kernel.
+    pub lower: L,
+}
+
+/// A device's kernels, found by the Rust type of an operator. `L` is what makes a kernel on that device.
+#[derive(Debug)]
+pub struct KernelTable<L> {
+    rows: HashMap<TypeId, KernelRow<L>>,
+}
+
+impl<L: Copy> KernelTable<L> {
+    /// A table of `rows`; each operator may stand once.
+    pub fn new(rows: &[KernelRow<L>]) -> KernelTable<L> {
+        KernelTable { rows: rows.iter().map(|row| ((row.operator)(), *row)).collect() }
+    }
+
+    /// The row of an operator, if the device has a kernel for its type.
+    pub fn find(&self, op: &dyn Operator) -> Option<&KernelRow<L>> {
+        self.rows.get(&(op as &dyn Any).type_id())
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}

@@ -1,0 +1,316 @@
+//! `inferrum inspect`: tells what a model holds and how it would run.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use inferrum::graph::Graph;
+use inferrum::onnx::{self, Summary};
+use inferrum::{Device, Placement, Plan, Session, ValueInfo};
+use serde_json::{Value as Json, json};
+
+use crate::inputs::{Assumed, ShapeArg};
+use crate::model::{self, SessionArgs};
+use crate::table::{Column, Table};
+use crate::{Outcome, picture, quantity, style, value_json};
+
+/// Tells what a model holds: inputs, outputs, operators, parameters, and how each device would run it
+///
+/// Operators that do not exist here are listed. Where the model leaves extents open, 1 is assumed unless --shape or
+/// --batch says otherwise.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The model (ONNX)
+    model: PathBuf,
+    /// Device to plan for; several may be given [default: auto]
+    #[arg(short, long, help_heading = "Session")]
+    device: Vec<Device>,
+    #[command(flatten)]
+    session: SessionArgs,
+    /// Shape to assume of an input, such as x=1x3x224x224
+    #[arg(long, value_name = "[NAME=]SHAPE")]
+    shape: Vec<ShapeArg>,
+    /// Extent to assume of the first axis of inputs where the model leaves it open
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+    /// Draws the graph as it runs
+    #[arg(long, value_name = "FILE.svg|FILE.html", value_parser = picture_file)]
+    graph: Option<PathBuf>,
+    /// Draws the graph as the file has it, before any rewriting
+    #[arg(long, requires = "graph")]
+    raw: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  inferrum inspect model.onnx
+  inferrum inspect model.onnx --shape x=1x3x224x224 --json
+  inferrum inspect model.onnx --graph model.html
+  inferrum inspect model.onnx --graph model.svg --raw";
+
+fn picture_file(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+    match extension.as_deref() {
+        Some("svg" | "html" | "htm") => Ok(path),
+        _ => Err("a picture ends in .svg or .html".into()),
+    }
+}
+
+/// How a device would run the model.
+struct Planned {
+    session: Session,
+    /// Name and assumed type of each input.
+    assumed: Vec<String>,
+    plan: Plan,
+}
+
+/// Runs the command.
+pub(crate) fn execute(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
+    model::check(&args.model)?;
+    let summary = onnx::summary(&args.model)?;
+    let devices = if args.device.is_empty() { vec![Device::Auto] } else { args.device.clone() };
+    let loaded = if summary.unknown().is_empty() { Some(model::load(&args.model, &[])) } else { None };
+    // A model that cannot be loaded is told about all the same.
+    let (graph, failure) = match loaded {
+        None => (None, None),
+        Some(Ok(model)) => (Some(model.graph), None),
+        Some(Err(error)) => (None, Some(error)),
+    };
+    let plans: Vec<(&Device, Result<Planned>)> = graph
+        .iter()
+        .flat_map(|graph| devices.iter().map(|device| (device, plan(args, graph, device))))
+        .collect();
+    if args.json {
+        let json = json(args, &summary, graph.as_ref(), &plans, failure.as_ref());
+        serde_json::to_writer_pretty(&mut *out, &json)?;
+        writeln!(out)?;
+    } else {
+        print_summary(args, &summary, graph.as_ref(), out)?;
+        for (device, planned) in &plans {
+            match planned {
+                Ok(planned) => print_plan(planned, out)?,
+                Err(error) => writeln!(out, "\ncannot be planned on {device}: {error:#}")?,
+            }
+        }
+        if let Some(error) = &failure {
+            writeln!(out, "\ncannot be loaded: {error:#}")?;
+        }
+    }
+    if let Some(path) = &args.graph {
+        draw(args, path, graph.as_ref(), plans.into_iter().next(), failure)?;
+        if !args.json {
+            writeln!(out, "\npicture in {}", path.display())?;
+        }
+    }
+    Ok(Outcome::Good)
+}
+
+fn infos(graph: &Graph) -> Vec<ValueInfo> {
+    let info = |&id| ValueInfo { name: graph.value(id).name.clone(), fact: graph.fact(id).clone() };
+    graph.inputs.iter().map(info).collect()
+}
+
+fn plan(args: &Args, graph: &Graph, device: &Device) -> Result<Planned> {
+    let session = args.session.builder(device).optimize(!args.raw).build(graph.clone())?;
+    let infos = infos(graph);
+    let assumed = Assumed::new(&args.shape, &infos, args.batch)?;
+    let facts: Vec<_> = infos.iter().map(|info| assumed.concrete(info)).collect();
+    let plan = session.plan(&facts)?;
+    let told = infos.iter().zip(&facts).filter(|(info, fact)| info.fact != **fact);
+    let assumed = told.map(|(info, fact)| format!("{}: {fact}", info.name)).collect();
+    Ok(Planned { session, assumed, plan })
+}
+
+fn draw(
+    args: &Args,
+    path: &std::path::Path,
+    graph: Option<&Graph>,
+    plan: Option<(&Device, Result<Planned>)>,
+    failure: Option<anyhow::Error>,
+) -> Result<()> {
+    let title = model::file_name(&args.model);
+    match (plan, graph) {
+        (Some((_, Ok(planned))), _) => {
+            let (graph, facts) = (planned.session.graph(), &planned.plan.facts);
+            picture::write(path, &title, graph, Some(facts), &planned.plan.nodes)
+        }
+        (_, Some(graph)) => picture::write(path, &title, graph, None, &[]),
+        (_, None) => {
+            let why = failure.unwrap_or_else(|| anyhow::anyhow!("it uses operators that do not exist here"));
+            Err(why.context("the graph cannot be drawn"))
+        }
+    }
+}
+
+/// Bytes of the constants that a graph holds.
+fn weight_bytes(graph: &Graph) -> u64 {
+    graph
+        .values()
+        .iter()
+        .filter_map(|value| value.fact.value())
+        .map(|tensor| tensor.bytes().len() as u64)
+        .sum()
+}
+
+fn print_summary(args: &Args, summary: &Summary, graph: Option<&Graph>, out: &mut dyn Write) -> Result<()> {
+    let heading = style::HEADING;
+    writeln!(out, "{heading}{}{heading:#}", model::file_name(&args.model))?;
+    let info = &summary.info;
+    let opsets: Vec<String> =
+        info.opsets.iter().map(|(domain, version)| format!("{domain} {version}")).collect();
+    let mut about = Table::new(&[("", Column::Text), ("", Column::Text)]);
+    let mut line = |name: &str, text: String| {
+        if !text.is_empty() {
+            about.row([name.into(), text]);
+        }
+    };
+    line("graph", summary.graph.clone());
+    line("producer", format!("{} {}", info.producer, info.producer_version).trim().to_owned());
+    line("format", format!("IR {}, opsets {}", info.ir_version, opsets.join(", ")));
+    line("description", info.description.lines().next().unwrap_or_default().to_owned());
+    let parameters = quantity::count(summary.parameters as f64);
+    let bytes = graph.map(|graph| format!(", {}", quantity::bytes(weight_bytes(graph)))).unwrap_or_default();
+    line("parameters", format!("{parameters} in {} tensors{bytes}", summary.initializers));
+    let functions =
+        if summary.functions > 0 { format!(", {} functions", summary.functions) } else { String::new() };
+    line("nodes", format!("{}{functions}", summary.nodes()));
+    about.write(out)?;
+    for (name, values) in [("inputs", &summary.inputs), ("outputs", &summary.outputs)] {
+        writeln!(out, "\n{heading}{name}{heading:#}")?;
+        let mut table = Table::new(&[("", Column::Text), ("", Column::Text)]);
+        values.iter().for_each(|(name, fact)| table.row([name.clone(), fact.to_string()]));
+        table.write(out)?;
+    }
+    writeln!(out)?;
+    let mut operators = summary.operators.clone();
+    operators.sort_by(|a, b| b.nodes.cmp(&a.nodes).then_with(|| a.op_type.cmp(&b.op_type)));
+    let mut table = Table::new(&[
+        ("operator", Column::Text),
+        ("nodes", Column::Number),
+        ("opset", Column::Number),
+        ("", Column::Text),
+    ]);
+    for used in &operators {
+        let name = if used.domain == "ai.onnx" {
+            used.op_type.clone()
+        } else {
+            format!("{}.{}", used.domain, used.op_type)
+        };
+        let unknown = if used.known { "" } else { "does not exist here" };
+        table.row([name, used.nodes.to_string(), used.opset.to_string(), unknown.into()]);
+    }
+    table.write(out)?;
+    let unknown = summary.unknown();
+    if !unknown.is_empty() {
+        let s = quantity::plural(unknown.len());
+        writeln!(out, "\n{} operator{s} of this model do not exist here, so it cannot run", unknown.len())?;
+    }
+    Ok(())
+}
+
+fn print_plan(planned: &Planned, out: &mut dyn Write) -> Result<()> {
+    let Planned { session, assumed, plan } = planned;
+    let heading = style::HEADING;
+    writeln!(out, "\n{heading}on {}{heading:#}", model::device_line(session))?;
+    for line in assumed {
+        writeln!(out, "  assumed {line}")?;
+    }
+    let mut table = Table::new(&[("", Column::Text), ("", Column::Text)]);
+    let nodes = session.graph().nodes().len();
+    table.row(["nodes".into(), format!("{} run, of {nodes} after rewriting", plan.nodes.len())]);
+    table.row(["operations".into(), format!("{}FLOP a run", quantity::count(plan.flops() as f64))]);
+    let weights = quantity::bytes(weight_bytes(session.graph()));
+    let packed = quantity::bytes(session.weight_bytes() as u64);
+    table.row(["weights".into(), format!("{weights} in the file, {packed} in forms of the device's own")]);
+    table.row([
+        "memory".into(),
+        format!("{} for intermediate values of a run", quantity::bytes(plan.workspace_bytes as u64)),
+    ]);
+    table.write(out)?;
+    if !plan.complete {
+        writeln!(out, "  the rest depends on values that only a run knows, and is not counted")?;
+    }
+    if !session.fusions().is_empty() {
+        writeln!(out)?;
+        let mut table = Table::new(&[("rewrite", Column::Text), ("times", Column::Number)]);
+        session.fusions().iter().for_each(|(name, count)| table.row([name.clone(), count.to_string()]));
+        table.write(out)?;
+    }
+    let placement = Placement { nodes: plan.nodes.iter().map(|node| node.placement.clone()).collect() };
+    let mut table =
+        Table::new(&[("kernel", Column::Text), ("device", Column::Text), ("nodes", Column::Number)]);
+    for (device, kernel, count) in placement.kernels() {
+        table.row([kernel, device, count.to_string()]);
+    }
+    if !table.is_empty() {
+        writeln!(out)?;
+        table.write(out)?;
+    }
+    let mut table = Table::new(&[
+        ("node", Column::Text),
+        ("operator", Column::Text),
+        ("not as asked for, because", Column::Text),
+    ]);
+    for node in placement.declined() {
+        table.row([node.node.clone(), node.op.clone(), node.reason.clone().unwrap_or_default()]);
+    }
+    if !table.is_empty() {
+        writeln!(out)?;
+        table.write(out)?;
+    }
+    Ok(())
+}
+
+fn json(
+    args: &Args,
+    summary: &Summary,
+    graph: Option<&Graph>,
+    plans: &[(&Device, Result<Planned>)],
+    failure: Option<&anyhow::Error>,
+) -> Json {
+    let info = &summary.info;
+    let values = |values: &[(String, inferrum::graph::Fact)]| -> Json {
+        values.iter().map(|(name, fact)| value_json::named_fact(name, fact)).collect()
+    };
+    let operators = summary.operators.iter().map(|used| {
+        json!({ "domain": used.domain, "op_type": used.op_type, "opset": used.opset, "nodes": used.nodes, "known": used.known })
+    });
+    json!({
+        "model": args.model, "graph": summary.graph, "ir_version": info.ir_version, "opsets": info.opsets,
+        "producer": info.producer, "producer_version": info.producer_version, "domain": info.domain,
+        "model_version": info.model_version, "description": info.description, "metadata": info.metadata,
+        "inputs": values(&summary.inputs), "outputs": values(&summary.outputs),
+        "nodes": summary.nodes(), "functions": summary.functions, "initializers": summary.initializers,
+        "parameters": u64::try_from(summary.parameters).ok(), "weight_bytes": graph.map(weight_bytes),
+        "operators": operators.collect::<Vec<_>>(),
+        "unknown_operators": summary.unknown().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "load_error": failure.map(|error| format!("{error:#}")),
+        "plans": plans.iter().map(|(device, planned)| plan_json(device, planned)).collect::<Vec<_>>(),
+    })
+}
+
+fn plan_json(device: &Device, planned: &Result<Planned>) -> Json {
+    let Planned { session, assumed, plan } = match planned {
+        Ok(planned) => planned,
+        Err(error) => return json!({ "device": device.to_string(), "error": format!("{error:#}") }),
+    };
+    let node = |node: &inferrum::PlannedNode| {
+        json!({
+            "node": node.placement.node, "operator": node.placement.op, "device": node.placement.device,
+            "kernel": node.placement.kernel, "reason": node.placement.reason, "flops": node.flops, "bytes": node.bytes,
+        })
+    };
+    let fusion = |(name, count): &(String, usize)| json!({ "name": name, "count": count });
+    json!({
+        "device": session.device().id, "device_name": session.device().name, "assumed": assumed,
+        "flops": plan.flops(), "complete": plan.complete, "workspace_bytes": plan.workspace_bytes,
+        "packed_weight_bytes": session.weight_bytes(), "graph_nodes": session.graph().nodes().len(),
+        "fusions": session.fusions().iter().map(fusion).collect::<Vec<_>>(),
+        "nodes": plan.nodes.iter().map(node).collect::<Vec<_>>(),
+    })
+}

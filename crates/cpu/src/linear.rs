@@ -1,0 +1,203 @@
+//! Matrix products of f32 with their epilogues; constant right operands are packed once.
+
+use std::sync::Arc;
+
+use inferrum_backend::Decline;
+use inferrum_graph::OpError;
+use inferrum_ops::fused::linear::Linear;
+use inferrum_ops::matmul::MatMulGeometry;
+use inferrum_tensor::{DType, Shape};
+
+use crate::epilogue::{Addends, activation};
+use crate::gemm::{self, Activation, Batch, Epilogue, Item, MatMut, MatRef, Operand, PackedB, Unpacked};
+use crate::kernel::{Io, Lowered, Lowering, NodeKernel};
+use crate::simd::Isa;
+use crate::threads::Threads;
+use crate::weights::floats;
+
+pub(crate) fn lower(op: &Linear, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    lowering.require_dtype(DType::F32, &[])?;
+    let product = &op.product;
+    if product.trans_a || product.trans_batch_a || product.trans_batch_b {
+        return Err(Decline("the left operand, or a batch, is transposed".into()));
+    }
+    let (a, stored) = (lowering.shape(0)?, lowering.shape(1)?);
+    let b: Shape = product.axes(1, stored.rank()).into_iter().map(|axis| stored[axis]).collect();
+    let geometry = MatMulGeometry::new(&a, &b).map_err(|error| Decline(error.to_string()))?;
+    let addends = Addends {
+        bias: Linear::BIAS,
+        residual: Linear::RESIDUAL,
+        has_residual: lowering.has(Linear::RESIDUAL),
+    };
+    let common = Common {
+        alpha: product.alpha,
+        activation: activation(op.activation)?,
+        addends,
+        b_transposed: product.trans_b && stored.rank() >= 2,
+        isa: lowering.isa,
+    };
+    let isa = lowering.isa.name();
+    // One right operand for every row of the left one: a single product.
+    let shared = geometry.b_batch.elements() == 1;
+    let rows = if shared { geometry.batch.elements() * geometry.m } else { geometry.m };
+    if let Some(constant) = lowering.constant(1).filter(|_| shared) {
+        let (k, n, transposed) = (geometry.k, geometry.n, common.b_transposed);
+        let packed = lowering.weights.get(constant, &format!("right operand {transposed}"), |constant| {
+            let b = floats(constant);
+            let packed = PackedB::new(common.isa, &Threads::single(), unpacked(&b, k, n, transposed));
+            let bytes = packed.size_bytes();
+            Ok::<_, Decline>((packed, bytes))
+        })?;
+        let name = if rows == 1 { format!("gemv {isa}") } else { format!("gemm {isa}") };
+        let kernel = Packed { common, rows, k, n, packed };
+        return Ok(Lowered::new(name, kernel).in_place(&[Linear::RESIDUAL]).packed(&[1]));
+    }
+    if shared {
+        let (k, n) = (geometry.k, geometry.n);
+        return Ok(Lowered::new(format!("gemm {isa}"), Single { common, rows, k, n }).in_place(&[Linear::RESIDUAL]));
+    }
+    let plain = !lowering.has(Linear::BIAS) && !lowering.has(Linear::RESIDUAL);
+    if !plain {
+        return Err(Decline("a bias or residual on a batch of different right operands".into()));
+    }
+    let MatMulGeometry { m, k, n, .. } = geometry;
+    let pairs = geometry.pairs().map_err(|error| Decline(error.to_string()))?;
+    let item = |(c, (a, b)): (usize, (usize, usize))| Item { a: a * m * k, b: b * k * n, c: c * m * n };
+    let items = pairs.into_iter().enumerate().map(item).collect();
+    Ok(Lowered::new(format!("batched gemm {isa}"), Batched { common, m, k, n, items }))
+}
+
+fn unpacked(b: &[f32], k: usize, n: usize, transposed: bool) -> Unpacked<'_> {
+    if transposed { Unpacked::Transposed(MatRef::new(b, n, k)) } else { Unpacked::Normal(MatRef::new(b, k, n)) }
+}
+
+/// What every product needs.
+struct Common {
+    alpha: f32,
+    activation: Activation,
+    addends: Addends,
+    b_transposed: bool,
+    isa: Isa,
+}
+
+impl Common {
+    fn epilogue<'a>(&self, io: &Io<'a>, rows: usize, n: usize) -> Result<Epilogue<'a>, OpError> {
+        Ok(Epilogue { alpha: self.alpha, ..self.addends.epilogue(io, rows, n, self.activation)? })
+    }
+}
+
+/// A product with a packed constant.
+struct Packed {
+    common: Common,
+    rows: usize,
+    k: usize,
+    n: usize,
+    packed: Arc<PackedB>,
+}
+
+impl NodeKernel for Packed {
+    fn run(&self, mut io: Io<'_>) -> Result<(), OpError> {
+        let epilogue = self.common.epilogue(&io, self.rows, self.n)?;
+        let a = MatRef::new(io.input(0)?, self.rows, self.k);
+        let c = MatMut::new(io.output(0)?, self.rows, self.n);
+        gemm::gemm(io.threads, a, self.packed.view(), c, &epilogue);
+        Ok(())
+    }
+}
+
+/// A product of two values of the run.
+struct Single {
+    common: Common,
+    rows: usize,
+    k: usize,
+    n: usize,
+}
+
+impl NodeKernel for Single {
+    fn run(&self, mut io: Io<'_>) -> Result<(), OpError> {
+        let epilogue = self.common.epilogue(&io, self.rows, self.n)?;
+        let a = MatRef::new(io.input(0)?, self.rows, self.k);
+        let b = unpacked(io.input(1)?, self.k, self.n, self.common.b_transposed);
+        let c = MatMut::new(io.output(0)?, self.rows, self.n);
+        gemm::matmul(self.common.isa, io.threads, a, b, c, &epilogue);
+        Ok(())
+    }
+}
+
+/// Many products of one shape, as in attention.
+struct Batched {
+    common: Common,
+    m: usize,
+    k: usize,
+    n: usize,
+    items: Vec<Item>,
+}
+
+impl NodeKernel for Batched {
+    fn run(&self, mut io: Io<'_>) -> Result<(), OpError> {
+        let &Batched { m, k, n, ref items, ref common } = self;
+        let batch = Batch {
+            a: Operand { data: io.input(0)?, stride: k },
+            b: Operand { data: io.input(1)?, stride: if common.b_transposed { k } else { n } },
+            c_stride: n,
+            m,
+            n,
+            k,
+            b_transposed: common.b_transposed,
+            items,
+        };
+        let epilogue = Epilogue { alpha: common.alpha, activation: common.activation, ..Epilogue::default() };
+        gemm::matmul_batch(common.isa, io.threads, &batch, io.output(0)?, &epilogue);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Tolerance, agree_with, random};
+    use inferrum_ops::fused_activation::FusedActivation;
+    use inferrum_ops::fused_matmul::FusedMatMul;
+
+    const CLOSE: Tolerance = Tolerance { relative: 1e-5, absolute: 2e-5 };
+
+    fn linear(trans_b: bool, activation: Option<FusedActivation>) -> Linear {
+        Linear { product: FusedMatMul { alpha: 0.5, trans_b, ..FusedMatMul::default() }, activation }
+    }
+
+    #[test]
+    fn products_of_all_shapes_agree() {
+        let cases: &[(&[usize], &[usize], bool)] = &[
+            (&[3, 5], &[5, 7], false),
+            (&[2, 3, 127], &[127, 33], false),
+            (&[2, 3, 17], &[9, 17], true),
+            (&[4, 2, 3, 8], &[4, 2, 8, 6], false),
+            (&[2, 5, 8], &[2, 6, 8], true),
+            (&[2, 1, 5, 8], &[3, 8, 4], false),
+            (&[8], &[8, 3], false),
+            (&[3, 8], &[8], false),
+            (&[1, 300], &[300, 65], false),
+            (&[0, 4], &[4, 3], false),
+            (&[3, 0], &[0, 2], false),
+        ];
+        for (a, b, trans_b) in cases {
+            for constant in [false, true] {
+                let inputs = [Some((random(a, 1), false)), Some((random(b, 2), constant))];
+                agree_with(linear(*trans_b, None), &inputs, 1, CLOSE);
+            }
+        }
+    }
+
+    #[test]
+    fn the_epilogue_agrees() {
+        for activation in [FusedActivation::Relu, FusedActivation::Gelu, FusedActivation::GeluTanh] {
+            let inputs = [
+                Some((random(&[2, 9, 20], 1), false)),
+                Some((random(&[20, 31], 2), true)),
+                Some((random(&[31], 3), true)),
+                Some((random(&[2, 9, 31], 4), false)),
+            ];
+            agree_with(linear(false, Some(activation)), &inputs, 1, CLOSE);
+        }
+    }
+}

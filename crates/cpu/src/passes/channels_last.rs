@@ -1,0 +1,292 @@
+//! Lays images out channels last, [N, spatial axes, C], where kernels compute fastest on that.
+//!
+//! Values get a *twin*, the same image channels last. Convolutions and pools take and give twins; element-wise operators,
+//! concatenations and the like follow where twins lead. A `Transpose` is made only where a value is wanted in the form
+//! that it is not in, and once for each value.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use inferrum_graph::{Fact, Graph, Node, NodeError, Operator, ValueId};
+use inferrum_ops::concat::Concat;
+use inferrum_ops::fused::channels_last::{ChannelsLast, to_channels_first, to_channels_last};
+use inferrum_ops::split::Split;
+use inferrum_ops::transpose::Transpose;
+use inferrum_tensor::{DType, Tensor};
+
+use super::image_ops::{self, Role};
+
+/// Rewrites a graph and its bodies.
+///
+/// # Errors
+/// An operator refuses its inputs; they were accepted before, so this is a bug here.
+pub(crate) fn run(mut graph: Graph) -> Result<Graph, NodeError> {
+    let nodes = std::mem::take(graph.nodes_mut());
+    let mut pass =
+        Pass { graph, made: Vec::with_capacity(nodes.len()), twins: HashMap::new(), absent: HashSet::new() };
+    for node in nodes {
+        pass.node(node)?;
+    }
+    for id in pass.graph.outputs.clone() {
+        pass.first(id)?;
+    }
+    let Pass { mut graph, made, .. } = pass;
+    *graph.nodes_mut() = made;
+    Ok(graph)
+}
+
+struct Pass {
+    /// The graph, without its nodes.
+    graph: Graph,
+    made: Vec<Node>,
+    /// The channels-last form of values.
+    twins: HashMap<ValueId, ValueId>,
+    /// Values that exist only as twins so far.
+    absent: HashSet<ValueId>,
+}
+
+impl Pass {
+    fn node(&mut self, mut node: Node) -> Result<(), NodeError> {
+        if let Some(control) = node.op.control() {
+            let bodies = control.bodies().into_iter().map(|body| run(Graph::clone(body)).map(Arc::new));
+            node.op = control.with_bodies(bodies.collect::<Result<_, _>>()?);
+        }
+        match image_ops::role(&self.graph, &node) {
+            Role::Image { images } => self.wrap(node, images),
+            Role::Follower { images } if self.leads(&node) => self.wrap(node, images),
+            Role::Elementwise if self.leads(&node) && self.can_follow(&node) => self.follow(node, None),
+            Role::Concat(axis) if self.mostly_twins(&node) => self.follow(node, Some(axis)),
+            Role::Split(axis) if self.leads(&node) => self.follow(node, Some(axis)),
+            _ => self.keep(node),
+        }
+    }
+
+    /// The node as it is.
+    fn keep(&mut self, node: Node) -> Result<(), NodeError> {
+        for id in node.inputs.iter().flatten() {
+            self.first(*id)?;
+        }
+        self.made.push(node);
+        Ok(())
+    }
+
+    /// The node on channels-last images.
+    fn wrap(&mut self, mut node: Node, images: Vec<usize>) -> Result<(), NodeError> {
+        for (index, input) in node.inputs.clone().into_iter().enumerate() {
+            let Some(id) = input else { continue };
+            if images.contains(&index) {
+                node.inputs[index] = Some(self.last(id)?);
+            } else {
+                self.first(id)?;
+            }
+        }
+        node.op = Arc::new(ChannelsLast { inner: node.op, images });
+        self.give_twins(node)
+    }
+
+    /// The node, its inputs and outputs channels last; `axis` is its axis attribute, if it has one.
+    fn follow(&mut self, mut node: Node, axis: Option<usize>) -> Result<(), NodeError> {
+        let rank = self.output_rank(&node).unwrap_or(0);
+        let moved = axis.map(|axis| to_channels_first(rank)[axis] as i64);
+        node.op = match (&moved, image_ops::downcast::<Split>(&node)) {
+            (None, _) => node.op,
+            (Some(axis), Some(split)) => Arc::new(Split { axis: *axis, ..split.clone() }),
+            (Some(axis), None) => Arc::new(Concat { axis: *axis }),
+        };
+        for index in 0..node.inputs.len() {
+            let Some(id) = node.inputs[index] else { continue };
+            node.inputs[index] = match self.rank(id) {
+                Some(r) if r == rank => Some(self.last(id)?),
+                _ => Some(self.aligned_constant(id, rank).unwrap_or(id)),
+            };
+        }
+        self.give_twins(node)
+    }
+
+    /// Makes the node give twins of its outputs.
+    fn give_twins(&mut self, mut node: Node) -> Result<(), NodeError> {
+        let outputs = std::mem::take(&mut node.outputs);
+        let facts = self.graph.infer_node(&node)?;
+        for (output, fact) in outputs.into_iter().zip(facts) {
+            node.outputs.push(output.map(|id| {
+                let twin = self.graph.add_value(format!("{}.channels_last", self.graph.value(id).name), fact);
+                self.twins.insert(id, twin);
+                self.absent.insert(id);
+                twin
+            }));
+        }
+        self.made.push(node);
+        Ok(())
+    }
+
+    /// The twin of a value, made if it is not there.
+    fn last(&mut self, id: ValueId) -> Result<ValueId, NodeError> {
+        if let Some(&twin) = self.twins.get(&id) {
+            return Ok(twin);
+        }
+        let rank = self.rank(id).unwrap_or(0);
+        let name = format!("{}.channels_last", self.graph.value(id).name);
+        let twin = match self.graph.constant(id).and_then(|tensor| transposed(tensor, to_channels_last(rank)))
+        {
+            Some(constant) => self.graph.add_constant(name, constant),
+            None => {
+                let twin = self.graph.add_value(name, Fact::Unknown);
+                self.transpose(id, twin, to_channels_last(rank))?;
+                twin
+            }
+        };
+        self.twins.insert(id, twin);
+        Ok(twin)
+    }
+
+    /// Makes a value exist as it was.
+    fn first(&mut self, id: ValueId) -> Result<(), NodeError> {
+        if self.absent.remove(&id)
+            && let Some(&twin) = self.twins.get(&id)
+        {
+            let rank = self.rank(twin).unwrap_or(0);
+            self.transpose(twin, id, to_channels_first(rank))?;
+        }
+        Ok(())
+    }
+
+    fn transpose(&mut self, from: ValueId, to: ValueId, perm: Vec<usize>) -> Result<(), NodeError> {
+        let name = format!("{}.layout", self.graph.value(to).name);
+        let op = Arc::new(Transpose { perm: Some(perm) });
+        let node = Node { name, op, inputs: vec![Some(from)], outputs: vec![Some(to)] };
+        if let Some(fact) = self.graph.infer_node(&node)?.into_iter().next() {
+            let value = self.graph.value_mut(to);
+            value.fact = fact.merge(&value.fact).unwrap_or(fact);
+        }
+        self.made.push(node);
+        Ok(())
+    }
+
+    fn rank(&self, id: ValueId) -> Option<usize> {
+        self.graph.fact(id).as_tensor()?.shape.rank()
+    }
+
+    fn output_rank(&self, node: &Node) -> Option<usize> {
+        self.rank(node.outputs.iter().flatten().next().copied()?)
+    }
+
+    fn is_twin(&self, id: ValueId) -> bool {
+        self.absent.contains(&id)
+    }
+
+    /// Whether an input exists only channels last.
+    fn leads(&self, node: &Node) -> bool {
+        node.inputs.iter().flatten().any(|id| self.is_twin(*id))
+    }
+
+    fn mostly_twins(&self, node: &Node) -> bool {
+        let twins = node.inputs.iter().flatten().filter(|id| self.is_twin(**id)).count();
+        2 * twins >= node.inputs.len() && twins > 0
+    }
+
+    /// Whether every input of an element-wise node can be had channels last at little cost: a twin, a constant, one
+    /// element, or an image of the output's rank that is small.
+    fn can_follow(&self, node: &Node) -> bool {
+        let Some(rank) = self.output_rank(node).filter(|rank| *rank >= 3) else { return false };
+        node.inputs.iter().flatten().all(|&id| {
+            let Some(own) = self.rank(id) else { return false };
+            let single = self.graph.fact(id).concrete_shape().is_some_and(|shape| shape.elements() == 1);
+            let aligned = self.graph.constant(id).is_some() || single;
+            if own == rank { self.twins.contains_key(&id) || aligned || self.is_small(id) } else { aligned }
+        })
+    }
+
+    /// Whether an image has one pixel, like a channel's gate.
+    fn is_small(&self, id: ValueId) -> bool {
+        let fact = self.graph.fact(id).as_tensor();
+        let spatial = fact.and_then(|tensor| tensor.shape.dims()).and_then(|dims| dims.get(2..));
+        spatial.is_some_and(|dims| dims.iter().all(|dim| dim.known() == Some(1)))
+    }
+
+    /// A constant of lower rank, channels last at the output's rank; `None` where one element needs no change.
+    fn aligned_constant(&mut self, id: ValueId, rank: usize) -> Option<ValueId> {
+        let constant = self.graph.constant(id)?.clone();
+        if constant.len() == 1 {
+            return None;
+        }
+        let shape = constant.shape();
+        let padded: Vec<usize> =
+            std::iter::repeat_n(1, rank - shape.rank()).chain(shape.iter().copied()).collect();
+        let constant = transposed(&constant.reshape(padded).ok()?, to_channels_last(rank))?;
+        let name = format!("{}.channels_last", self.graph.value(id).name);
+        Some(self.graph.add_constant(name, constant))
+    }
+}
+
+fn transposed(tensor: &Tensor, perm: Vec<usize>) -> Option<Tensor> {
+    let value = inferrum_tensor::Value::Tensor(tensor.clone());
+    let outputs = Transpose { perm: Some(perm) }.reference(inferrum_graph::Inputs(&[Some(&value)])).ok()?;
+    outputs.into_iter().next()?.into_tensor()
+}
+
+/// Whether a value is an f32 image: [N, C, one or two spatial axes].
+pub(super) fn is_image(graph: &Graph, id: ValueId) -> bool {
+    let tensor = graph.fact(id).as_tensor();
+    tensor.is_some_and(|t| t.dtype == DType::F32 && matches!(t.shape.rank(), Some(3 | 4)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Tolerance, assert_close, random};
+    use inferrum_graph::interpret;
+    use inferrum_ops::pool::AveragePool;
+    use inferrum_tensor::Value;
+
+    fn parse(op_type: &str, attrs: &[(&str, inferrum_graph::Attr)]) -> Arc<dyn Operator> {
+        let attrs = attrs.iter().map(|(name, attr)| ((*name).to_owned(), attr.clone())).collect();
+        let mut def = inferrum_graph::NodeDef::new(op_type, 13, attrs);
+        def.inputs = vec![true; 3];
+        inferrum_ops::parse("", &mut def).expect("exists").expect("parses")
+    }
+
+    /// Convolutions, element-wise operators with constants of all kinds, a concatenation, a pool, and a reshape that wants
+    /// the image as it was.
+    fn model() -> Graph {
+        let mut graph = Graph::new("test");
+        let x = graph.add_input("x", Fact::tensor(DType::F32, [2, 3, 6, 5]));
+        let w = graph.add_constant("w", random(&[4, 3, 3, 3], 1));
+        let bias = graph.add_constant("bias", random(&[4, 1, 1], 2));
+        let gate = graph.add_constant("gate", random(&[1, 4, 1, 1], 3));
+        let pads = inferrum_graph::Attr::Ints(vec![1, 1, 1, 1]);
+        let conv = graph.add_node("conv", parse("Conv", &[("pads", pads)]), vec![Some(x), Some(w)]).unwrap();
+        let sum = graph.add_node("add", parse("Add", &[]), vec![Some(conv), Some(bias)]).unwrap();
+        let gated = graph.add_node("mul", parse("Mul", &[]), vec![Some(gate), Some(sum)]).unwrap();
+        let relu = graph.add_node("relu", parse("Relu", &[]), vec![Some(gated)]).unwrap();
+        let both =
+            graph.add_node("concat", Arc::new(Concat { axis: 1 }), vec![Some(relu), Some(conv)]).unwrap();
+        let kernel = inferrum_graph::Attr::Ints(vec![2, 2]);
+        let pool = parse("AveragePool", &[("kernel_shape", kernel)]);
+        assert!((pool.as_ref() as &dyn std::any::Any).is::<AveragePool>());
+        let pooled = graph.add_node("pool", pool, vec![Some(both)]).unwrap();
+        let shape = graph.add_constant("shape", Tensor::vector(vec![2i64, -1]));
+        let flat = graph.add_node("reshape", parse("Reshape", &[]), vec![Some(pooled), Some(shape)]).unwrap();
+        graph.outputs = vec![flat, relu];
+        graph
+    }
+
+    #[test]
+    fn the_rewritten_graph_gives_the_same() {
+        let graph = model();
+        let rewritten = run(graph.clone()).unwrap();
+        let x = vec![Value::Tensor(random(&[2, 3, 6, 5], 9))];
+        let want = interpret(&graph, x.clone()).unwrap();
+        let got = interpret(&rewritten, x).unwrap();
+        for (got, want) in got.iter().zip(&want) {
+            let tolerance = Tolerance { relative: 1e-6, absolute: 1e-6 };
+            assert_close(got.as_tensor().unwrap(), want.as_tensor().unwrap(), tolerance, "rewritten");
+        }
+    }
+
+    #[test]
+    fn images_are_transposed_at_the_borders_only() {
+        let rewritten = run(model()).unwrap();
+        let transposes = rewritten.nodes().iter().filter(|node| node.op.key().op_type == "Transpose").count();
+        assert_eq!(transposes, 3, "{rewritten}");
+    }
+}

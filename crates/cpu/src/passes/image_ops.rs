@@ -1,0 +1,67 @@
+//! What the layout pass knows of operators.
+
+use std::any::Any;
+
+use inferrum_graph::{Graph, Node, Operator};
+use inferrum_ops::concat::Concat;
+use inferrum_ops::conv::{Conv, FusedConv};
+use inferrum_ops::conv_transpose::ConvTranspose;
+use inferrum_ops::expression;
+use inferrum_ops::fused::elementwise::Elementwise;
+use inferrum_ops::global_pool::GlobalPool;
+use inferrum_ops::pool::{AveragePool, MaxPool};
+use inferrum_ops::split::Split;
+
+use super::channels_last::is_image;
+
+/// How an operator treats images.
+pub(super) enum Role {
+    /// It computes faster channels last; these inputs are images.
+    Image { images: Vec<usize> },
+    /// It has a kernel for either layout and takes what comes; these inputs are images.
+    Follower { images: Vec<usize> },
+    /// It treats each element alone.
+    Elementwise,
+    /// It concatenates along this axis.
+    Concat(usize),
+    /// It splits along this axis.
+    Split(usize),
+    /// It wants [N, C, spatial axes].
+    Other,
+}
+
+/// How a node treats images.
+pub(super) fn role(graph: &Graph, node: &Node) -> Role {
+    let image = node.inputs.first().copied().flatten().is_some_and(|id| is_image(graph, id));
+    let axis = |axis: i64| {
+        let rank = graph.fact(node.inputs.first().copied().flatten()?).as_tensor()?.shape.rank()? as i64;
+        usize::try_from(if axis < 0 { axis + rank } else { axis }).ok().filter(|&axis| axis < rank as usize)
+    };
+    if downcast::<FusedConv>(node).is_some() && image {
+        return Role::Image { images: vec![0, 3] };
+    }
+    let convolves = downcast::<Conv>(node).is_some() || downcast::<ConvTranspose>(node).is_some();
+    let pools = downcast::<MaxPool>(node).is_some_and(|pool| !pool.indices && node.outputs.len() == 1)
+        || downcast::<AveragePool>(node).is_some();
+    if image && (convolves || pools) {
+        return Role::Image { images: vec![0] };
+    }
+    if image && downcast::<GlobalPool>(node).is_some() {
+        return Role::Follower { images: vec![0] };
+    }
+    if let Some(found) = downcast::<Concat>(node).filter(|_| image).and_then(|concat| axis(concat.axis)) {
+        return Role::Concat(found);
+    }
+    if let Some(found) = downcast::<Split>(node).filter(|_| image).and_then(|split| axis(split.axis)) {
+        return Role::Split(found);
+    }
+    if expression(node.op.as_ref()).is_some() || downcast::<Elementwise>(node).is_some() {
+        return Role::Elementwise;
+    }
+    Role::Other
+}
+
+/// A node's operator, if it is a `T`.
+pub(super) fn downcast<T: Operator>(node: &Node) -> Option<&T> {
+    (node.op.as_ref() as &dyn Any).downcast_ref()
+}

@@ -1,0 +1,9 @@
+//! Fusions: several operators become one.
+
+pub mod activations;
+pub mod conv;
+mod epilogue;
+pub mod linear;
+
+#[cfg(test)]
+pub(crate) mod testing;

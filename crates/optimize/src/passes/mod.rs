@@ -1,0 +1,6 @@
+//! Rewrites that are no fusions.
+
+pub mod constants;
+pub mod dead_code;
+pub mod duplicates;
+pub mod no_ops;

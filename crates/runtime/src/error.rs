@@ -1,0 +1,94 @@
+//! Errors of the library.
+
+use inferrum_backend::BackendError;
+use inferrum_graph::{GraphError, NodeError};
+use inferrum_onnx::LoadError;
+use inferrum_tensor::TensorError;
+
+/// Why a model cannot be loaded or run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file is no model that Inferrum can run.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The graph is not well-formed.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// A node refuses its inputs, or fails.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// An input does not fit the model.
+    #[error("input `{name}`: expected {expected}, got {got}")]
+    Input {
+        /// The input's name.
+        name: String,
+        /// What the model takes.
+        expected: String,
+        /// What was given.
+        got: String,
+    },
+    /// Inputs are missing.
+    #[error("missing input{} {}; the model takes {takes}", if .names.len() == 1 { "" } else { "s" }, .names.join(", "))]
+    MissingInputs {
+        /// The missing inputs.
+        names: Vec<String>,
+        /// Every input, for the message.
+        takes: String,
+    },
+    /// The model has no input or output of this name.
+    #[error("the model has no {kind} `{name}`; it has {known}")]
+    UnknownName {
+        /// `input` or `output`.
+        kind: &'static str,
+        /// The unknown name.
+        name: String,
+        /// The names it has.
+        known: String,
+    },
+    /// The device cannot be used.
+    #[error("device `{device}` cannot be used: {reason}")]
+    Device {
+        /// The device as it was named.
+        device: String,
+        /// What is missing, and what to do.
+        reason: String,
+    },
+    /// Something is defined, but not done.
+    #[error("not supported: {0}")]
+    Unsupported(String),
+    /// The memory, or the limit set for it, is too small.
+    #[error(
+        "out of memory: {what} would take {needed} bytes, the limit is {limit}; raise max_memory or use smaller inputs"
+    )]
+    OutOfMemory {
+        /// What the memory is for.
+        what: String,
+        /// How much it takes.
+        needed: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The run was cancelled, or its deadline passed.
+    #[error("the run was stopped: {0}")]
+    Stopped(&'static str),
+    /// A tensor could not be made or read.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    /// A backend failed.
+    #[error("{0}")]
+    Backend(String),
+}
+
+impl From<BackendError> for Error {
+    fn from(error: BackendError) -> Error {
+        match error {
+            BackendError::Node(error) => Error::Node(error),
+            BackendError::OutOfMemory { what, needed, available } => {
+                Error::OutOfMemory { what, needed, limit: available }
+            }
+            BackendError::Stopped(why) => Error::Stopped(why),
+            other => Error::Backend(other.to_string()),
+        }
+    }
+}

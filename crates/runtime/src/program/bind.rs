@@ -1,0 +1,305 @@
+//! Binds a stage: resolves shapes, folds what is known, forms regions.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use inferrum_backend::{NodePlacement, Region};
+use inferrum_graph::{Fact, Facts, Inputs, Node, NodeId, ValueId};
+use inferrum_tensor::{DType, Value};
+
+use super::stage::{End, Stage, Step};
+use super::{Program, stages};
+use crate::Error;
+
+/// Elements of a value that is folded at bind time at most: shapes and the like, not data.
+const FOLDED_ELEMENTS: usize = 4096;
+
+/// What a node's placement calls its reference.
+pub(super) const REFERENCE: &str = "reference";
+
+/// What a node's placement calls the interpretation of bodies.
+pub(super) const CONTROL: &str = "control flow";
+
+/// What a node becomes.
+enum Role {
+    /// Its outputs are known already.
+    Folded,
+    /// It runs on the backend.
+    Region,
+    /// It runs on the host, by its reference.
+    Host,
+    /// It runs bodies.
+    Control,
+}
+
+struct Binder<'a> {
+    program: &'a Program,
+    facts: Vec<Fact>,
+    drafts: Vec<Draft>,
+}
+
+enum Draft {
+    Region(Vec<NodeId>),
+    Host(NodeId),
+    Control(NodeId),
+}
+
+/// Binds the stage that begins at node `start`, from what is known of each value.
+pub(super) fn bind(program: &Program, facts: Vec<Fact>, start: usize) -> Result<Stage, Error> {
+    let mut binder = Binder { program, facts, drafts: Vec::new() };
+    let nodes = program.graph.nodes();
+    let mut end = End::Finish;
+    let mut at = nodes.len();
+    for index in start..nodes.len() {
+        match binder.node(NodeId(index))? {
+            Next::Go => {}
+            Next::Stop { at: next, observe, read } => {
+                end = End::Continue { at: next, observe, read, next: stages() };
+                at = next;
+                break;
+            }
+        }
+    }
+    binder.finish(at, end)
+}
+
+enum Next {
+    /// Bind the next node.
+    Go,
+    /// The stage ends here.
+    Stop { at: usize, observe: Vec<ValueId>, read: Vec<ValueId> },
+}
+
+impl Binder<'_> {
+    fn node(&mut self, id: NodeId) -> Result<Next, Error> {
+        let graph = Arc::clone(&self.program.graph);
+        let node = &graph.nodes()[id.0];
+        if self.fold(node)? {
+            return Ok(Next::Go);
+        }
+        let inferred = self.infer(node)?;
+        let role = self.role(node, &inferred);
+        let settled =
+            inferred.iter().zip(&node.outputs).all(|(fact, output)| output.is_none() || settled(fact));
+        if !settled {
+            let unknown = self.unknown_elements(node);
+            if !unknown.is_empty() {
+                return Ok(Next::Stop { at: id.0, observe: Vec::new(), read: unknown });
+            }
+        }
+        self.set(node, inferred);
+        match role {
+            Role::Folded => return Ok(Next::Go),
+            Role::Region if settled => {
+                match self.drafts.last_mut() {
+                    Some(Draft::Region(nodes)) => nodes.push(id),
+                    _ => self.drafts.push(Draft::Region(vec![id])),
+                }
+                return Ok(Next::Go);
+            }
+            Role::Control => self.drafts.push(Draft::Control(id)),
+            Role::Region | Role::Host => self.drafts.push(Draft::Host(id)),
+        }
+        if settled {
+            return Ok(Next::Go);
+        }
+        let observe = node.outputs.iter().flatten().copied().collect();
+        Ok(Next::Stop { at: id.0 + 1, observe, read: Vec::new() })
+    }
+
+    fn input_facts(&self, node: &Node) -> Vec<Option<&Fact>> {
+        node.inputs.iter().map(|id| id.map(|id| &self.facts[id.index()])).collect()
+    }
+
+    fn infer(&self, node: &Node) -> Result<Vec<Fact>, Error> {
+        let facts = self.input_facts(node);
+        Ok(node.op.infer(Facts(&facts)).map_err(|source| node.error(&facts, source))?)
+    }
+
+    fn set(&mut self, node: &Node, facts: Vec<Fact>) {
+        for (output, fact) in node.outputs.iter().zip(facts) {
+            if let Some(id) = output {
+                self.facts[id.index()] = fact;
+            }
+        }
+    }
+
+    /// Computes a node now if all its inputs are known and small.
+    fn fold(&mut self, node: &Node) -> Result<bool, Error> {
+        if !node.op.is_pure() || node.op.control().is_some() {
+            return Ok(false);
+        }
+        let known = |id: &Option<ValueId>| match id {
+            None => Some(None),
+            Some(id) => {
+                let value =
+                    self.facts[id.index()].value().filter(|tensor| tensor.len() <= FOLDED_ELEMENTS)?;
+                Some(Some(Value::Tensor(value.clone())))
+            }
+        };
+        let Some(values) = node.inputs.iter().map(known).collect::<Option<Vec<_>>>() else {
+            return Ok(false);
+        };
+        let inferred = self.infer(node)?;
+        let small =
+            |fact: &Fact| fact.concrete_shape().is_some_and(|shape| shape.elements() <= FOLDED_ELEMENTS);
+        if !inferred.iter().all(small) {
+            return Ok(false);
+        }
+        let inputs: Vec<Option<&Value>> = values.iter().map(Option::as_ref).collect();
+        let outputs = node
+            .op
+            .reference(Inputs(&inputs))
+            .map_err(|source| node.error(&self.input_facts(node), source))?;
+        let facts = outputs.into_iter().map(|value| match value {
+            Value::Tensor(tensor) => Fact::constant(tensor),
+            other => Fact::of(&other),
+        });
+        self.set(node, facts.collect());
+        Ok(true)
+    }
+
+    fn role(&self, node: &Node, outputs: &[Fact]) -> Role {
+        if node.op.control().is_some() {
+            return Role::Control;
+        }
+        let wanted = outputs.iter().zip(&node.outputs).filter(|(_, id)| id.is_some()).map(|(fact, _)| fact);
+        if node.op.is_pure() && wanted.clone().all(|fact| fact.value().is_some()) {
+            return Role::Folded;
+        }
+        let inputs = self.input_facts(node);
+        let stored_as_bytes = inputs.into_iter().flatten().chain(wanted).all(stored_as_bytes);
+        if stored_as_bytes { Role::Region } else { Role::Host }
+    }
+
+    /// Inputs whose elements decide the output shapes, and are not known yet.
+    fn unknown_elements(&self, node: &Node) -> Vec<ValueId> {
+        let candidates =
+            node.op.value_inputs().iter().filter_map(|&index| node.inputs.get(index).copied().flatten());
+        candidates
+            .filter(|id| self.facts[id.index()].as_tensor().is_some_and(|t| t.value.is_none()))
+            .collect()
+    }
+
+    /// Makes the steps of the drafts; nodes from `at` on belong to later stages.
+    fn finish(self, at: usize, end: End) -> Result<Stage, Error> {
+        let read: &[ValueId] = match &end {
+            End::Finish => &[],
+            End::Continue { read, .. } => read,
+        };
+        let facts = Arc::new(self.facts);
+        let mut steps = Vec::with_capacity(self.drafts.len());
+        for draft in &self.drafts {
+            steps.push(match draft {
+                Draft::Region(nodes) => region(self.program, &facts, nodes, read)?,
+                Draft::Host(id) => {
+                    self.program.note(*id, host_placement(self.program, *id, REFERENCE));
+                    check_memory(self.program, &facts, *id)?;
+                    Step::Host(*id)
+                }
+                Draft::Control(id) => {
+                    self.program.note(*id, host_placement(self.program, *id, CONTROL));
+                    Step::Control(*id)
+                }
+            });
+        }
+        log::debug!("bound {} steps up to node {at} of `{}`", steps.len(), self.program.graph.name);
+        Ok(Stage { steps, facts: Arc::unwrap_or_clone(facts), end })
+    }
+}
+
+/// Compiles the nodes of a region: inputs come from outside, outputs are needed outside.
+fn region(
+    program: &Program,
+    facts: &Arc<Vec<Fact>>,
+    nodes: &[NodeId],
+    read: &[ValueId],
+) -> Result<Step, Error> {
+    let graph = &program.graph;
+    let inside: HashSet<NodeId> = nodes.iter().copied().collect();
+    let mut produced = HashSet::new();
+    let mut inputs = Vec::new();
+    let mut outputs = Vec::new();
+    let mut seen = HashSet::new();
+    for &id in nodes {
+        let node = &graph.nodes()[id.0];
+        for &value in node.inputs.iter().flatten() {
+            let outside = !produced.contains(&value) && facts[value.index()].value().is_none();
+            if outside && seen.insert(value) {
+                inputs.push(value);
+            }
+        }
+        produced.extend(node.outputs.iter().flatten().copied());
+    }
+    for &id in nodes {
+        for &value in graph.nodes()[id.0].outputs.iter().flatten() {
+            let consumed = program.consumers[value.index()].iter().any(|consumer| !inside.contains(consumer));
+            if consumed || graph.outputs.contains(&value) || read.contains(&value) {
+                outputs.push(value);
+            }
+        }
+    }
+    let region =
+        Region { graph: Arc::clone(graph), nodes: nodes.to_vec(), facts: Arc::clone(facts), inputs, outputs };
+    let executable = program.backend.compile(&region)?;
+    let leaving: usize =
+        region.outputs.iter().map(|id| bytes(&facts[id.index()])).fold(0, usize::saturating_add);
+    let needed =
+        executable.workspace_bytes().saturating_add(leaving).saturating_add(program.backend.weight_bytes());
+    if needed > program.limit {
+        return Err(Error::OutOfMemory {
+            what: "a run with these shapes".into(),
+            needed,
+            limit: program.limit,
+        });
+    }
+    for (&id, placement) in nodes.iter().zip(executable.placement()) {
+        program.note(id, placement.clone());
+    }
+    Ok(Step::Region { executable, nodes: region.nodes, inputs: region.inputs, outputs: region.outputs })
+}
+
+fn check_memory(program: &Program, facts: &[Fact], id: NodeId) -> Result<(), Error> {
+    let node = &program.graph.nodes()[id.0];
+    let outputs = node.outputs.iter().flatten().map(|id| bytes(&facts[id.index()]));
+    let needed = outputs.fold(0, usize::saturating_add);
+    if needed > program.limit {
+        return Err(Error::OutOfMemory {
+            what: format!("node `{}`", node.name),
+            needed,
+            limit: program.limit,
+        });
+    }
+    Ok(())
+}
+
+pub(super) fn host_placement(program: &Program, id: NodeId, kernel: &str) -> NodePlacement {
+    let node = &program.graph.nodes()[id.0];
+    NodePlacement {
+        node: node.name.clone(),
+        op: node.op.key().to_string(),
+        device: "cpu".into(),
+        kernel: kernel.into(),
+        reason: None,
+    }
+}
+
+fn bytes(fact: &Fact) -> usize {
+    let shape = fact.concrete_shape();
+    fact.as_tensor()
+        .zip(shape)
+        .map_or(0, |(tensor, shape)| shape.elements().saturating_mul(tensor.dtype.size()))
+}
+
+/// Whether nothing that later shapes need is open: a tensor's shape is known; other values carry no shape.
+fn settled(fact: &Fact) -> bool {
+    match fact {
+        Fact::Tensor(tensor) => tensor.shape.concrete().is_some(),
+        Fact::Map { .. } => true,
+        Fact::Sequence(_) | Fact::Optional(_) | Fact::Unknown => false,
+    }
+}
+
+fn stored_as_bytes(fact: &Fact) -> bool {
+    fact.as_tensor().is_some_and(|tensor| tensor.dtype != DType::String)
+}

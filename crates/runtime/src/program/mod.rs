@@ -1,0 +1,142 @@
+//! A graph that is ready to run with any input shapes.
+//!
+//! The shapes of a run's inputs select a *stage*: one forward pass resolved every shape and every small integer, and
+//! the nodes became regions of the backend. Where a shape depends on elements that only a run knows (`NonZero`, or
+//! `Reshape` by a computed shape), the stage ends, the run reads what it needs, and that selects the next stage. Stages
+//! are kept, so a later run with the same shapes only replays them.
+
+mod bind;
+mod plan;
+mod run;
+mod signature;
+mod stage;
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
+
+use inferrum_backend::{Backend, NodePlacement, RunContext};
+use inferrum_graph::{Fact, Graph, NodeId};
+use inferrum_tensor::{Tensor, Value};
+use lru::LruCache;
+
+use crate::Error;
+pub use plan::{Plan, PlannedNode};
+use signature::Signature;
+use stage::{Stage, Stages};
+
+/// A graph with its backend, and the stages bound so far.
+pub(crate) struct Program {
+    graph: Arc<Graph>,
+    backend: Arc<dyn Backend>,
+    /// The nodes that take each value.
+    consumers: Vec<Vec<NodeId>>,
+    /// Programs of the bodies of control-flow nodes.
+    bodies: HashMap<NodeId, Vec<Program>>,
+    first: Stages,
+    limit: usize,
+    placement: Mutex<HashMap<NodeId, NodePlacement>>,
+}
+
+/// Stages kept for one point of a program.
+const STAGES_KEPT: NonZeroUsize = NonZeroUsize::new(16).unwrap();
+
+fn stages() -> Stages {
+    Mutex::new(LruCache::new(STAGES_KEPT))
+}
+
+impl Program {
+    /// A program of `graph`, which may take `limit` bytes of memory.
+    pub(crate) fn new(graph: Graph, backend: Arc<dyn Backend>, limit: usize) -> Program {
+        let bodies = graph
+            .nodes()
+            .iter()
+            .enumerate()
+            .filter_map(|(index, node)| {
+                let bodies = node.op.control()?.bodies();
+                let program =
+                    |body: &Arc<Graph>| Program::new(Graph::clone(body), Arc::clone(&backend), limit);
+                Some((NodeId(index), bodies.into_iter().map(program).collect()))
+            })
+            .collect();
+        let consumers = graph.consumers();
+        Program {
+            graph: Arc::new(graph),
+            backend,
+            consumers,
+            bodies,
+            first: stages(),
+            limit,
+            placement: Mutex::default(),
+        }
+    }
+
+    /// The graph.
+    pub(crate) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Binds the first stage if the graph itself says every input's shape, so that the first run finds it made.
+    ///
+    /// # Errors
+    /// A node refuses its inputs, or memory runs out.
+    pub(crate) fn prepare(&self) -> Result<(), Error> {
+        let facts: Vec<&Fact> = self.graph.inputs.iter().map(|&id| self.graph.fact(id)).collect();
+        if facts.iter().all(|fact| fact.concrete_shape().is_some()) {
+            let signature = Signature::of_facts(&facts);
+            self.first_stage(signature, || facts.into_iter().cloned().collect())?;
+        }
+        Ok(())
+    }
+
+    fn first_stage(
+        &self,
+        signature: Signature,
+        inputs: impl FnOnce() -> Vec<Fact>,
+    ) -> Result<Arc<Stage>, Error> {
+        stage::get_or_bind(&self.first, signature, || {
+            let mut facts: Vec<Fact> = self.graph.values().iter().map(|value| value.fact.clone()).collect();
+            for (&id, fact) in self.graph.inputs.iter().zip(inputs()) {
+                facts[id.index()] = fact;
+            }
+            bind::bind(self, facts, 0)
+        })
+    }
+
+    /// The outputs for inputs in the order of the graph's, which have been checked. The memory of `reuse`, which has a
+    /// tensor for some of the outputs or is empty, is written to if nobody else holds it and it fits.
+    ///
+    /// # Errors
+    /// A node fails, memory runs out, or the run is stopped.
+    pub(crate) fn run(
+        &self,
+        inputs: Vec<Value>,
+        reuse: Vec<Option<Tensor>>,
+        context: &RunContext<'_>,
+    ) -> Result<Vec<Value>, Error> {
+        run::run(self, inputs, reuse, context)
+    }
+
+    /// What a run with inputs like `inputs`, which are concrete, will do.
+    ///
+    /// # Errors
+    /// A node refuses its inputs, or memory runs out.
+    pub(crate) fn plan(&self, inputs: &[Fact]) -> Result<Plan, Error> {
+        plan::plan(self, inputs)
+    }
+
+    /// Where each node bound so far runs, in order, bodies after their node.
+    pub(crate) fn placement(&self) -> Vec<NodePlacement> {
+        let placed = self.placement.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut nodes = Vec::with_capacity(placed.len());
+        for index in (0..self.graph.nodes().len()).map(NodeId) {
+            nodes.extend(placed.get(&index).cloned());
+            nodes.extend(self.bodies.get(&index).into_iter().flatten().flat_map(Program::placement));
+        }
+        nodes
+    }
+
+    fn note(&self, node: NodeId, placement: NodePlacement) {
+        self.placement.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(node, placement);
+    }
+}

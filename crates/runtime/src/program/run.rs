@@ -1,0 +1,195 @@
+//! Runs a program, stage by stage.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use inferrum_backend::{Profile, RunContext, Span};
+use inferrum_graph::{Fact, Inputs, Node, NodeId, OpError, ValueId, run_reference};
+use inferrum_tensor::{Tensor, Value};
+
+use super::signature::Signature;
+use super::stage::{End, Stage, Step};
+use super::{Program, bind, stage};
+use crate::Error;
+
+/// The values of a run.
+struct Run<'a> {
+    program: &'a Program,
+    context: &'a RunContext<'a>,
+    values: Vec<Option<Value>>,
+    /// Tensors whose memory the outputs may take, or nothing.
+    reuse: Vec<Option<Tensor>>,
+}
+
+pub(super) fn run(
+    program: &Program,
+    inputs: Vec<Value>,
+    reuse: Vec<Option<Tensor>>,
+    context: &RunContext<'_>,
+) -> Result<Vec<Value>, Error> {
+    let mut stage =
+        program.first_stage(Signature::of_values(&inputs), || inputs.iter().map(Fact::of).collect())?;
+    let mut run = Run { program, context, values: vec![None; program.graph.values().len()], reuse };
+    for (&id, value) in program.graph.inputs.iter().zip(inputs) {
+        run.values[id.index()] = Some(value);
+    }
+    loop {
+        for step in &stage.steps {
+            context.check()?;
+            run.step(&stage, step)?;
+        }
+        match &stage.end {
+            End::Finish => return run.outputs(&stage),
+            End::Continue { .. } => stage = run.next(&stage)?,
+        }
+    }
+}
+
+impl Run<'_> {
+    fn step(&mut self, stage: &Stage, step: &Step) -> Result<(), Error> {
+        match step {
+            Step::Region { executable, inputs, outputs, .. } => {
+                let tensors =
+                    inputs.iter().map(|&id| self.tensor(stage, id)).collect::<Result<Vec<_>, _>>()?;
+                let results = executable.run(&tensors, self.offers(outputs), self.context)?;
+                for (id, tensor) in outputs.iter().zip(results) {
+                    self.values[id.index()] = Some(Value::Tensor(tensor));
+                }
+                Ok(())
+            }
+            Step::Host(id) => {
+                let node = &self.program.graph.nodes()[id.0];
+                let owned = self.inputs(stage, *id)?;
+                let start = self.context.profile.map(Profile::now);
+                let results = run_reference(node, &owned.iter().map(Option::as_ref).collect::<Vec<_>>())?;
+                if let (Some(profile), Some(start)) = (self.context.profile, start) {
+                    profile.record(host_span(node, &results, start, profile.now() - start));
+                }
+                self.set(*id, results);
+                Ok(())
+            }
+            Step::Control(id) => self.control(stage, *id),
+        }
+    }
+
+    /// For each output of a region, the tensor whose memory it may take.
+    fn offers(&mut self, outputs: &[ValueId]) -> Vec<Option<Tensor>> {
+        if self.reuse.is_empty() {
+            return Vec::new();
+        }
+        let place = |id: &ValueId| self.program.graph.outputs.iter().position(|output| output == id);
+        let places: Vec<Option<usize>> = outputs.iter().map(place).collect();
+        places.into_iter().map(|place| self.reuse.get_mut(place?)?.take()).collect()
+    }
+
+    fn control(&mut self, stage: &Stage, id: NodeId) -> Result<(), Error> {
+        let node = &self.program.graph.nodes()[id.0];
+        let owned = self.inputs(stage, id)?;
+        let inputs: Vec<Option<&Value>> = owned.iter().map(Option::as_ref).collect();
+        let (Some(control), Some(bodies)) = (node.op.control(), self.program.bodies.get(&id)) else {
+            return Err(Error::Backend(format!("node `{}` has no bodies", node.name)));
+        };
+        // The operator's interface carries operator errors only; the body's own error is kept beside it.
+        let mut failed = None;
+        let mut call = |index: usize, inputs: Vec<Value>| {
+            let body: &Program =
+                bodies.get(index).ok_or_else(|| OpError::Invalid(format!("there is no body {index}")))?;
+            self.context.check().map_err(|_| OpError::Stopped("in a body"))?;
+            body.run(inputs, Vec::new(), self.context).map_err(|error| {
+                failed = Some(error);
+                OpError::Stopped("its body failed")
+            })
+        };
+        let results = control.run(Inputs(&inputs), &mut call);
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        self.context.check()?;
+        let facts: Vec<Option<Fact>> = inputs.iter().map(|value| value.map(Fact::of)).collect();
+        let facts: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
+        self.set(id, results.map_err(|source| node.error(&facts, source))?);
+        Ok(())
+    }
+
+    /// The stage after `stage`, by what the run has found out.
+    fn next(&mut self, stage: &Arc<Stage>) -> Result<Arc<Stage>, Error> {
+        let End::Continue { at, observe, read, next } = &stage.end else { return Ok(Arc::clone(stage)) };
+        let mut signature = Signature::default();
+        let mut learnt = Vec::with_capacity(observe.len() + read.len());
+        for (&id, elements) in observe.iter().map(|id| (id, false)).chain(read.iter().map(|id| (id, true))) {
+            let value = self.value(stage, id)?;
+            signature.push(&value, elements);
+            let fact = match value {
+                Value::Tensor(tensor) if elements => Fact::constant(tensor),
+                other => Fact::of(&other),
+            };
+            learnt.push((id, fact));
+        }
+        let found = stage::get_or_bind(next, signature, || {
+            let mut facts = stage.facts.clone();
+            for (id, fact) in learnt {
+                facts[id.index()] = fact;
+            }
+            bind::bind(self.program, facts, *at)
+        })?;
+        self.release(*at);
+        Ok(found)
+    }
+
+    /// Drops values that no node from `at` on needs.
+    fn release(&mut self, at: usize) {
+        for (index, id) in self.program.graph.value_ids().enumerate() {
+            let needed = self.program.consumers[index].last().is_some_and(|last| last.0 >= at);
+            if !needed && self.values[index].is_some() && !self.program.graph.outputs.contains(&id) {
+                self.values[index] = None;
+            }
+        }
+    }
+
+    fn outputs(&mut self, stage: &Stage) -> Result<Vec<Value>, Error> {
+        self.program.graph.outputs.iter().map(|&id| self.value(stage, id)).collect()
+    }
+
+    fn set(&mut self, id: NodeId, results: Vec<Value>) {
+        for (output, value) in self.program.graph.nodes()[id.0].outputs.iter().zip(results) {
+            if let Some(output) = output {
+                self.values[output.index()] = Some(value);
+            }
+        }
+    }
+
+    fn inputs(&self, stage: &Stage, id: NodeId) -> Result<Vec<Option<Value>>, Error> {
+        let inputs = &self.program.graph.nodes()[id.0].inputs;
+        inputs.iter().map(|input| input.map(|input| self.value(stage, input)).transpose()).collect()
+    }
+
+    fn tensor(&self, stage: &Stage, id: ValueId) -> Result<Tensor, Error> {
+        let value = self.value(stage, id)?;
+        value.into_tensor().ok_or_else(|| Error::Backend(format!("`{}` is no tensor", self.name(id))))
+    }
+
+    /// A value of the run, or one that was known when the stage was bound.
+    fn value(&self, stage: &Stage, id: ValueId) -> Result<Value, Error> {
+        let run = self.values[id.index()].clone();
+        run.or_else(|| stage.facts[id.index()].value().cloned().map(Value::Tensor))
+            .ok_or_else(|| Error::Backend(format!("no node, input or constant gives `{}`", self.name(id))))
+    }
+
+    fn name(&self, id: ValueId) -> &str {
+        &self.program.graph.value(id).name
+    }
+}
+
+/// The span of a node that ran on the host; its operations and bytes are not counted.
+fn host_span(node: &Node, results: &[Value], start: Duration, duration: Duration) -> Span {
+    Span {
+        node: node.name.clone(),
+        op: node.op.key().to_string(),
+        kernel: super::bind::REFERENCE.into(),
+        start,
+        duration,
+        flops: 0,
+        bytes: 0,
+        shape: results.first().and_then(Value::as_tensor).map(|t| t.shape().to_string()).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,53 @@
+//! What selects a stage: types, shapes, and the elements that shapes depend on.
+
+use inferrum_graph::Fact;
+use inferrum_tensor::{DType, Shape, Tensor, Value};
+
+/// Types and shapes (and some elements) of values.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Signature(Vec<Item>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Item {
+    Tensor { dtype: DType, shape: Shape, elements: Option<Vec<u8>> },
+    Other(String),
+}
+
+impl Signature {
+    /// The signature of run-time values.
+    pub(crate) fn of_values<'a>(values: impl IntoIterator<Item = &'a Value>) -> Signature {
+        Signature(values.into_iter().map(|value| item(value, false)).collect())
+    }
+
+    /// The signature of tensors of known shape.
+    pub(crate) fn of_facts(facts: &[&Fact]) -> Signature {
+        let item = |fact: &&Fact| match (fact.as_tensor(), fact.concrete_shape()) {
+            (Some(tensor), Some(shape)) => Item::Tensor { dtype: tensor.dtype, shape, elements: None },
+            _ => Item::Other(fact.to_string()),
+        };
+        Signature(facts.iter().map(item).collect())
+    }
+
+    /// Adds a value; `elements` says whether its elements count too.
+    pub(crate) fn push(&mut self, value: &Value, elements: bool) {
+        self.0.push(item(value, elements));
+    }
+}
+
+fn item(value: &Value, elements: bool) -> Item {
+    match value {
+        Value::Tensor(tensor) => Item::Tensor {
+            dtype: tensor.dtype(),
+            shape: tensor.shape().clone(),
+            elements: elements.then(|| elements_of(tensor)),
+        },
+        other => Item::Other(Fact::of(other).to_string()),
+    }
+}
+
+fn elements_of(tensor: &Tensor) -> Vec<u8> {
+    match tensor.as_strings() {
+        Ok(strings) => strings.iter().flat_map(|text| text.bytes().chain([0])).collect(),
+        Err(_) => tensor.bytes().to_vec(),
+    }
+}

@@ -1,0 +1,61 @@
+//! A stretch of a program with every shape known.
+
+use std::sync::{Arc, Mutex};
+
+use inferrum_backend::Executable;
+use inferrum_graph::{Fact, NodeId, ValueId};
+use lru::LruCache;
+
+use super::signature::Signature;
+use crate::Error;
+
+/// Steps to run, and what comes after.
+pub(crate) struct Stage {
+    pub(crate) steps: Vec<Step>,
+    /// What is known of each value when the stage has run.
+    pub(crate) facts: Vec<Fact>,
+    pub(crate) end: End,
+}
+
+/// A step of a stage.
+pub(crate) enum Step {
+    /// Nodes that the backend runs as one.
+    Region {
+        executable: Arc<dyn Executable>,
+        nodes: Vec<NodeId>,
+        inputs: Vec<ValueId>,
+        outputs: Vec<ValueId>,
+    },
+    /// A node on values that no backend holds (strings, sequences), or whose output shapes depend on elements: by its
+    /// reference.
+    Host(NodeId),
+    /// A node that runs bodies.
+    Control(NodeId),
+}
+
+/// What comes after the steps of a stage.
+pub(crate) enum End {
+    /// The graph's outputs are there.
+    Finish,
+    /// The next stage begins at node `at`, selected by the shapes of `observe` and the elements of `read`.
+    Continue { at: usize, observe: Vec<ValueId>, read: Vec<ValueId>, next: Stages },
+}
+
+/// The stages bound for one point of a program; the least recently used one goes first.
+pub(crate) type Stages = Mutex<LruCache<Signature, Arc<Stage>>>;
+
+/// The stage of a signature, bound now if it is not there.
+pub(crate) fn get_or_bind(
+    stages: &Stages,
+    signature: Signature,
+    bind: impl FnOnce() -> Result<Stage, Error>,
+) -> Result<Arc<Stage>, Error> {
+    let lock = || stages.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some(stage) = lock().get(&signature) {
+        return Ok(Arc::clone(stage));
+    }
+    // Bound outside the lock: runs with other shapes go on; of two equal binds the later result stays.
+    let stage = Arc::new(bind()?);
+    lock().put(signature, Arc::clone(&stage));
+    Ok(stage)
+}

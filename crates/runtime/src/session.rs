@@ -1,0 +1,384 @@
+//! A model that is ready to run.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use inferrum_backend::{Backend, Device, DeviceInfo, Placement, Profile, RunContext, Span, Stop};
+use inferrum_graph::{Fact, Graph, SymDim};
+use inferrum_tensor::Value;
+
+use crate::devices::{self, Opened};
+use crate::program::{Plan, Program};
+use crate::{Error, Inputs, Outputs, memory};
+
+/// In what precision a model computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Precision {
+    /// As the model says: f32 is f32.
+    #[default]
+    F32,
+    /// The fastest that keeps the model's accuracy. Today the same as [`Precision::F32`].
+    Auto,
+}
+
+impl std::str::FromStr for Precision {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Precision, Error> {
+        match text {
+            "f32" => Ok(Precision::F32),
+            "auto" => Ok(Precision::Auto),
+            other => {
+                Err(Error::Unsupported(format!("precision `{other}`; this build computes in f32 (or auto)")))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::Auto => "auto",
+        })
+    }
+}
+
+/// A model that is ready to run. Threads may share it and run it at the same time; weights are held once.
+pub struct Session {
+    inputs: Vec<ValueInfo>,
+    outputs: Vec<ValueInfo>,
+    output_names: Arc<[String]>,
+    program: Program,
+    backend: Arc<dyn Backend>,
+    choice: Option<String>,
+    profile: Option<Profile>,
+    fusions: Vec<(String, usize)>,
+}
+
+/// An input or output of a model.
+#[derive(Clone, Debug)]
+pub struct ValueInfo {
+    /// Its name.
+    pub name: String,
+    /// Its type and shape; extents may be symbols or unknown.
+    pub fact: Fact,
+}
+
+/// How to load and run a model.
+#[derive(Clone, Debug)]
+pub struct SessionBuilder {
+    device: Device,
+    precision: Precision,
+    threads: Option<usize>,
+    max_memory: Option<usize>,
+    profile: bool,
+    optimize: bool,
+}
+
+/// What one run may be told.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RunOptions<'a> {
+    /// When to give up.
+    pub stop: Option<&'a Stop>,
+    /// Where to note what took how long.
+    pub profile: Option<&'a Profile>,
+}
+
+impl SessionBuilder {
+    /// The device; [`Device::Auto`] unless said otherwise.
+    #[must_use]
+    pub fn device(mut self, device: Device) -> SessionBuilder {
+        self.device = device;
+        self
+    }
+
+    /// The precision; [`Precision::F32`] unless said otherwise.
+    #[must_use]
+    pub fn precision(mut self, precision: Precision) -> SessionBuilder {
+        self.precision = precision;
+        self
+    }
+
+    /// The number of threads that one run computes with; as many as the process may use unless said otherwise.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> SessionBuilder {
+        self.threads = Some(threads.max(1));
+        self
+    }
+
+    /// Bytes that the model's weights and one run may take; the machine's memory unless said otherwise.
+    #[must_use]
+    pub fn max_memory(mut self, bytes: usize) -> SessionBuilder {
+        self.max_memory = Some(bytes);
+        self
+    }
+
+    /// Whether every run is profiled; see [`Session::profile`].
+    #[must_use]
+    pub fn profile(mut self, profile: bool) -> SessionBuilder {
+        self.profile = profile;
+        self
+    }
+
+    /// Whether the graph is rewritten before it runs; it is unless said otherwise.
+    #[must_use]
+    pub fn optimize(mut self, optimize: bool) -> SessionBuilder {
+        self.optimize = optimize;
+        self
+    }
+
+    /// Loads the model in a file. The file is mapped; it must not change while the session lives.
+    ///
+    /// # Errors
+    /// The file is no model that Inferrum can run, or the device cannot be used.
+    pub fn load(self, path: impl AsRef<Path>) -> Result<Session, Error> {
+        self.build(inferrum_onnx::load(path.as_ref())?.graph)
+    }
+
+    /// Loads a model from memory. It cannot refer to external data.
+    ///
+    /// # Errors
+    /// As [`SessionBuilder::load`].
+    pub fn load_bytes(self, bytes: impl Into<bytes::Bytes>) -> Result<Session, Error> {
+        self.build(inferrum_onnx::load_bytes(bytes.into(), None)?.graph)
+    }
+
+    /// Makes a session of a graph.
+    ///
+    /// # Errors
+    /// An operator refuses its inputs, or the device cannot be used.
+    pub fn build(self, graph: Graph) -> Result<Session, Error> {
+        let limit = self.max_memory.unwrap_or_else(memory::machine_limit);
+        let needed =
+            graph.values().iter().filter_map(|value| value.fact.value()).map(|t| t.bytes().len()).sum();
+        if needed > limit {
+            return Err(Error::OutOfMemory { what: "the model's weights".into(), needed, limit });
+        }
+        let Opened { backend, reason: choice } = devices::open(&self.device, self.threads)?;
+        let info = |ids: &[inferrum_graph::ValueId]| -> Vec<ValueInfo> {
+            ids.iter()
+                .map(|&id| ValueInfo { name: graph.value(id).name.clone(), fact: graph.fact(id).clone() })
+                .collect()
+        };
+        let (inputs, outputs) = (info(&graph.inputs), info(&graph.outputs));
+        let (graph, fusions) = if self.optimize { optimized(graph, &*backend)? } else { (graph, Vec::new()) };
+        let program = Program::new(graph, Arc::clone(&backend), limit);
+        program.prepare()?;
+        Ok(Session {
+            output_names: outputs.iter().map(|output| output.name.clone()).collect(),
+            inputs,
+            outputs,
+            program,
+            backend,
+            choice,
+            profile: self.profile.then(Profile::new),
+            fusions,
+        })
+    }
+}
+
+fn optimized(graph: Graph, backend: &dyn Backend) -> Result<(Graph, Vec<(String, usize)>), Error> {
+    let (graph, fusions) = inferrum_optimize::optimize(graph)?;
+    Ok((backend.prepare(graph)?, fusions))
+}
+
+impl Session {
+    /// Settings to load a model with.
+    pub fn builder() -> SessionBuilder {
+        SessionBuilder {
+            device: Device::Auto,
+            precision: Precision::F32,
+            threads: None,
+            max_memory: None,
+            profile: false,
+            optimize: true,
+        }
+    }
+
+    /// Loads the model in a file with the default settings.
+    ///
+    /// # Errors
+    /// As [`SessionBuilder::load`].
+    pub fn load(path: impl AsRef<Path>) -> Result<Session, Error> {
+        Session::builder().load(path)
+    }
+
+    /// The model's inputs.
+    pub fn inputs(&self) -> &[ValueInfo] {
+        &self.inputs
+    }
+
+    /// The model's outputs.
+    pub fn outputs(&self) -> &[ValueInfo] {
+        &self.outputs
+    }
+
+    /// The device that runs the model.
+    pub fn device(&self) -> &DeviceInfo {
+        self.backend.info()
+    }
+
+    /// Why the device was chosen, if [`Device::Auto`] chose it.
+    pub fn choice(&self) -> Option<&str> {
+        self.choice.as_deref()
+    }
+
+    /// Rewrites that were applied, with how often.
+    pub fn fusions(&self) -> &[(String, usize)] {
+        &self.fusions
+    }
+
+    /// The graph as it runs.
+    pub fn graph(&self) -> &Graph {
+        self.program.graph()
+    }
+
+    /// Bytes of weights that the device holds in forms of its own.
+    pub fn weight_bytes(&self) -> usize {
+        self.backend.weight_bytes()
+    }
+
+    /// Where each node runs, as far as a run, or the model's own shapes, have decided it.
+    pub fn placement(&self) -> Placement {
+        Placement { nodes: self.program.placement() }
+    }
+
+    /// What took how long in the runs so far; empty unless the builder asked for it.
+    pub fn profile(&self) -> Vec<Span> {
+        self.profile.as_ref().map(Profile::spans).unwrap_or_default()
+    }
+
+    /// Runs the model.
+    ///
+    /// # Errors
+    /// Inputs that the model does not take; a node that fails; memory.
+    pub fn run(&self, inputs: impl Into<Inputs>) -> Result<Outputs, Error> {
+        self.run_with(inputs, RunOptions::default())
+    }
+
+    /// Runs the model with a deadline, a way to cancel, or a profile.
+    ///
+    /// # Errors
+    /// As [`Session::run`], and [`Error::Stopped`].
+    pub fn run_with(&self, inputs: impl Into<Inputs>, options: RunOptions<'_>) -> Result<Outputs, Error> {
+        let mut outputs = Outputs::default();
+        self.run_into(inputs, &mut outputs, options)?;
+        Ok(outputs)
+    }
+
+    /// Runs the model and puts the outputs in the place of those in `outputs`, whose memory is used again where it fits
+    /// and nobody holds a clone of the tensor. So a loop of runs with the same shapes allocates no outputs.
+    ///
+    /// After an error `outputs` is empty.
+    ///
+    /// # Errors
+    /// As [`Session::run_with`].
+    pub fn run_into(
+        &self,
+        inputs: impl Into<Inputs>,
+        outputs: &mut Outputs,
+        options: RunOptions<'_>,
+    ) -> Result<(), Error> {
+        let reuse = std::mem::take(outputs).values.into_iter().map(Value::into_tensor).collect();
+        let values = self.ordered(inputs.into())?;
+        let context = RunContext { stop: options.stop, profile: options.profile.or(self.profile.as_ref()) };
+        let values = self.program.run(values, reuse, &context)?;
+        *outputs = Outputs { names: Arc::clone(&self.output_names), values };
+        Ok(())
+    }
+
+    /// What a run with inputs of these types and concrete shapes will do and take, without running it.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a fact that is not concrete or does not fit the model; a node that refuses its inputs;
+    /// memory.
+    pub fn plan(&self, inputs: &[Fact]) -> Result<Plan, Error> {
+        let names = self.inputs.iter().map(|input| input.name.clone());
+        if inputs.len() != self.inputs.len() {
+            let takes: Vec<String> = self.inputs.iter().map(|input| input.fact.to_string()).collect();
+            return Err(Error::MissingInputs {
+                names: names.skip(inputs.len()).collect(),
+                takes: takes.join(", "),
+            });
+        }
+        for (given, input) in inputs.iter().zip(&self.inputs) {
+            let concrete = given.as_tensor().is_none_or(|_| given.concrete_shape().is_some());
+            if !concrete || input.fact.merge(given).is_none() {
+                return Err(Error::Input {
+                    name: input.name.clone(),
+                    expected: format!("{} of known shape", input.fact),
+                    got: given.to_string(),
+                });
+            }
+        }
+        self.program.plan(inputs)
+    }
+
+    /// Arithmetic operations a second (f32) that the device reaches now in a short loop without memory traffic, on as
+    /// many threads as runs use; `None` where that is not measured. Takes some 50 ms.
+    pub fn measured_peak(&self) -> Option<f64> {
+        self.backend.measured_peak()
+    }
+
+    /// The inputs in the model's order, checked.
+    fn ordered(&self, inputs: Inputs) -> Result<Vec<Value>, Error> {
+        let mut slots: Vec<Option<Value>> = vec![None; self.inputs.len()];
+        for (position, (name, value)) in inputs.0.into_iter().enumerate() {
+            let index = match &name {
+                None => Some(position).filter(|&position| position < slots.len()),
+                Some(name) => self.inputs.iter().position(|input| input.name == *name),
+            };
+            let Some(index) = index else {
+                let known =
+                    self.inputs.iter().map(|input| input.name.as_str()).collect::<Vec<_>>().join(", ");
+                let name = name.unwrap_or_else(|| format!("number {position}"));
+                return Err(Error::UnknownName { kind: "input", name, known });
+            };
+            slots[index] = Some(value);
+        }
+        let missing: Vec<String> = self
+            .inputs
+            .iter()
+            .zip(&slots)
+            .filter(|(_, slot)| slot.is_none())
+            .map(|(i, _)| i.name.clone())
+            .collect();
+        if !missing.is_empty() {
+            let takes: Vec<String> =
+                self.inputs.iter().map(|input| format!("{}: {}", input.name, input.fact)).collect();
+            return Err(Error::MissingInputs { names: missing, takes: takes.join(", ") });
+        }
+        let values: Vec<Value> = slots.into_iter().flatten().collect();
+        self.check(&values)?;
+        Ok(values)
+    }
+
+    /// Types and shapes are as declared, and a symbol is one number throughout.
+    fn check(&self, values: &[Value]) -> Result<(), Error> {
+        let mut symbols: HashMap<&str, usize> = HashMap::new();
+        for (input, value) in self.inputs.iter().zip(values) {
+            let wrong = || Error::Input {
+                name: input.name.clone(),
+                expected: input.fact.to_string(),
+                got: value.describe(),
+            };
+            if input.fact.merge(&Fact::of(value)).is_none() {
+                return Err(wrong());
+            }
+            let (Some(declared), Some(tensor)) = (input.fact.as_tensor(), value.as_tensor()) else {
+                continue;
+            };
+            for (dim, &extent) in declared.shape.dims().into_iter().flatten().zip(tensor.shape().dims()) {
+                if let SymDim::Symbol(name) = dim
+                    && *symbols.entry(name).or_insert(extent) != extent
+                {
+                    let expected = format!("{} with {name} = {}", input.fact, symbols[&**name]);
+                    return Err(Error::Input { name: input.name.clone(), expected, got: value.describe() });
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,35 @@
+//! Where the test data is.
+
+use std::path::{Path, PathBuf};
+
+/// The project's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// A folder of the corpus: below `INFERRUM_CORPUS`, or below `../shared/corpus`. `None`, and a line on standard error
+/// that says so, when it is absent.
+pub fn folder(name: &str) -> Option<PathBuf> {
+    let base =
+        std::env::var_os("INFERRUM_CORPUS").map_or_else(|| root().join("../shared/corpus"), PathBuf::from);
+    let folder = base.join(name);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    eprintln!("skipped: {} is absent; set INFERRUM_CORPUS to the folder of the corpus", folder.display());
+    None
+}
+
+/// The node suite: the corpus's, or the one that `cargo xtask test` wrote to `target/onnx-suite`.
+pub fn node_suite() -> Option<PathBuf> {
+    let own = root().join("target/onnx-suite/node");
+    folder("onnx_backend/node").or_else(|| own.is_dir().then_some(own))
+}
+
+/// The cases (folders with a `model.onnx`) in a folder, sorted by name.
+pub fn cases(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut cases: Vec<PathBuf> = entries.filter(|path| path.join("model.onnx").is_file()).collect();
+    cases.sort();
+    cases
+}

@@ -1,0 +1,5 @@
+//! What the conformance tests share: where the corpus is, how a case is run, and which failures are known.
+
+pub mod corpus;
+pub mod expectations;
+pub mod suite;

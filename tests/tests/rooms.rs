@@ -1,0 +1,67 @@
+//! The structure: tables, files and names do not drift apart.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use inferrum_tests::corpus::root;
+
+/// Lines of a Rust file at most, its tests included; generated code is exempt.
+const LONGEST: usize = 800;
+const GENERATED: &[&str] = &["crates/onnx/src/proto.rs"];
+
+/// Stems of the Rust files directly in a folder.
+fn stems(folder: &Path) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(folder).expect("the folder is there").flatten().map(|entry| entry.path());
+    entries
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .map(|path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned())
+        .collect()
+}
+
+#[test]
+fn every_room_in_the_table_is_a_file_that_names_its_operators() {
+    let files = stems(&root().join("crates/ops/src"));
+    let mut operators = 0;
+    for (room, entry) in inferrum_ops::operators() {
+        assert!(files.contains(room), "{} is in room `{room}`, which is no file", entry.key);
+        operators += 1;
+    }
+    assert!(operators > 200, "only {operators} operators");
+}
+
+#[test]
+fn every_file_that_declares_operators_is_in_the_table() {
+    let folder = root().join("crates/ops/src");
+    let rooms: BTreeSet<&str> = inferrum_ops::operators().map(|(room, _)| room).collect();
+    for stem in stems(&folder) {
+        let text = std::fs::read_to_string(folder.join(format!("{stem}.rs"))).expect("the file is there");
+        let declares = text.contains("const OPERATORS: &[OpEntry]");
+        assert!(
+            !declares || rooms.contains(stem.as_str()),
+            "{stem}.rs declares operators, but is not in the table"
+        );
+    }
+}
+
+#[test]
+fn no_file_is_too_long() {
+    let mut folders =
+        vec![root().join("crates"), root().join("tests"), root().join("benches"), root().join("xtask")];
+    let mut long = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for path in
+            std::fs::read_dir(&folder).expect("the folder is there").flatten().map(|entry| entry.path())
+        {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let lines = std::fs::read_to_string(&path).expect("the file is there").lines().count();
+                let generated = GENERATED.iter().any(|file| path.ends_with(file));
+                if lines > LONGEST && !generated {
+                    long.push(format!("{}: {lines} lines", path.display()));
+                }
+            }
+        }
+    }
+    assert!(long.is_empty(), "split these:\n{}", long.join("\n"));
+}
