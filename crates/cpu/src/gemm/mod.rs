@@ -1,8 +1,10 @@
 //! Matrix products in f32: `C = activation(alpha A B + bias + residual)`.
 //!
-//! B is packed into *panels*, two vectors wide, so that the inner loop reads it in order. A is read where it lies, by a
-//! `rows` source: a few rows at a time are copied into a scratch tile that stays in the first-level cache while all
-//! panels of a block of B pass by. So a convolution is the same product with another source of rows.
+//! B is packed into *panels*, two vectors wide, so that the inner loop reads it in order. A is read where it lies, a tile
+//! of rows at a time, as a `Rows` source describes it: rows at a constant distance, each made of contiguous runs. So a
+//! convolution is the same product with another source. Rows that would compete for the same cache sets are copied first.
+//! A small B stays in the second-level cache while tiles of A pass; otherwise a block of A stays there while the panels
+//! of B pass. Either way what comes next is fetched ahead, at an even pace, by the inner loop.
 //!
 //! Accumulation is in f32, in order of K within blocks of 512.
 

@@ -90,6 +90,16 @@ impl<const MR: usize, const NV: usize> Kernel for Instance<'_, MR, NV> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        if let Some(f) = self.0.finish
+            && !f.residual.is_null()
+        {
+            // It may come from far: ask for it before the long loop, not after.
+            for i in 0..MR {
+                for j in 0..NV {
+                    s.prefetch(f.residual.wrapping_add(i * f.residual_stride + j * S::LANES));
+                }
+            }
+        }
         // SAFETY: the contract of `Tile::run`.
         unsafe {
             let acc = product::<S, MR, NV>(s, &self.0);
