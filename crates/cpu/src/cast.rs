@@ -123,7 +123,7 @@ macro_rules! from_float {
 
 fn convert(from: DType, to: DType) -> Option<Convert> {
     match (from, to) {
-        (DType::F16, DType::F32) => Some(|x, y| halves::<f16>(x, y)),
+        (DType::F16, DType::F32) => Some(halves::<f16>),
         (DType::BF16, DType::F32) => Some(|x, y| each(x, y, |x: u16| f32::from_bits(u32::from(x) << 16))),
         (DType::F32, DType::F16) => Some(to_halves),
         (DType::F32, DType::BF16) => Some(|x, y| each(x, y, crate::elementwise::bf16_bits)),

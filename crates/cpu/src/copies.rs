@@ -40,7 +40,7 @@ enum Method {
     /// The innermost loop has steps of any length.
     Steps,
     /// Neighbours in the source go along another loop than neighbours in the target.
-    Tiles(Tiles),
+    Tiles(Box<Tiles>),
 }
 
 /// Transposes: `target[b * target_stride + a] = source[a * source_stride + b]` for each index of the outer loops.
@@ -89,7 +89,7 @@ impl StridedCopy {
             _ if loops.inner() == 1 => Method::Runs,
             (1, 1) => Method::Runs,
             (0, 1) => Method::Fill,
-            (_, 1) => Tiles::new(&loops)?.map_or(Method::Steps, Method::Tiles),
+            (_, 1) => Tiles::new(&loops)?.map_or(Method::Steps, |tiles| Method::Tiles(Box::new(tiles))),
             _ => Method::Steps,
         };
         Ok(StridedCopy { size, elements: loops.elements(), loops, starts, ends, method })

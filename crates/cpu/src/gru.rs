@@ -31,7 +31,7 @@ struct Weights {
 
 pub(crate) fn lower(op: &GRU, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     let recurrence = &op.recurrence;
-    let parts = recurrent::parts(recurrence, GATES, lowering)?;
+    let parts = recurrent::parts::<GruCell>(recurrence, lowering)?;
     let hidden = parts.geometry.hidden;
     let linear = op.linear_before_reset;
     let mut weights = Vec::new();
@@ -54,10 +54,14 @@ pub(crate) fn lower(op: &GRU, lowering: &Lowering<'_>) -> Result<Lowered, Declin
     };
     let activations = recurrence.activations.iter().map(gates).collect::<Result<_, _>>()?;
     let cell = GruCell { weights, activations, linear_before_reset: linear, clip: recurrence.clip };
-    recurrent::lower("gru", cell, recurrence, &parts, GATES, biases, [Some(5), None], lowering)
+    recurrent::lower(cell, recurrence, &parts, biases, lowering)
 }
 
 impl Cell for GruCell {
+    const NAME: &'static str = "gru";
+    const GATES: usize = GATES;
+    const STATES: [Option<usize>; 2] = [Some(5), None];
+
     fn step(&self, step: &mut Step<'_>) {
         let (hidden, columns) = (step.hidden, GATES * step.hidden);
         let weights = &self.weights[step.direction];

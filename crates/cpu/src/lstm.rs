@@ -23,7 +23,7 @@ struct LstmCell {
 
 pub(crate) fn lower(op: &LSTM, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     let recurrence = &op.recurrence;
-    let parts = recurrent::parts(recurrence, GATES, lowering)?;
+    let parts = recurrent::parts::<LstmCell>(recurrence, lowering)?;
     let hidden = parts.geometry.hidden;
     let weights = (0..parts.geometry.directions)
         .map(|direction| packed(lowering, 2, direction * GATES * hidden * hidden, GATES * hidden, hidden))
@@ -41,10 +41,14 @@ pub(crate) fn lower(op: &LSTM, lowering: &Lowering<'_>) -> Result<Lowered, Decli
     };
     let sum = |[w, r]: &[Vec<f32>; 2]| w.iter().zip(r).map(|(w, r)| w + r).collect();
     let biases = parts.biases.iter().map(sum).collect();
-    recurrent::lower("lstm", cell, recurrence, &parts, GATES, biases, [Some(5), Some(6)], lowering)
+    recurrent::lower(cell, recurrence, &parts, biases, lowering)
 }
 
 impl Cell for LstmCell {
+    const NAME: &'static str = "lstm";
+    const GATES: usize = GATES;
+    const STATES: [Option<usize>; 2] = [Some(5), Some(6)];
+
     fn step(&self, step: &mut Step<'_>) {
         let columns = GATES * step.hidden;
         let weights = &self.weights[step.direction];

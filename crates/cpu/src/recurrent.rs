@@ -54,6 +54,13 @@ impl Gate {
 
 /// How one step goes.
 pub(crate) trait Cell: Send + Sync + 'static {
+    /// The kernel's name.
+    const NAME: &'static str;
+    /// Products of input and state that a new state takes.
+    const GATES: usize;
+    /// Places of the initial states among the inputs: of h, and of c.
+    const STATES: [Option<usize>; 2];
+
     /// Moves the states of all sequences that are not over on by one step.
     fn step(&self, step: &mut Step<'_>);
 }
@@ -115,11 +122,8 @@ pub(crate) struct Recurrent<C> {
     cell: C,
     recurrence: Recurrence,
     geometry: RecurrentGeometry,
-    gates: usize,
     /// Of each direction.
     inputs: Vec<InputWeights>,
-    /// Places of the initial states among the inputs: of h, and of c.
-    states: [Option<usize>; 2],
     isa: Isa,
 }
 
@@ -183,16 +187,12 @@ pub(crate) struct Parts {
 ///
 /// # Errors
 /// Not f32; weights that are not constant.
-pub(crate) fn parts(
-    recurrence: &Recurrence,
-    gates: usize,
-    lowering: &Lowering<'_>,
-) -> Result<Parts, Decline> {
+pub(crate) fn parts<C: Cell>(recurrence: &Recurrence, lowering: &Lowering<'_>) -> Result<Parts, Decline> {
     lowering.require_dtype(DType::F32, &[4])?;
     let geometry = recurrence
         .geometry(&lowering.shape(0)?, &lowering.shape(2)?)
         .map_err(|error| Decline(error.to_string()))?;
-    let rows = gates * geometry.hidden;
+    let rows = C::GATES * geometry.hidden;
     let bias = optional_constant(lowering, 3)?.unwrap_or_else(|| vec![0.0; 2 * rows * geometry.directions]);
     let halves = |of_direction: &[f32]| [of_direction[..rows].to_vec(), of_direction[rows..].to_vec()];
     Ok(Parts { geometry, biases: bias.chunks_exact(2 * rows).map(halves).collect() })
@@ -203,18 +203,15 @@ pub(crate) fn parts(
 /// # Errors
 /// Weights that are not constant.
 pub(crate) fn lower<C: Cell>(
-    name: &str,
     cell: C,
     recurrence: &Recurrence,
     parts: &Parts,
-    gates: usize,
     input_biases: Vec<Vec<f32>>,
-    states: [Option<usize>; 2],
     lowering: &Lowering<'_>,
 ) -> Result<Lowered, Decline> {
     let geometry = parts.geometry;
     let RecurrentGeometry { steps, batch, input, hidden, .. } = geometry;
-    let rows = gates * hidden;
+    let rows = C::GATES * hidden;
     let inputs = input_biases
         .into_iter()
         .enumerate()
@@ -224,27 +221,19 @@ pub(crate) fn lower<C: Cell>(
         })
         .collect::<Result<Vec<_>, Decline>>()?;
     let floats = steps * batch * rows + batch * rows + 3 * batch * hidden;
-    let kernel = Recurrent {
-        cell,
-        recurrence: recurrence.clone(),
-        geometry,
-        gates,
-        inputs,
-        states,
-        isa: lowering.isa,
-    };
-    Ok(Lowered::new(name, kernel).packed(&[1, 2, 3, 7]).scratch(floats * size_of::<f32>()))
+    let kernel = Recurrent { cell, recurrence: recurrence.clone(), geometry, inputs, isa: lowering.isa };
+    Ok(Lowered::new(C::NAME, kernel).packed(&[1, 2, 3, 7]).scratch(floats * size_of::<f32>()))
 }
 
 impl<C: Cell> NodeKernel for Recurrent<C> {
     fn run(&self, mut io: Io<'_>) -> Result<(), OpError> {
         let misfit = || OpError::Invalid("a buffer does not fit its shape".into());
         let RecurrentGeometry { steps, batch, input, hidden, directions } = self.geometry;
-        let (x, rows) = (io.input::<f32>(0)?, self.gates * hidden);
+        let (x, rows) = (io.input::<f32>(0)?, C::GATES * hidden);
         let lengths = io.optional::<i32>(4)?;
         check_lengths(lengths, steps, batch)?;
         let initial = |place: Option<usize>| place.map_or(Ok(None), |place| io.optional::<f32>(place));
-        let initial = [initial(self.states[0])?, initial(self.states[1])?];
+        let initial = [initial(C::STATES[0])?, initial(C::STATES[1])?];
         let mut y = io.optional_output::<f32>(0)?;
         let mut last = [io.optional_output::<f32>(1)?, io.optional_output::<f32>(2)?];
         let of_states = directions * batch * hidden;

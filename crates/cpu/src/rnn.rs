@@ -18,7 +18,7 @@ struct RnnCell {
 
 pub(crate) fn lower(op: &RNN, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     let recurrence = &op.recurrence;
-    let parts = recurrent::parts(recurrence, 1, lowering)?;
+    let parts = recurrent::parts::<RnnCell>(recurrence, lowering)?;
     let hidden = parts.geometry.hidden;
     let weights = (0..parts.geometry.directions)
         .map(|direction| packed(lowering, 2, direction * hidden * hidden, hidden, hidden))
@@ -31,10 +31,14 @@ pub(crate) fn lower(op: &RNN, lowering: &Lowering<'_>) -> Result<Lowered, Declin
     let cell = RnnCell { weights, activations, clip: recurrence.clip };
     let sum = |[w, r]: &[Vec<f32>; 2]| w.iter().zip(r).map(|(w, r)| w + r).collect();
     let biases = parts.biases.iter().map(sum).collect();
-    recurrent::lower("rnn", cell, recurrence, &parts, 1, biases, [Some(5), None], lowering)
+    recurrent::lower(cell, recurrence, &parts, biases, lowering)
 }
 
 impl Cell for RnnCell {
+    const NAME: &'static str = "rnn";
+    const GATES: usize = 1;
+    const STATES: [Option<usize>; 2] = [Some(5), None];
+
     fn step(&self, step: &mut Step<'_>) {
         let weights = &self.weights[step.direction];
         multiply(step.threads, step.h, step.hidden, weights, step.products, step.hidden, step.hidden);

@@ -22,6 +22,7 @@ struct Scatter {
 }
 
 /// Where the updates go.
+#[allow(clippy::large_enum_variant, reason = "there is one in a kernel")]
 enum Places {
     /// Each update is a slice.
     Tuples(Tuples),

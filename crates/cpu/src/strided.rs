@@ -240,9 +240,9 @@ mod tests {
         let output = Shape::from([2, 3, 1, 2, 5]);
         let operands = [Shape::from([3, 1, 1, 5]), Shape::from([2, 1, 1, 2, 1]), Shape::from([2, 1])];
         let loops = Loops::broadcast(&output, &operands.iter().collect::<Vec<_>>()).unwrap();
-        for operand in 0..operands.len() {
+        for (operand, shape) in operands.iter().enumerate() {
             let all = offsets(&loops, operand, 0);
-            let strides = broadcast_strides(&output, &operands[operand]).unwrap();
+            let strides = broadcast_strides(&output, shape).unwrap();
             for (position, &offset) in all.iter().enumerate() {
                 let mut rest = position;
                 let mut expected = 0;
