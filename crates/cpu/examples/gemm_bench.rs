@@ -6,7 +6,10 @@
 //! processor time counts, not the clock on the wall, so that other work on the machine disturbs less.
 
 use inferrum_cpu::conv::{Conv, Filter, Input, Window, conv2d};
-use inferrum_cpu::gemm::{Activation, Bias, Buffer, Epilogue, MatMut, MatRef, PackedB, Unpacked, gemm};
+use inferrum_cpu::gemm::{
+    Activation, Batch, Bias, Buffer, Epilogue, Item, MatMut, MatRef, Operand, PackedB, Unpacked, gemm,
+    matmul_batch,
+};
 use inferrum_cpu::simd::{Isa, Kernel, Simd};
 use inferrum_cpu::threads::Threads;
 use std::time::Instant;
@@ -34,7 +37,7 @@ const PRODUCTS: [[usize; 3]; 16] = [
 ];
 
 /// Name, size, channels, filters, kernel, stride, groups: ResNet-50's and MobileNetV2's shapes of layers, and YOLO's first.
-const LAYERS: [(&str, [usize; 6], usize); 27] = [
+const LAYERS: [(&str, [usize; 6], usize); 30] = [
     ("resnet", [224, 3, 64, 7, 2, 1], 1),
     ("resnet", [56, 64, 64, 1, 1, 1], 1),
     ("resnet", [56, 64, 64, 3, 1, 1], 3),
@@ -61,8 +64,16 @@ const LAYERS: [(&str, [usize; 6], usize); 27] = [
     ("mobilenet", [14, 384, 384, 3, 1, 384], 4),
     ("mobilenet", [7, 960, 960, 3, 1, 960], 3),
     ("yolo", [640, 3, 16, 3, 2, 1], 1),
+    ("yolo", [20, 64, 64, 3, 1, 1], 1),
+    ("yolo", [20, 128, 128, 3, 1, 1], 1),
+    ("yolo", [8, 128, 128, 3, 1, 1], 1),
     ("yolo", [320, 16, 32, 3, 2, 1], 1),
 ];
+
+/// M, N, K of the 12 heads of an attention layer, and whether B is transposed: scores and weighted sums, of a prompt and of
+/// one more token.
+const BATCHES: [([usize; 3], bool); 4] =
+    [([128, 128, 64], true), ([128, 64, 128], false), ([1, 1024, 64], true), ([1, 64, 1024], false)];
 
 struct Case {
     name: String,
@@ -89,6 +100,21 @@ fn product(isa: Isa, threads: &Threads, [m, n, k]: [usize; 3]) -> Case {
     };
     let name = format!("gemm {m} x {n} x {k}");
     Case { name, flops: 2.0 * (m * n * k) as f64, run: Box::new(run), rates: vec![], shares: vec![] }
+}
+
+fn batch(isa: Isa, threads: &Threads, ([m, n, k], b_transposed): ([usize; 3], bool)) -> Case {
+    let heads = 12;
+    let (a, b, mut c) = (floats(heads * m * k), floats(heads * k * n), Buffer::zeroed(heads * m * n));
+    let items: Vec<Item> = (0..heads).map(|i| Item { a: i * m * k, b: i * k * n, c: i * m * n }).collect();
+    let threads = threads.clone();
+    let run = move || {
+        let b_stride = if b_transposed { k } else { n };
+        let (a, b) = (Operand { data: &a, stride: k }, Operand { data: &b, stride: b_stride });
+        let batch = Batch { a, b, c_stride: n, m, n, k, b_transposed, items: &items };
+        matmul_batch(isa, &threads, &batch, &mut c, &Epilogue::default());
+    };
+    let name = format!("batch {heads} x {m} x {n} x {k}, B transposed: {b_transposed}");
+    Case { name, flops: 2.0 * (heads * m * n * k) as f64, run: Box::new(run), rates: vec![], shares: vec![] }
 }
 
 fn layer(isa: Isa, threads: &Threads, (net, shape, _): (&str, [usize; 6], usize)) -> Case {
@@ -172,6 +198,7 @@ fn main() {
     let wanted = args.next().unwrap_or_default();
     let isa = Isa::best();
     let mut cases: Vec<Case> = PRODUCTS.into_iter().map(|shape| product(isa, &threads, shape)).collect();
+    cases.extend(BATCHES.into_iter().map(|shape| batch(isa, &threads, shape)));
     cases.extend(LAYERS.into_iter().map(|shape| layer(isa, &threads, shape)));
     cases.retain(|case| case.name.contains(&wanted));
     let count = threads.count();

@@ -251,6 +251,21 @@ impl<'a> Io<'a> {
     }
 }
 
+impl<'a> Io<'a> {
+    /// Takes the scratch memory, as elements of a type.
+    ///
+    /// # Errors
+    /// It is not a whole number of elements.
+    pub fn scratch<T: bytemuck::Pod>(&mut self) -> Result<&'a mut [T], OpError> {
+        let bytes = std::mem::take(&mut self.scratch);
+        if bytes.is_empty() {
+            return Ok(&mut []);
+        }
+        bytemuck::try_cast_slice_mut(bytes)
+            .map_err(|error| OpError::Invalid(format!("scratch memory: {error}")))
+    }
+}
+
 impl<'a> View<'a> {
     /// The elements.
     ///

@@ -15,7 +15,7 @@ pub mod kernel;
 mod memory;
 mod moments;
 mod passes;
-mod peak;
+mod recurrent;
 pub mod simd;
 mod strided;
 mod tables;
@@ -48,6 +48,7 @@ macro_rules! kernels {
 kernels! {
     arg_max: inferrum_ops::arg_max::ArgReduce;
     batch_norm: inferrum_ops::batch_norm::BatchNormalization;
+    cast: inferrum_ops::cast::BitCast, inferrum_ops::cast::Cast, inferrum_ops::cast::CastLike;
     channels_last: inferrum_ops::fused::channels_last::ChannelsLast;
     concat: inferrum_ops::concat::Concat;
     cum_sum: inferrum_ops::cum_sum::Cumulative;
@@ -61,12 +62,18 @@ kernels! {
     gather_elements: inferrum_ops::gather_elements::GatherElements;
     gather_nd: inferrum_ops::gather_nd::GatherND;
     group_norm: inferrum_ops::group_norm::GroupNormalization, inferrum_ops::instance_norm::InstanceNormalization;
+    gru: inferrum_ops::gru::GRU;
     layer_norm: inferrum_ops::layer_norm::LayerNormalization, inferrum_ops::layer_norm::RMSNormalization;
     linear: inferrum_ops::fused::linear::Linear;
     lp_norm: inferrum_ops::lp_norm::LpNormalization;
     lrn: inferrum_ops::lrn::LRN;
+    lstm: inferrum_ops::lstm::LSTM;
     pad: inferrum_ops::pad::Pad;
+    quantize: inferrum_ops::dynamic_quantize::DynamicQuantizeLinear, inferrum_ops::quantize::DequantizeLinear,
+        inferrum_ops::quantize::QuantizeLinear;
     reduce: inferrum_ops::reduce::Reduce;
+    resize: inferrum_ops::resize::Resize;
+    rnn: inferrum_ops::rnn::RNN;
     scatter: inferrum_ops::scatter_elements::ScatterElements, inferrum_ops::scatter_nd::ScatterND;
     skip_layer_norm: inferrum_ops::skip_layer_norm::SkipLayerNormalization;
     slice: inferrum_ops::slice::Slice;

@@ -48,7 +48,7 @@ impl NodeKernel for Selected {
         let size = self.dtype.size();
         let outputs = self.columns * self.k;
         let misfit = || OpError::Invalid("a buffer does not fit its shape".into());
-        let keys: &mut [u64] = bytemuck::try_cast_slice_mut(io.scratch).map_err(|_| misfit())?;
+        let keys: &mut [u64] = io.scratch()?;
         if x.bytes.len() != self.columns * self.extent * size
             || values.as_ref().is_some_and(|values| values.len() != outputs * size)
             || indices.as_ref().is_some_and(|indices| indices.len() != outputs)

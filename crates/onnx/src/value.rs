@@ -22,7 +22,25 @@ pub fn decode(bytes: impl Into<Bytes>, fact: &Fact) -> Result<Value, LoadErrorKi
         Fact::Optional(_) => optional_value(&message(bytes, "OptionalProto")?),
         Fact::Map { .. } => map_value(&message(bytes, "MapProto")?),
     };
-    value.map_err(|source| LoadErrorKind::Tensor { place: "the value".into(), source })
+    let typed = value.and_then(|value| Ok(with_value_type(value, fact)?));
+    typed.map_err(|source| LoadErrorKind::Tensor { place: "the value".into(), source })
+}
+
+/// The value with the values of dictionaries in the type that `fact` states: those of test cases come from Python,
+/// where every float is a float64.
+fn with_value_type(value: Value, fact: &Fact) -> Result<Value, TensorError> {
+    Ok(match (value, fact) {
+        (Value::Map { keys, values }, Fact::Map { value: dtype, .. })
+            if values.dtype() != *dtype && values.dtype().is_float() && dtype.is_float() =>
+        {
+            let values = Tensor::from_f64(*dtype, values.shape().clone(), &values.to_f64()?)?;
+            Value::Map { keys, values }
+        }
+        (Value::Sequence(items), Fact::Sequence(item)) => Value::Sequence(
+            items.into_iter().map(|value| with_value_type(value, item)).collect::<Result<_, _>>()?,
+        ),
+        (value, _) => value,
+    })
 }
 
 /// The name that a stored tensor or sequence carries; empty where it carries none.
@@ -213,4 +231,29 @@ fn map_proto(keys: &MapKeys, values: &Tensor, name: &str) -> Result<MapProto, Te
         string_keys: strings,
         values: Some(sequence_proto(&[Value::Tensor(values.clone())], "")?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_values_of_dictionaries_take_the_stated_type() {
+        let map = Value::Map { keys: MapKeys::Int(vec![7]), values: Tensor::vector(vec![0.5f64]) };
+        let bytes = encode(&Value::Sequence(vec![map]), "").unwrap();
+        let read = |value: DType| {
+            let fact = Fact::Sequence(Box::new(Fact::Map { key: DType::I64, value }));
+            match decode(bytes.clone(), &fact).unwrap() {
+                Value::Sequence(items) => match &items[0] {
+                    Value::Map { values, .. } => values.clone(),
+                    other => panic!("{}", other.describe()),
+                },
+                other => panic!("{}", other.describe()),
+            }
+        };
+        assert_eq!(read(DType::F32), Tensor::vector(vec![0.5f32]));
+        assert_eq!(read(DType::F64), Tensor::vector(vec![0.5f64]));
+        // A stated type that is no float is a contradiction, which the comparison reports.
+        assert_eq!(read(DType::I64).dtype(), DType::F64);
+    }
 }

@@ -18,7 +18,7 @@ pub(crate) const OPERATORS: &[OpEntry] =
 /// `X * coefficients^T + intercepts`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Linear {
-    /// `[targets, features]`, row-major.
+    /// `[targets, features]`, row-major; more may follow.
     pub coefficients: Table<f32>,
     /// `[targets]`, or empty.
     pub intercepts: Table<f32>,
@@ -57,7 +57,10 @@ impl Linear {
         let wrong = |expected: String| OpError::attribute("coefficients", expected, format!("{count} coefficients"));
         match (self.targets, features.known()) {
             (Some(targets), None) => Ok(SymDim::Known(targets)),
-            (Some(targets), Some(features)) if targets.checked_mul(features) == Some(count) => Ok(SymDim::Known(targets)),
+            // More are passed over, as ONNX Runtime does; models with too few features exist.
+            (Some(targets), Some(features)) if targets.checked_mul(features).is_some_and(|used| used <= count) => {
+                Ok(SymDim::Known(targets))
+            }
             (Some(targets), Some(features)) => Err(wrong(format!("{targets} rows of {features} features"))),
             (None, Some(features)) if features > 0 && count.is_multiple_of(features) => Ok(SymDim::Known(count / features)),
             (None, Some(features)) => Err(wrong(format!("rows of {features} features"))),
@@ -268,6 +271,8 @@ mod tests {
     #[test]
     fn coefficients_must_fit_the_features() {
         let x = Some(Tensor::zeros(DType::F32, [1, 3]).unwrap());
+        let narrow = Some(Tensor::vector(vec![3f32]));
+        close(&try_run(&*classifier(&[1.0, 2.0], &[0.5], "NONE"), &[narrow]).unwrap()[1], &[-2.5, 3.5]);
         assert!(try_run(&*classifier(&[1.0, 2.0], &[0.1], "NONE"), std::slice::from_ref(&x)).is_err());
         assert!(try_run(&*classifier(&[1.0, 2.0], &[], "NONE"), &[x]).is_err());
         let cube = Some(Tensor::zeros(DType::F32, [1, 1, 2]).unwrap());

@@ -54,7 +54,7 @@ impl LSTM {
             let input = gate(0, c[j]);
             let forget = if self.input_forget { 1.0 - input } else { gate(2, c[j]) };
             c[j] = forget * c[j] + input * activations[1].apply(clipped(gates(3 * hidden + j)));
-            h[j] = gate(1, c[j]) * activations[2].apply(clipped(c[j]));
+            h[j] = gate(1, c[j]) * activations[2].apply(c[j]);
         }
     }
 

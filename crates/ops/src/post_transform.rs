@@ -57,7 +57,8 @@ impl PostTransform {
     pub(crate) fn complementary(self, score: f32) -> [f32; 2] {
         match self {
             PostTransform::Logistic => [logistic(-score), logistic(score)],
-            _ => [1.0 - self.single(score), self.single(score)],
+            PostTransform::Probit => [probit(score), 0.0],
+            _ => [1.0 - score, score],
         }
     }
 
@@ -65,7 +66,9 @@ impl PostTransform {
     pub(crate) fn opposite(self, score: f32) -> [f32; 2] {
         match self {
             PostTransform::Logistic => [logistic(-score), logistic(score)],
-            _ => [-self.single(score), self.single(score)],
+            // ONNX Runtime leaves the second score of this combination undefined.
+            PostTransform::Probit => [probit(score), 0.0],
+            _ => [-score, score],
         }
     }
 }

@@ -5,8 +5,9 @@ use super::filter::{Filter, Weights};
 use super::pad::PadLines;
 use super::rows::{Image, WindowRows};
 use super::window::Window;
-use crate::gemm::crowded;
-use crate::gemm::{Epilogue, MatMut, MatRef, gemm, product, rows_per_tile, with_scratch};
+use crate::gemm::{
+    Epilogue, MatMut, MatRef, RESIDENT_BYTES, crowded, gemm, product, rows_per_tile, with_scratch,
+};
 use crate::threads::Threads;
 use std::ops::Range;
 
@@ -84,7 +85,7 @@ pub fn conv2d(threads: &Threads, conv: &Conv, x: Input, filter: &Filter, y: MatM
         Input::ChannelsLast(x) if window.is_unpadded() => {
             let row = window.input[1] * x.stride;
             let image = Image { data: x.data, pixel: x.stride, row, image: window.input[0] * row };
-            windows(threads, conv, image, 0..batch, 0..window.output[0], filter, y, epilogue);
+            windows(threads, image, batch, &window, filter, y, epilogue);
         }
         _ => padded(threads, conv, x, filter, y, epilogue),
     }
@@ -98,15 +99,15 @@ fn padded(threads: &Threads, conv: &Conv, x: Input, filter: &Filter, mut y: MatM
     let lines = (BAND_BYTES / line_bytes.max(1)).max(1);
     // Output lines of a band, at least so many that the lines which two bands see are few.
     let per_band = (lines.saturating_sub(window.span(0, 1)) / window.stride[0] + 1).max(window.kernel[0]);
+    let per_band = height.div_ceil(height.div_ceil(per_band));
     let bands = height.div_ceil(per_band);
-    let per_band = height.div_ceil(bands);
     let cols = filter.filters;
     // Each band goes over all weights: they should stay in the cache, unless the images do not either.
-    let weights_stay = filter.size_bytes() <= 1 << 20;
+    let weights_stay = filter.size_bytes() <= RESIDENT_BYTES;
     let images_stay = batch * height * line_bytes <= 4 << 20;
     if bands * batch < 2 * threads.count() || (images_stay && !weights_stay) {
-        with_padded(threads, conv, x, filter, 0..batch, 0..height, |image, _| {
-            windows(threads, conv, image, 0..batch, 0..height, filter, y, epilogue);
+        with_padded(threads, conv, x, filter, 0..batch, 0..height, |image, inner| {
+            windows(threads, image, batch, &inner, filter, y, epilogue);
         });
         return;
     }
@@ -119,8 +120,8 @@ fn padded(threads: &Threads, conv: &Conv, x: Input, filter: &Filter, mut y: MatM
         let y = unsafe { y.part(first, rows, 0, cols) };
         let epilogue = epilogue.part(first, rows, 0, cols);
         let single = Threads::single();
-        with_padded(&single, conv, x, filter, n..n + 1, lines.clone(), |image, _| {
-            windows(&single, conv, image, 0..1, lines.clone(), filter, y, &epilogue);
+        with_padded(&single, conv, x, filter, n..n + 1, lines, |image, inner| {
+            windows(&single, image, 1, &inner, filter, y, &epilogue);
         });
     });
 }
@@ -170,13 +171,12 @@ fn with_padded(
     });
 }
 
-/// The product over windows of an image that has no borders. `images` and `lines` count output rows of `image`.
+/// The product over the windows of `batch` images which no window leaves.
 fn windows(
     threads: &Threads,
-    conv: &Conv,
     image: Image,
-    images: Range<usize>,
-    lines: Range<usize>,
+    batch: usize,
+    window: &Window,
     filter: &Filter,
     mut y: MatMut,
     epilogue: &Epilogue,
@@ -184,12 +184,16 @@ fn windows(
     let Weights::Dense(groups) = &filter.weights else {
         unreachable!("depthwise filters have a kernel of their own")
     };
-    let output = [lines.len(), conv.window.output[1]];
+    // A line of windows is cut into tiles of its own. Tiles that are not full cost little while the weights stay in the
+    // cache; otherwise better tiles, from windows copied side by side, save passes over the weights.
     let tile = rows_per_tile(filter.isa);
+    let (width, full) = (window.output[1], window.output[1].div_ceil(tile) * tile);
+    let weights_stay = filter.size_bytes() <= RESIDENT_BYTES;
+    let in_place = if weights_stay { 2 * width >= full } else { 4 * width >= 3 * full };
     let rows = y.rows;
     for (g, weights) in groups.iter().enumerate() {
         let channels = g * filter.channels..(g + 1) * filter.channels;
-        let a = WindowRows::new(image, images.len(), output, conv.window, channels, tile);
+        let a = WindowRows::new(image, batch, window, channels, in_place);
         let cols = weights.view().cols();
         let (c, epilogue) = (y.part(0, rows, g * cols, cols), epilogue.part(0, rows, g * cols, cols));
         product(threads, &a, weights.view().into(), c, &epilogue);

@@ -1,7 +1,7 @@
 //! Depthwise convolution: one filter per channel, vectorised over channels.
 
 use super::dense::Conv;
-use super::window::Window;
+use super::window::{Window, lines_per_task};
 use crate::gemm::{Activation, Bias, Epilogue, MatMut, MatRef};
 use crate::simd::{Isa, Kernel, Simd};
 use crate::threads::Threads;
@@ -22,9 +22,8 @@ pub(super) fn depthwise(
 ) {
     let Conv { batch, channels, window } = *conv;
     let lines = batch * window.output[0];
-    // Enough work per task to be worth a hand-over, and some tasks per thread.
     let work = window.output[1] * channels * window.taps();
-    let per_task = ((1 << 18) / work.max(1)).min(lines.div_ceil(4 * threads.count())).max(1);
+    let per_task = lines_per_task(threads, lines, work);
     let y = y.shared();
     threads.par_for(lines.div_ceil(per_task), |task| {
         for line in task * per_task..lines.min((task + 1) * per_task) {
@@ -159,10 +158,10 @@ impl Line<'_> {
                     for (j, weight) in weight.iter_mut().enumerate() {
                         *weight = load::<S, FULL>(s, weights.wrapping_add(j * S::LANES), lanes);
                     }
-                    for p in 0..P {
-                        for j in 0..NV {
+                    for (p, acc) in acc.iter_mut().enumerate() {
+                        for (j, acc) in acc.iter_mut().enumerate() {
                             let v = load::<S, FULL>(s, x.wrapping_add(p * step + j * S::LANES), lanes);
-                            acc[p][j] = s.mul_add(v, weight[j], acc[p][j]);
+                            *acc = s.mul_add(v, weight[j], *acc);
                         }
                     }
                 }

@@ -69,8 +69,8 @@ fn copy_pixels<S: Simd>(s: S, from: &[f32], stride: usize, channels: usize, to: 
     assert!(from.len() >= (count - 1) * stride + channels);
     // Whole vectors may be stored past a pixel if the next one is written later; the last one stops in time.
     for i in 0..count - 1 {
-        // SAFETY: the source by the assertion. A vector may pass the end of the pixel by LANES - 1.
         if (i + 1) * pixel + S::LANES <= to.len() {
+            // SAFETY: the source by the assertion. A vector may pass the end of the pixel by LANES - 1.
             unsafe { copy_run(s, from.as_ptr().add(i * stride), to.as_mut_ptr().add(i * pixel), channels) };
         } else {
             to[i * pixel..][..channels].copy_from_slice(&from[i * stride..][..channels]);

@@ -1,6 +1,6 @@
 //! Pooling of channels-last images, vectorised over channels.
 
-use super::window::Window;
+use super::window::{Window, lines_per_task};
 use crate::gemm::{MatMut, MatRef};
 use crate::simd::{Isa, Kernel, Simd};
 use crate::threads::Threads;
@@ -75,7 +75,7 @@ fn pool(isa: Isa, threads: &Threads, batch: usize, window: &Window, x: MatRef, m
     );
     let lines = batch * window.output[0];
     let work = window.output[1] * channels * window.taps();
-    let per_task = ((1 << 17) / work.max(1)).min(lines.div_ceil(4 * threads.count())).max(1);
+    let per_task = lines_per_task(threads, lines, work);
     let y = y.shared();
     threads.par_for(lines.div_ceil(per_task), |task| {
         for line in task * per_task..lines.min((task + 1) * per_task) {
@@ -130,11 +130,11 @@ impl Line<'_> {
             // SAFETY: the channels exist.
             unsafe {
                 while c + 4 * S::LANES <= channels {
-                    self.pixel::<S, 4>(s, ow, c, S::LANES, start, scale, f);
+                    self.pixel::<S, 4>(s, ow, c, start, scale, f);
                     c += 4 * S::LANES;
                 }
                 while c < channels {
-                    self.pixel::<S, 1>(s, ow, c, channels - c, start, scale, f);
+                    self.pixel::<S, 1>(s, ow, c, start, scale, f);
                     c += S::LANES;
                 }
             }
@@ -161,22 +161,22 @@ impl Line<'_> {
         }
     }
 
-    /// One output pixel, `V` vectors of channels from `c` on, of which `lanes` lanes (of each) exist.
+    /// One output pixel, `V` vectors of channels from `c` on; a single one may reach past the channels.
     ///
     /// # Safety
-    /// The pixel and these channels must exist.
+    /// The pixel and these channels must exist (of a single vector, the first).
     #[inline(always)]
     unsafe fn pixel<S: Simd, const V: usize>(
         &self,
         s: S,
         ow: usize,
         c: usize,
-        lanes: usize,
         start: f32,
         scale: f32,
         f: impl Fn(S::F32, S::F32) -> S::F32,
     ) {
         let w = self.window;
+        let lanes = (self.y.cols - c).min(S::LANES);
         let mut acc = [s.splat(start); V];
         for kh in w.valid(0, self.oh) {
             let line = w.position(0, self.oh, kh) * w.input[1];

@@ -13,20 +13,12 @@ pub(super) struct WindowRows<'a> {
     pixel: usize,
     row: usize,
     image: usize,
-    /// Images, and output rows and columns of each.
     batch: usize,
-    output: [usize; 2],
     window: Window,
     /// Channels used of each pixel.
-    channels: Range2,
+    first_channel: usize,
+    channels: usize,
     in_place: bool,
-}
-
-/// A copyable range.
-#[derive(Clone, Copy, Debug)]
-struct Range2 {
-    start: usize,
-    len: usize,
 }
 
 /// An image in memory: distances of neighbouring pixels, rows and images.
@@ -39,16 +31,16 @@ pub(super) struct Image<'a> {
 }
 
 impl<'a> WindowRows<'a> {
-    /// The windows of `output` rows and columns over channels `channels` of `batch` images. `tile` is the height of a
-    /// register tile. Panics if a window leaves the data.
+    /// The windows over channels `channels` of `batch` images. `in_place` says whether
+    /// products should read them in place if they can. Panics if a window leaves the data.
     pub(super) fn new(
         image: Image<'a>,
         batch: usize,
-        output: [usize; 2],
-        window: Window,
+        window: &Window,
         channels: Range<usize>,
-        tile: usize,
+        in_place: bool,
     ) -> Self {
+        let (window, output) = (*window, window.output);
         let rows = batch * output[0] * output[1];
         if rows > 0 && window.taps() > 0 && !channels.is_empty() {
             let last = (batch - 1) * image.image
@@ -56,19 +48,17 @@ impl<'a> WindowRows<'a> {
                 + (window.span(1, output[1]) - 1) * image.pixel;
             assert!(last + channels.end <= image.data.len(), "windows leave the image");
         }
-        // A line of windows is cut into tiles of its own. Where that leaves tiles less than half full, copying is better.
-        let lines = output[1].div_ceil(tile).max(1);
-        let in_place = 2 * output[1] >= lines * tile && !crowded(window.stride[1] * image.pixel);
+        let in_place = in_place && !crowded(window.stride[1] * image.pixel);
         let Image { data, pixel, row, image } = image;
-        let channels = Range2 { start: channels.start, len: channels.len() };
-        WindowRows { data, pixel, row, image, batch, output, window, channels, in_place }
+        let (first_channel, channels) = (channels.start, channels.len());
+        WindowRows { data, pixel, row, image, batch, window, first_channel, channels, in_place }
     }
 
     /// Calls `f(offset, len)` for the contiguous runs of columns `k`, as offsets from the base.
     #[inline(always)]
     fn runs(&self, k: Range<usize>, mut f: impl FnMut(usize, usize)) {
         let Window { kernel, dilation, .. } = self.window;
-        let channels = self.channels.len;
+        let channels = self.channels;
         // Neighbouring pixels of a window run on if they have no other channels and no dilation between them.
         let joined = dilation[1] == 1 && self.pixel == channels;
         let run = if joined { kernel[1] * channels } else { channels };
@@ -86,22 +76,25 @@ impl<'a> WindowRows<'a> {
 // SAFETY: `new` checks that the last element of the last window is within `data`; all others come before it.
 unsafe impl Rows for WindowRows<'_> {
     fn count(&self) -> usize {
-        self.batch * self.output[0] * self.output[1]
+        self.batch * self.window.output[0] * self.window.output[1]
     }
     fn depth(&self) -> usize {
-        self.window.taps() * self.channels.len
+        self.window.taps() * self.channels
     }
     fn in_place(&self) -> Option<InPlace> {
-        let in_place = InPlace { stride: self.window.stride[1] * self.pixel, group: self.output[1] };
+        let in_place = InPlace { stride: self.window.stride[1] * self.pixel, group: self.window.output[1] };
         self.in_place.then_some(in_place)
     }
     #[inline]
     fn base(&self, row: usize) -> *const f32 {
-        let (line, ow) = (row / self.output[1], row % self.output[1]);
-        let (n, oh) =
-            if self.batch == 1 { (0, line) } else { (line / self.output[0], line % self.output[0]) };
+        let (line, ow) = (row / self.window.output[1], row % self.window.output[1]);
+        let (n, oh) = if self.batch == 1 {
+            (0, line)
+        } else {
+            (line / self.window.output[0], line % self.window.output[0])
+        };
         let [sh, sw] = self.window.stride;
-        let offset = n * self.image + oh * sh * self.row + ow * sw * self.pixel + self.channels.start;
+        let offset = n * self.image + oh * sh * self.row + ow * sw * self.pixel + self.first_channel;
         self.data.as_ptr().wrapping_add(offset)
     }
     fn segments(&self, k: Range<usize>, out: &mut Vec<Segment>) {

@@ -1,5 +1,6 @@
 //! The geometry of sliding windows.
 
+use crate::threads::Threads;
 use std::ops::Range;
 
 /// Windows over an image: which input pixels make an output pixel. Pairs are (vertical, horizontal).
@@ -93,6 +94,13 @@ impl Window {
     pub(super) fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1] && self.stride == [1, 1] && self.pads == [0; 4] && self.output == self.input
     }
+}
+
+/// Lines of output that make a task, of `lines` in all with `work` multiplications (or the like) each: some tasks per
+/// thread, but each worth a hand-over.
+pub(super) fn lines_per_task(threads: &Threads, lines: usize, work: usize) -> usize {
+    const WORTH: usize = 1 << 16;
+    lines.div_ceil(4 * threads.count()).max(WORTH / work.max(1)).max(1)
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ impl Format {
 
 /// The bits of the nearest bfloat16, ties to even; without a branch, so that the compiler makes vectors of it.
 #[inline]
-fn bf16_bits(value: f32) -> u16 {
+pub(crate) fn bf16_bits(value: f32) -> u16 {
     let bits = value.to_bits();
     let rounded = bits.wrapping_add(0x7FFF + ((bits >> 16) & 1)) >> 16;
     let quiet = (bits >> 16) | 0x40;

@@ -197,6 +197,8 @@ functions! {
     };
     /// Whether `x` is 0.
     Not [1] |s, x| truth(s, s.eq(x, s.zero()));
+    /// Whether `x` is not 0.
+    Truth [1] |s, x| truth(s, s.not(s.eq(x, s.zero())));
     /// Whether `x` is NaN.
     IsNan [1] |s, x| truth(s, s.is_nan(x));
     /// Whether `x` is infinity (if `positive`) or minus infinity (if `negative`).

@@ -10,6 +10,8 @@ mod program;
 mod translate;
 mod typed;
 
+pub(crate) use format::bf16_bits;
+
 #[cfg(test)]
 mod tests;
 

@@ -6,6 +6,7 @@ use inferrum_graph::Operator;
 use inferrum_ops::activation::Activation;
 use inferrum_ops::bias_gelu::BiasGelu;
 use inferrum_ops::binary::{Binary, BinaryKind};
+use inferrum_ops::cast::{Cast, Conversion};
 use inferrum_ops::clip::Clip;
 use inferrum_ops::fused::elementwise::{Elementwise, Operand, Step};
 use inferrum_ops::is_inf::IsInf;
@@ -259,6 +260,19 @@ fn chains_of_half_floats_and_truth_values() {
         let inputs = [random(a, 1), random(b, 2), random_of(DType::Bool, c, 3)];
         agree(chain.clone(), &inputs, Tolerance::EXACT);
     }
+    // Casts within a chain.
+    let cast = |to| Cast { to, conversion: Conversion::default() };
+    let chain = Elementwise {
+        steps: vec![
+            step(cast(DType::F32), &[Input(0)]),
+            step(Unary { kind: UnaryKind::Exp }, &[Step(0)]),
+            step(cast(DType::Bool), &[Input(1)]),
+            step(Where, &[Step(2), Step(1), Step(0)]),
+            step(cast(DType::F16), &[Step(3)]),
+        ],
+    };
+    let inputs = [random_of(DType::F16, &[9, 40], 1), Tensor::vector((0..40).map(|i| (i % 3) as f32).collect())];
+    agree(chain, &inputs, Tolerance { relative: 1e-3, absolute: 0.0 });
     // Numbers that 16 bits hold exactly, so that rounding between steps makes no difference.
     let exact = |shape: &[usize], seed| {
         let values: Vec<f64> = random(shape, seed).to_f64().unwrap().iter().map(|x| (x * 4.0).round()).collect();

@@ -6,6 +6,7 @@ use inferrum_backend::Decline;
 use inferrum_graph::{Operator, ShapeFact};
 use inferrum_ops::activation::Activation;
 use inferrum_ops::bias_gelu::BiasGelu;
+use inferrum_ops::cast::Cast;
 use inferrum_ops::binary::{Binary, BinaryKind};
 use inferrum_ops::clip::Clip;
 use inferrum_ops::is_inf::IsInf;
@@ -143,6 +144,12 @@ impl Builder {
             let slope = value(1)?.reshaped(op.slope_shape(x.shape.rank(), &value(1)?.shape))?;
             let operands = [self.operand(x), self.operand(&slope)];
             return Ok(self.emit(Function::PRelu, &operands));
+        }
+        if let Some(op) = any.downcast_ref::<Cast>() {
+            // Between types that are all computed in f32; that of a result is given at the end.
+            let function = if op.to == DType::Bool { Function::Truth } else { Function::Identity };
+            let x = self.operand(x);
+            return Ok(self.emit(function, &[x]));
         }
         if let Some(op) = any.downcast_ref::<BiasGelu>() {
             let operands = [self.operand(x), self.operand(value(1)?)];

@@ -58,10 +58,7 @@ functions! {
     };
     HardSwish(): |self, s, x| s.mul(x, HardSigmoid { a: 1.0 / 6.0, b: 0.5 }.eval(s, x));
     Tanh(): |self, s, x| math::tanh(s, x);
-    Gelu(): |self, s, x| {
-        let erf = math::erf(s, s.mul(x, s.splat(std::f32::consts::FRAC_1_SQRT_2)));
-        s.mul(s.mul(s.splat(0.5), x), s.add(s.splat(1.0), erf))
-    };
+    Gelu(): |self, s, x| math::gelu(s, x);
     // (1 + tanh u) / 2 = 1 / (1 + e^-2u), which loses nothing where tanh is near -1.
     GeluTanh(): |self, s, x| {
         let x2 = s.mul(x, x);

@@ -1,10 +1,10 @@
 //! Matrix products in f32: `C = activation(alpha A B + bias + residual)`.
 //!
 //! B is packed into *panels*, two vectors wide, so that the inner loop reads it in order. A is read where it lies, by a
-//! [`rows`] source: a few rows at a time are copied into a scratch tile that stays in the first-level cache while all
+//! `rows` source: a few rows at a time are copied into a scratch tile that stays in the first-level cache while all
 //! panels of a block of B pass by. So a convolution is the same product with another source of rows.
 //!
-//! Accumulation is in f32, in order of K within blocks of [`tile::K_BLOCK`].
+//! Accumulation is in f32, in order of K within blocks of 512.
 
 mod activation;
 mod batch;
@@ -32,7 +32,7 @@ pub use matrix::{MatMut, MatRef};
 pub use pack::{Packed, PackedB, Unpacked, packed_len};
 
 pub(crate) use driver::product;
-pub(crate) use plan::rows_per_tile;
+pub(crate) use plan::{RESIDENT_BYTES, rows_per_tile};
 pub(crate) use rows::{InPlace, Rows, copy_run, crowded};
 pub(crate) use scratch::with_scratch;
 pub(crate) use tile::Segment;

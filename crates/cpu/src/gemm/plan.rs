@@ -6,11 +6,13 @@ use crate::simd::{Isa, Kernel, Simd};
 use std::ops::Range;
 
 /// Bytes of B that may stay in the second-level cache while the rows of A pass.
-const RESIDENT_BYTES: usize = 1 << 20;
+pub(crate) const RESIDENT_BYTES: usize = 1 << 20;
 /// Bytes of a block of A that may stay in the second-level cache while the panels of B pass.
 const A_BLOCK_BYTES: usize = 512 << 10;
 /// Fewer row tiles than this are not worth keeping all of B near: loading it takes too large a part of the time.
 const RESIDENT_TILES: usize = 16;
+/// Multiplications that are worth handing over to another thread.
+const TASK_WORK: usize = 1 << 17;
 /// Up to this number of rows a product is a stream of B, and C is stored once.
 const FEW_ROWS: usize = 4;
 const FEW_ROWS_K_BLOCK: usize = 4096;
@@ -56,8 +58,9 @@ impl Plan {
         let blocks = blocks(a, in_place);
         let longest = blocks.iter().map(|b| b.k.len()).max().unwrap_or(0);
 
-        // Some tasks per thread, for balance.
-        let wanted = if threads > 1 { 4 * threads } else { 1 };
+        // Some tasks per thread, for balance, but each worth a hand-over. A product of few rows takes the time of reading B.
+        let work = m.max(FEW_ROWS).saturating_mul(n).saturating_mul(k);
+        let wanted = if threads > 1 { (work / TASK_WORK).clamp(1, 4 * threads) } else { 1 };
         let (row_tasks, panel_tasks) = if b_resident {
             (wanted.min(tiles), 1)
         } else {

@@ -1,5 +1,5 @@
-//! Reductions of f32, by vectors. Sums are in f32 over some thousand elements, and in f64 (rows) or in steps (columns)
-//! beyond, so that long ones stay exact.
+//! Reductions of f32, by vectors. Sums are in f32 over some hundred or thousand elements, and in f64 beyond, so that
+//! long ones stay exact.
 
 use inferrum_graph::OpError;
 use inferrum_ops::reduce::Reduction;
@@ -261,19 +261,19 @@ impl Columns<'_> {
             self.each(base, |_, x| fold_onto(s, Greatest, &mut shifts[..n], x, x));
             shifts[..n].iter_mut().for_each(|shift| *shift = finite(*shift));
         }
-        let (mut stripe, mut total) = ([F::NEUTRAL; COLUMNS], [F::NEUTRAL; COLUMNS]);
+        let (mut stripe, mut total) = ([F::NEUTRAL; COLUMNS], [f64::from(F::NEUTRAL); COLUMNS]);
         let (stripe, total, shifts) = (&mut stripe[..n], &mut total[..n], &shifts[..n]);
         self.each(base, |row, x| {
             fold_onto(s, f, stripe, x, shifts);
             if row % STRIPE == STRIPE - 1 {
-                join_onto(s, f, total, stripe);
+                join_onto(f, total, stripe);
                 stripe.fill(F::NEUTRAL);
             }
         });
-        join_onto(s, f, total, stripe);
+        join_onto(f, total, stripe);
         let (reduction, count) = (self.of.reduction, reduced.elements());
         for ((y, &total), &shift) in self.y.iter_mut().zip(&*total).zip(shifts) {
-            *y = finish(reduction, f64::from(total), count, shift);
+            *y = finish(reduction, total, count, shift);
         }
     }
 
@@ -291,12 +291,6 @@ impl Columns<'_> {
 }
 
 #[inline(always)]
-fn join_onto<S: Simd, F: Fold>(s: S, f: F, total: &mut [f32], stripe: &[f32]) {
-    crate::simd::zip_in_place(
-        s,
-        total,
-        stripe,
-        #[inline(always)]
-        |total, stripe| f.join(s, total, stripe),
-    );
+fn join_onto<F: Fold>(f: F, total: &mut [f64], stripe: &[f32]) {
+    total.iter_mut().zip(stripe).for_each(|(total, &stripe)| *total = f.results(*total, f64::from(stripe)));
 }

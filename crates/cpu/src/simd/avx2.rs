@@ -95,6 +95,27 @@ impl Simd for Avx2 {
         // SAFETY: features by the token, memory by the caller.
         unsafe { _mm256_storeu_si256(dst.cast(), v) }
     }
+    #[inline(always)]
+    unsafe fn load_u8_ptr(self, src: *const u8) -> __m256i {
+        // SAFETY: features by the token, memory by the caller.
+        unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(src.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn load_i8_ptr(self, src: *const i8) -> __m256i {
+        // SAFETY: features by the token, memory by the caller.
+        unsafe { _mm256_cvtepi8_epi32(_mm_loadl_epi64(src.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes_ptr(self, dst: *mut u8, v: __m256i) {
+        // SAFETY: features by the token, memory by the caller.
+        unsafe {
+            // The lowest bytes of each half's four lanes, side by side.
+            let low = _mm256_setr_epi32(0x0C08_0400, -1, -1, -1, 0x0C08_0400, -1, -1, -1);
+            let bytes = _mm256_shuffle_epi8(v, low);
+            let (a, b) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
+            _mm_storel_epi64(dst.cast(), _mm_unpacklo_epi32(a, b));
+        }
+    }
 
     #[inline(always)]
     fn prefetch(self, at: *const f32) {

@@ -87,6 +87,21 @@ impl Simd for Avx512 {
         // SAFETY: features by the token, memory by the caller.
         unsafe { _mm512_storeu_si512(dst.cast(), v) }
     }
+    #[inline(always)]
+    unsafe fn load_u8_ptr(self, src: *const u8) -> __m512i {
+        // SAFETY: features by the token, memory by the caller.
+        unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(src.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn load_i8_ptr(self, src: *const i8) -> __m512i {
+        // SAFETY: features by the token, memory by the caller.
+        unsafe { _mm512_cvtepi8_epi32(_mm_loadu_si128(src.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes_ptr(self, dst: *mut u8, v: __m512i) {
+        // SAFETY: features by the token, memory by the caller.
+        unsafe { _mm_storeu_si128(dst.cast(), _mm512_cvtepi32_epi8(v)) }
+    }
 
     #[inline(always)]
     fn prefetch(self, at: *const f32) {

@@ -228,6 +228,46 @@ fn slice_functions() {
     }
 }
 
+struct Bytes<'a>(&'a [u8], [&'a mut [i32]; 2], &'a mut [u8]);
+
+impl Kernel for Bytes<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Bytes(x, [unsigned, signed], low) = self;
+        for i in (0..x.len()).step_by(S::LANES) {
+            let end = x.len().min(i + S::LANES);
+            let (a, b) = (s.load_u8(&x[i..end]), s.load_i8(&x[i..end]));
+            let mut lanes = [0; 16];
+            s.store_i32(&mut lanes, a);
+            unsigned[i..end].copy_from_slice(&lanes[..end - i]);
+            s.store_i32(&mut lanes, b);
+            signed[i..end].copy_from_slice(&lanes[..end - i]);
+            s.store_bytes(&mut low[i..end], s.add_i32(s.mul_i32(a, s.splat_i32(257)), s.splat_i32(1)));
+        }
+    }
+}
+
+#[test]
+fn bytes_become_integers_and_back() {
+    for isa in Isa::available() {
+        for n in [1, 3, 4, 15, 16, 17, 127, 256] {
+            let x: Vec<u8> = (0..n).map(|i| (i * 37 + 5) as u8).collect();
+            let (mut unsigned, mut signed, mut low) = (vec![-1; n], vec![-1; n], vec![0xAB; n + 1]);
+            isa.dispatch(Bytes(&x, [&mut unsigned, &mut signed], &mut low[..n]));
+            for i in 0..n {
+                let got = (unsigned[i], signed[i], low[i]);
+                assert_eq!(
+                    got,
+                    (i32::from(x[i]), i32::from(x[i] as i8), x[i].wrapping_add(1)),
+                    "{isa:?} {n} {i}"
+                );
+            }
+            assert_eq!(low[n], 0xAB, "{isa:?} wrote past the end");
+        }
+    }
+}
+
 struct Transpose<'a>(&'a [f32], &'a mut [f32], usize);
 
 impl Kernel for Transpose<'_> {
@@ -314,6 +354,8 @@ on_slices!(log_on, math::log);
 on_slices!(log_1p_on, math::log_1p);
 on_slices!(sin_on, math::sin);
 on_slices!(cos_on, math::cos);
+on_slices!(exp_bounded_on, math::exp_bounded);
+on_slices!(gelu_on, math::gelu);
 
 #[test]
 fn math_errors_are_as_documented() {
@@ -329,6 +371,7 @@ fn math_errors_are_as_documented() {
             check("sigmoid", 2.5e-7, worst(isa, range, |x| 1.0 / (1.0 + (-x).exp()), sigmoid_on));
             check("tanh", 2.5e-7, worst(isa, range, f64::tanh, tanh_on));
         }
+        check("exp_bounded", 1.2e-7, worst(isa, (-87.0, 87.0), f64::exp, exp_bounded_on));
         for range in [(-1.0, 1.0), (-4.5, 4.5)] {
             check("erf", 2.5e-7, worst(isa, range, erf64, erf_on));
         }
@@ -361,6 +404,25 @@ fn trigonometric_errors_are_as_documented() {
                 assert!(error < 1.2e-7 + slack, "{isa:?} at {}: {error:e}", x[i]);
             }
         }
+    }
+}
+
+#[test]
+fn gelu_error_is_as_documented() {
+    for isa in Isa::available() {
+        let x: Vec<f32> = (0..400_001).map(|i| (i as f32 - 200_000.0) * 5e-5).collect();
+        let mut y = vec![f32::NAN; x.len()];
+        gelu_on(isa, &x, &mut y);
+        for (&x, &y) in x.iter().zip(&y) {
+            let x = x as f64;
+            let exact = 0.5 * x * (1.0 + erf64(x * std::f64::consts::FRAC_1_SQRT_2));
+            assert!((y as f64 - exact).abs() <= 1.5e-7 * x.abs(), "{isa:?} gelu({x}) = {y}, not {exact}");
+        }
+        let edges = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, 1e30, -1e30];
+        let mut y = [1.0; 6];
+        gelu_on(isa, &edges, &mut y);
+        assert!(y[0].is_nan() && y[1] == f32::INFINITY && y[2].abs() < 1e-15 && y[3] == 0.0);
+        assert!(y[4] == 1e30 && y[5].abs() < 1e-15, "{isa:?} {y:?}");
     }
 }
 

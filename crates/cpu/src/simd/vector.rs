@@ -54,6 +54,45 @@ pub trait Simd: Copy + Send + Sync + std::fmt::Debug + 'static {
     /// # Safety
     /// `dst` must be writable for `LANES` integers.
     unsafe fn store_i32_ptr(self, dst: *mut i32, v: Self::I32);
+    /// Loads `LANES` unsigned bytes as integers.
+    ///
+    /// # Safety
+    /// `src` must be readable for `LANES` bytes.
+    #[inline(always)]
+    unsafe fn load_u8_ptr(self, src: *const u8) -> Self::I32 {
+        let mut lanes = [0; 16];
+        for (i, lane) in lanes[..Self::LANES].iter_mut().enumerate() {
+            // SAFETY: the caller vouches for LANES bytes.
+            *lane = i32::from(unsafe { *src.add(i) });
+        }
+        self.load_i32(&lanes)
+    }
+    /// Loads `LANES` signed bytes as integers.
+    ///
+    /// # Safety
+    /// `src` must be readable for `LANES` bytes.
+    #[inline(always)]
+    unsafe fn load_i8_ptr(self, src: *const i8) -> Self::I32 {
+        let mut lanes = [0; 16];
+        for (i, lane) in lanes[..Self::LANES].iter_mut().enumerate() {
+            // SAFETY: the caller vouches for LANES bytes.
+            *lane = i32::from(unsafe { *src.add(i) });
+        }
+        self.load_i32(&lanes)
+    }
+    /// Stores the lowest byte of each lane.
+    ///
+    /// # Safety
+    /// `dst` must be writable for `LANES` bytes.
+    #[inline(always)]
+    unsafe fn store_bytes_ptr(self, dst: *mut u8, v: Self::I32) {
+        let mut lanes = [0; 16];
+        self.store_i32(&mut lanes, v);
+        for (i, &lane) in lanes[..Self::LANES].iter().enumerate() {
+            // SAFETY: the caller vouches for LANES bytes.
+            unsafe { *dst.add(i) = lane as u8 };
+        }
+    }
     /// Asks for the cache line at `at` (any address) to be brought to the first-level cache. Without effect on results,
     /// and on instruction sets without such a hint.
     #[inline(always)]
@@ -112,6 +151,40 @@ pub trait Simd: Copy + Send + Sync + std::fmt::Debug + 'static {
         assert!(src.len() >= Self::LANES);
         // SAFETY: the slice holds LANES integers.
         unsafe { self.load_i32_ptr(src.as_ptr()) }
+    }
+    /// Loads `min(src.len(), LANES)` unsigned bytes as integers; the other lanes are zero.
+    #[inline(always)]
+    fn load_u8(self, src: &[u8]) -> Self::I32 {
+        let mut lanes = [0; 16];
+        let whole = src.len() >= Self::LANES;
+        if !whole {
+            lanes[..src.len()].copy_from_slice(src);
+        }
+        // SAFETY: either holds LANES bytes.
+        unsafe { self.load_u8_ptr(if whole { src.as_ptr() } else { lanes.as_ptr() }) }
+    }
+    /// Loads `min(src.len(), LANES)` bytes, taken as signed, as integers; the other lanes are zero.
+    #[inline(always)]
+    fn load_i8(self, src: &[u8]) -> Self::I32 {
+        let mut lanes = [0; 16];
+        let whole = src.len() >= Self::LANES;
+        if !whole {
+            lanes[..src.len()].copy_from_slice(src);
+        }
+        // SAFETY: either holds LANES bytes.
+        unsafe { self.load_i8_ptr(if whole { src.as_ptr() } else { lanes.as_ptr() }.cast()) }
+    }
+    /// Stores the lowest byte of the first `min(dst.len(), LANES)` lanes.
+    #[inline(always)]
+    fn store_bytes(self, dst: &mut [u8], v: Self::I32) {
+        if dst.len() >= Self::LANES {
+            // SAFETY: the slice holds LANES bytes.
+            return unsafe { self.store_bytes_ptr(dst.as_mut_ptr(), v) };
+        }
+        let mut lanes = [0; 16];
+        // SAFETY: LANES is at most 16.
+        unsafe { self.store_bytes_ptr(lanes.as_mut_ptr(), v) };
+        dst.copy_from_slice(&lanes[..dst.len()]);
     }
     /// Stores to the first `LANES` integers of `dst`. Panics if it is shorter.
     #[inline(always)]
