@@ -31,16 +31,6 @@ const WARM_UP: f64 = 0.1;
 pub(crate) struct Args {
     /// The model (ONNX)
     model: PathBuf,
-    /// Device; give several to compare them [default: auto]
-    #[arg(short, long, help_heading = "Session")]
-    device: Vec<Device>,
-    #[command(flatten)]
-    inputs: InputArgs,
-    /// Extent of the first axis of inputs where the model leaves it open
-    #[arg(long, value_name = "N", help_heading = "Inputs")]
-    batch: Option<usize>,
-    #[command(flatten)]
-    session: SessionArgs,
     /// Runs to measure
     #[arg(long, value_name = "N", conflicts_with = "seconds", value_parser = clap::value_parser!(u64).range(1..))]
     iters: Option<u64>,
@@ -53,6 +43,16 @@ pub(crate) struct Args {
     /// Writes the results to a file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Device; give several to compare them [default: auto]
+    #[arg(short, long, help_heading = "Session")]
+    device: Vec<Device>,
+    #[command(flatten)]
+    session: SessionArgs,
+    /// Extent of the first axis of inputs where the model leaves it open
+    #[arg(long, value_name = "N", help_heading = "Inputs")]
+    batch: Option<usize>,
+    #[command(flatten)]
+    inputs: InputArgs,
 }
 
 const EXAMPLES: &str = "\

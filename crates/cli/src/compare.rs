@@ -24,6 +24,12 @@ use crate::{Outcome, quantity, style};
 pub(crate) struct Args {
     /// The model (ONNX)
     model: PathBuf,
+    /// Compares the outputs of every node
+    #[arg(long)]
+    per_node: bool,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
     /// Device to judge
     #[arg(short, long, default_value = "auto", help_heading = "Session")]
     device: Side,
@@ -31,15 +37,9 @@ pub(crate) struct Args {
     #[arg(long, default_value = "reference", help_heading = "Session")]
     against: Side,
     #[command(flatten)]
-    inputs: InputArgs,
-    #[command(flatten)]
     session: SessionArgs,
-    /// Compares the outputs of every node
-    #[arg(long)]
-    per_node: bool,
-    /// Prints JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    inputs: InputArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -123,7 +123,7 @@ pub(crate) fn execute(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         rows.push(Row {
             name: graph.value(id).name.clone(),
             node: node.map(|node| (node.name.clone(), node.op.key().to_string())),
-            what: got.describe(),
+            what: got.as_tensor().map_or_else(|| got.describe(), |tensor| tensor.shape().to_string()),
             difference: difference(got, want)?,
         });
     }
@@ -256,7 +256,7 @@ fn print_table(
     let mut table = Table::new(&[
         (first, Column::Text),
         (second, Column::Text),
-        ("value", Column::Text),
+        ("shape", Column::Text),
         ("max abs", Column::Number),
         ("max rel", Column::Number),
         ("of max", Column::Number),
@@ -313,7 +313,7 @@ fn print_json(
 ) -> Result<()> {
     let row = |row: &Row| -> Json {
         let mut json = json!({
-            "name": row.name, "value": row.what,
+            "name": row.name, "shape": row.what,
             "node": row.node.as_ref().map(|(node, _)| node), "operator": row.node.as_ref().map(|(_, op)| op),
         });
         if let Some(fields) = json.as_object_mut() {

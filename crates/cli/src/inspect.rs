@@ -23,11 +23,6 @@ use crate::{Outcome, picture, quantity, style, value_json};
 pub(crate) struct Args {
     /// The model (ONNX)
     model: PathBuf,
-    /// Device to plan for; several may be given [default: auto]
-    #[arg(short, long, help_heading = "Session")]
-    device: Vec<Device>,
-    #[command(flatten)]
-    session: SessionArgs,
     /// Shape to assume of an input, such as x=1x3x224x224
     #[arg(long, value_name = "[NAME=]SHAPE")]
     shape: Vec<ShapeArg>,
@@ -43,6 +38,11 @@ pub(crate) struct Args {
     /// Draws the graph as the file has it, before any rewriting
     #[arg(long, requires = "graph")]
     raw: bool,
+    /// Device to plan for; several may be given [default: auto]
+    #[arg(short, long, help_heading = "Session")]
+    device: Vec<Device>,
+    #[command(flatten)]
+    session: SessionArgs,
 }
 
 const EXAMPLES: &str = "\

@@ -30,7 +30,7 @@ use clap::{Parser, Subcommand};
 
 /// Runs trained models (ONNX) fast, correctly and honestly on whatever hardware is there.
 #[derive(Parser)]
-#[command(name = "inferrum", version, about, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "inferrum", version, after_help = EXAMPLES, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -28,16 +28,9 @@ const SAMPLES: usize = 8;
 pub(crate) struct Args {
     /// The model (ONNX)
     model: PathBuf,
-    #[command(flatten)]
-    inputs: InputArgs,
     /// Writes the outputs to a .npz file, by name
     #[arg(short, long, value_name = "FILE.npz")]
     output: Option<PathBuf>,
-    /// Device: auto, cpu, or another that `inferrum devices` lists
-    #[arg(short, long, default_value = "auto", help_heading = "Session")]
-    device: Device,
-    #[command(flatten)]
-    session: SessionArgs,
     /// Prints the K most probable classes of each output that has classes
     #[arg(long, value_name = "K")]
     top: Option<usize>,
@@ -50,6 +43,13 @@ pub(crate) struct Args {
     /// Profiles a second run: a Chrome trace in this file, and a table of the slowest operators
     #[arg(long, value_name = "TRACE.json")]
     profile: Option<PathBuf>,
+    /// Device: auto, cpu, or another that `inferrum devices` lists
+    #[arg(short, long, default_value = "auto", help_heading = "Session")]
+    device: Device,
+    #[command(flatten)]
+    session: SessionArgs,
+    #[command(flatten)]
+    inputs: InputArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -190,7 +190,7 @@ fn print_ranking(
         }
         let mut table = Table::new(&[("", Column::Number), ("", Column::Text), ("", Column::Number)]);
         for class in sample {
-            let percent = format!("{:.2} %", 100.0 * class.probability);
+            let percent = percent(class.probability);
             table.row([class.index.to_string(), class.label.clone().unwrap_or_default(), percent]);
         }
         table.write(out)?;
@@ -199,6 +199,14 @@ fn print_ranking(
         writeln!(out, "  and {more} more samples")?;
     }
     Ok(())
+}
+
+/// `99.97 %`.
+fn percent(probability: f64) -> String {
+    match 100.0 * probability {
+        tiny if tiny > 0.0 && tiny < 0.01 => "< 0.01 %".into(),
+        percent => format!("{percent:.2} %"),
+    }
 }
 
 fn print_json(args: &Args, done: &Done, labels: Option<&Labels>, out: &mut dyn Write) -> Result<()> {

@@ -35,11 +35,6 @@ pub(crate) struct Args {
     /// Folders with a model and its test data, or folders of such
     #[arg(required = true, value_name = "DIR")]
     folders: Vec<PathBuf>,
-    /// Device: auto, cpu, or another that `inferrum devices` lists
-    #[arg(short, long, default_value = "auto", help_heading = "Session")]
-    device: Target,
-    #[command(flatten)]
-    session: SessionArgs,
     /// |got - want| <= ATOL + RTOL * |want| for each element
     #[arg(long, value_name = "RTOL", value_parser = tolerance)]
     rtol: Option<f64>,
@@ -55,6 +50,11 @@ pub(crate) struct Args {
     /// Writes the result of each folder to a file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Device: auto, cpu, or another that `inferrum devices` lists
+    #[arg(short, long, default_value = "auto", help_heading = "Session")]
+    device: Target,
+    #[command(flatten)]
+    session: SessionArgs,
 }
 
 const EXAMPLES: &str = "\

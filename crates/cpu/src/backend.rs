@@ -14,7 +14,8 @@ use crate::kernel::{Lower, Lowered, Lowering};
 use crate::simd::Isa;
 use crate::threads::Threads;
 use crate::weights::Weights;
-use crate::{compile, fallback, passes, peak};
+use crate::simd::peak;
+use crate::{compile, fallback, passes};
 
 static KERNELS: LazyLock<KernelTable<Lower>> = LazyLock::new(|| KernelTable::new(crate::KERNELS));
 

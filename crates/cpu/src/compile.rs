@@ -83,7 +83,7 @@ pub(crate) fn compile(
         let (lowered, reason) = lower(&bound);
         placement.push(NodePlacement {
             node: bound.node.name.clone(),
-            op: bound.node.op.key().to_string(),
+            op: bound.node.op.label(),
             device: "cpu".into(),
             kernel: lowered.name.clone(),
             reason,

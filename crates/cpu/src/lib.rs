@@ -15,7 +15,6 @@ pub mod kernel;
 mod memory;
 mod moments;
 mod passes;
-mod peak;
 mod recurrent;
 pub mod simd;
 mod strided;

@@ -14,6 +14,11 @@ pub trait Operator: Any + fmt::Debug + Send + Sync {
     /// Domain and type.
     fn key(&self) -> OpKey;
 
+    /// What to call the operator in front of a user: its key, or for a fusion what was fused.
+    fn label(&self) -> String {
+        self.key().to_string()
+    }
+
     /// Types and shapes of the outputs (and elements, where they follow from shapes alone, as for `Shape`).
     ///
     /// When all input shapes are concrete and the elements of [`Operator::value_inputs`] are known, the output shapes

@@ -8,7 +8,7 @@ use inferrum_tensor::{DType, Shape, Tensor, Value, zeroed};
 
 use crate::OpEntry;
 use crate::accumulate::{Accumulate, add_scaled};
-use crate::fused_activation::{FusedActivation, Parameters};
+use crate::fused_activation::{self, FusedActivation, Parameters};
 use crate::window::{Window, WindowSpec};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
@@ -265,6 +265,10 @@ impl FusedConv {
 impl Operator for FusedConv {
     fn key(&self) -> OpKey {
         OpKey::microsoft("FusedConv")
+    }
+
+    fn label(&self) -> String {
+        fused_activation::label("Conv", self.activation)
     }
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {

@@ -82,6 +82,17 @@ impl Parameters<'_> {
     }
 }
 
+/// What to call an operator with an activation: `Conv + Relu`.
+pub(crate) fn label(op: &str, activation: Option<FusedActivation>) -> String {
+    match activation {
+        None => op.to_owned(),
+        Some(activation) => {
+            let text = format!("{activation:?}");
+            format!("{op} + {}", text.split(' ').next().unwrap_or_default())
+        }
+    }
+}
+
 impl FusedActivation {
     /// The activation of an ONNX name (in any case, as ONNX Runtime takes it); those that have parameters take them
     /// from `alpha` and `beta`, with the defaults of the ONNX operator of that name.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use inferrum_backend::{Backend, Device, DeviceInfo, Placement, Profile, RunContext, Span, Stop};
 use inferrum_graph::{Fact, Graph, SymDim};
-use inferrum_tensor::Value;
+use inferrum_tensor::{Shape, Value};
 
 use crate::devices::{self, Opened};
 use crate::program::{Plan, Program};
@@ -184,6 +184,19 @@ fn optimized(graph: Graph, backend: &dyn Backend) -> Result<(Graph, Vec<(String,
     Ok((backend.prepare(graph)?, fusions))
 }
 
+/// One element is taken for a declared scalar whatever its shape, as other runtimes do: exporters and their users often
+/// disagree there.
+fn scalar_where_declared(declared: &Fact, value: &mut Value) -> Result<(), Error> {
+    let scalar = declared.as_tensor().is_some_and(|tensor| tensor.shape.rank() == Some(0));
+    if let Value::Tensor(tensor) = value
+        && scalar
+        && tensor.len() == 1
+    {
+        *tensor = tensor.reshape(Shape::scalar())?;
+    }
+    Ok(())
+}
+
 impl Session {
     /// Settings to load a model with.
     pub fn builder() -> SessionBuilder {
@@ -350,7 +363,10 @@ impl Session {
                 self.inputs.iter().map(|input| format!("{}: {}", input.name, input.fact)).collect();
             return Err(Error::MissingInputs { names: missing, takes: takes.join(", ") });
         }
-        let values: Vec<Value> = slots.into_iter().flatten().collect();
+        let mut values: Vec<Value> = slots.into_iter().flatten().collect();
+        for (input, value) in self.inputs.iter().zip(&mut values) {
+            scalar_where_declared(&input.fact, value)?;
+        }
         self.check(&values)?;
         Ok(values)
     }

@@ -127,11 +127,11 @@ impl Draw<'_> {
         {
             lines.push(format!("w {}", self.short(weight)));
         }
-        Box::new(key.op_type.to_owned(), lines, self.tooltip(id, node), family::family(key.op_type), false)
+        Box::new(title.to_owned(), lines, self.tooltip(id, node), family::family(first), false)
     }
 
     fn tooltip(&self, id: NodeId, node: &Node) -> String {
-        let mut text = format!("{} ({})", node.name, node.op.key());
+        let mut text = format!("{} ({})", node.name, node.op.label());
         let mut line = |what: &str| {
             let _ = write!(text, "\n{}", cut(what, TOOLTIP_LINE));
         };

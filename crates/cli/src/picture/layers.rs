@@ -21,6 +21,8 @@ pub(super) struct Layers {
     pub(super) layer: Vec<usize>,
     /// The vertices of each layer, from left to right.
     pub(super) order: Vec<Vec<usize>>,
+    /// The place of each vertex in the order of its layer.
+    pub(super) place: Vec<usize>,
     /// Lines from each vertex to the next layer: the lower vertex, and the net.
     pub(super) below: Vec<Vec<(usize, usize)>>,
     /// Lines to each vertex from the layer above.
@@ -34,6 +36,7 @@ impl Layers {
         let mut layers = Layers {
             vertices: (0..diagram.boxes.len()).map(Vertex::Box).collect(),
             order: Vec::new(),
+            place: Vec::new(),
             below: vec![Vec::new(); diagram.boxes.len()],
             above: vec![Vec::new(); diagram.boxes.len()],
             layer,
@@ -65,7 +68,16 @@ impl Layers {
         for vertex in 0..layers.vertices.len() {
             layers.order[layers.layer[vertex]].push(vertex);
         }
+        layers.find_places();
         Some(layers)
+    }
+
+    /// Brings [`Layers::place`] up to date with [`Layers::order`].
+    pub(super) fn find_places(&mut self) {
+        self.place = vec![0; self.vertices.len()];
+        for layer in &self.order {
+            layer.iter().enumerate().for_each(|(place, &vertex)| self.place[vertex] = place);
+        }
     }
 
     fn connect(&mut self, upper: usize, lower: usize, net: usize) {

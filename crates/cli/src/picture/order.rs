@@ -35,6 +35,7 @@ pub(super) fn arrange(layers: &mut Layers) {
         }
     }
     layers.order = best.1;
+    layers.find_places();
 }
 
 /// The order of a walk from the top along lines: what belongs together stands together.

@@ -2,7 +2,7 @@
 //!
 //! Layer after layer, each vertex wants to stand at the weighted mean of its neighbours. The nearest places to these (in
 //! the sense of least squares) that keep the order and the distances are found exactly, by pooling adjacent violators
-//! (Ayer and others 1955).
+//! (Ayer and others 1955). Then chains are drawn straight as far as there is room.
 
 use super::diagram::Diagram;
 use super::layers::{Layers, Vertex};
@@ -15,6 +15,8 @@ const LAYER_GAP: f64 = 30.0;
 const LAYER_GAP_MOST: f64 = 90.0;
 /// Sweeps down and up.
 const SWEEPS: usize = 12;
+/// How often all chains are straightened: one makes room for another.
+const STRAIGHTENINGS: usize = 4;
 
 /// The middle of each vertex, and the top and bottom of each layer.
 pub(super) struct Places {
@@ -47,6 +49,10 @@ pub(super) fn place(diagram: &Diagram, layers: &Layers) -> Places {
             settle(layers, level, (above, below), &width, &mut x);
         }
     }
+    let chains = chains(layers);
+    for _ in 0..STRAIGHTENINGS {
+        chains.iter().for_each(|chain| straighten(layers, chain, &width, &mut x));
+    }
     let left = (0..x.len()).map(|vertex| x[vertex] - width(vertex) / 2.0).fold(f64::INFINITY, f64::min);
     x.iter_mut().for_each(|x| *x -= left);
     let (top, bottom) = heights(diagram, layers, &x);
@@ -59,14 +65,81 @@ fn offsets(layers: &Layers, layer: &[usize], width: &impl Fn(usize) -> f64) -> V
     let mut at = 0.0;
     for (index, &vertex) in layer.iter().enumerate() {
         if index > 0 {
-            let before = layer[index - 1];
-            let bend = |vertex: usize| matches!(layers.vertices[vertex], Vertex::Bend(_));
-            let gap = if bend(before) && bend(vertex) { BEND_GAP } else { GAP };
-            at += (width(before) + width(vertex)) / 2.0 + gap;
+            at += distance(layers, layer[index - 1], vertex, width);
         }
         offsets.push(at);
     }
     offsets
+}
+
+/// The least distance of two neighbours.
+fn distance(layers: &Layers, left: usize, right: usize, width: &impl Fn(usize) -> f64) -> f64 {
+    let bend = |vertex: usize| matches!(layers.vertices[vertex], Vertex::Bend(_));
+    let gap = if bend(left) && bend(right) { BEND_GAP } else { GAP };
+    (width(left) + width(right)) / 2.0 + gap
+}
+
+/// Vertices that follow each other without a branch, and the bends of a net; the longest first.
+fn chains(layers: &Layers) -> Vec<Vec<usize>> {
+    let next = |vertex: usize| {
+        let bend = |&&(lower, _): &&(usize, usize)| matches!(layers.vertices[lower], Vertex::Bend(_));
+        match (layers.vertices[vertex], &layers.below[vertex][..]) {
+            (Vertex::Bend(_), lines) => lines.iter().find(bend).map(|&(lower, _)| lower),
+            (Vertex::Box(_), &[(lower, _)]) if layers.above[lower].len() == 1 => Some(lower),
+            _ => None,
+        }
+    };
+    let mut seen = vec![false; layers.vertices.len()];
+    let mut chains = Vec::new();
+    for start in layers.order.concat() {
+        let mut chain = Vec::new();
+        let mut at = Some(start).filter(|&start| !seen[start]);
+        while let Some(vertex) = at {
+            seen[vertex] = true;
+            chain.push(vertex);
+            at = next(vertex).filter(|&next| !seen[next]);
+        }
+        if chain.len() > 1 {
+            chains.push(chain);
+        }
+    }
+    chains.sort_by_key(|chain| std::cmp::Reverse(chain.len()));
+    chains
+}
+
+/// Puts the vertices of a chain at one place as far as their neighbours leave one; where they do not, the chain turns.
+fn straighten(layers: &Layers, chain: &[usize], width: &impl Fn(usize) -> f64, x: &mut [f64]) {
+    let mut start = 0;
+    while start < chain.len() {
+        let (mut low, mut high, mut end) = (f64::NEG_INFINITY, f64::INFINITY, start);
+        while let Some(&vertex) = chain.get(end) {
+            let (left, right) = room(layers, vertex, width, x);
+            if low.max(left) > high.min(right) {
+                break;
+            }
+            (low, high, end) = (low.max(left), high.min(right), end + 1);
+        }
+        // Rounding may leave no room even for one: it stays.
+        end = end.max(start + 1);
+        let part = &chain[start..end];
+        let mean = part.iter().map(|&vertex| x[vertex]).sum::<f64>() / part.len() as f64;
+        if low <= high && part.len() > 1 {
+            part.iter().for_each(|&vertex| x[vertex] = mean.clamp(low, high));
+        }
+        start = end;
+    }
+}
+
+/// Between what a vertex may move.
+fn room(layers: &Layers, vertex: usize, width: &impl Fn(usize) -> f64, x: &[f64]) -> (f64, f64) {
+    let layer = &layers.order[layers.layer[vertex]];
+    let place = layers.place[vertex];
+    let left = place.checked_sub(1).map(|place| layer[place]);
+    let right = layer.get(place + 1).copied();
+    (
+        left.map_or(f64::NEG_INFINITY, |left| x[left] + distance(layers, left, vertex, width)),
+        right.map_or(f64::INFINITY, |right| x[right] - distance(layers, vertex, right, width)),
+    )
 }
 
 /// How much a line wants to be straight: long ones most.

@@ -33,7 +33,9 @@ text{font-family:'Helvetica Neue',Helvetica,Arial,sans-serif;fill:#fff;text-anch
 pub(super) fn draw(title: &str, parts: &[Part]) -> String {
     let legend = legend(parts);
     let mut body = String::new();
-    let mut x = MARGIN;
+    // A narrow graph stands in the middle below the legend.
+    let drawn: f64 = parts.iter().map(|part| part.width() + PART_GAP).sum::<f64>() - PART_GAP;
+    let mut x = MARGIN + ((legend.1 - MARGIN - drawn) / 2.0).max(0.0);
     let mut height: f64 = 0.0;
     for (index, part) in parts.iter().enumerate() {
         let top = MARGIN + HEAD + if index > 0 { PART_HEAD } else { 0.0 };

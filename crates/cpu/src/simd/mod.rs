@@ -29,6 +29,7 @@
 pub mod activation;
 mod isa;
 pub mod math;
+pub(crate) mod peak;
 mod portable;
 mod slices;
 mod vector;

@@ -63,6 +63,10 @@ impl Operator for ChannelsLast {
         OpKey::fused("ChannelsLast")
     }
 
+    fn label(&self) -> String {
+        self.inner.label()
+    }
+
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         let outputs = self.with_inner_facts(inputs, |facts| self.inner.infer(facts))?;
         Ok(outputs.iter().map(|fact| ChannelsLast::permuted(fact, to_channels_last)).collect())

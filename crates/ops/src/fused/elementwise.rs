@@ -74,6 +74,10 @@ impl Operator for Elementwise {
         OpKey::fused("Elementwise")
     }
 
+    fn label(&self) -> String {
+        self.steps.iter().map(|step| step.op.label()).collect::<Vec<_>>().join(" + ")
+    }
+
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         let mut results = self.facts(inputs)?;
         Ok(results.pop().into_iter().collect())

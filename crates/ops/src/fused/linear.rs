@@ -3,7 +3,7 @@
 use inferrum_graph::{Fact, Facts, Inputs, OpError, OpKey, Operator};
 use inferrum_tensor::{Tensor, Value};
 
-use crate::fused_activation::FusedActivation;
+use crate::fused_activation::{self, FusedActivation};
 use crate::fused_matmul::FusedMatMul;
 
 /// `activation(alpha A B + bias + residual)`. Inputs: A and B as [`FusedMatMul`] has them; bias `[N]`, may be left out;
@@ -26,6 +26,10 @@ impl Linear {
 impl Operator for Linear {
     fn key(&self) -> OpKey {
         OpKey::fused("Linear")
+    }
+
+    fn label(&self) -> String {
+        fused_activation::label("Linear", self.activation)
     }
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {

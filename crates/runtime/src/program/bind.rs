@@ -277,7 +277,7 @@ pub(super) fn host_placement(program: &Program, id: NodeId, kernel: &str) -> Nod
     let node = &program.graph.nodes()[id.0];
     NodePlacement {
         node: node.name.clone(),
-        op: node.op.key().to_string(),
+        op: node.op.label(),
         device: "cpu".into(),
         kernel: kernel.into(),
         reason: None,

@@ -184,7 +184,7 @@ impl Run<'_> {
 fn host_span(node: &Node, results: &[Value], start: Duration, duration: Duration) -> Span {
     Span {
         node: node.name.clone(),
-        op: node.op.key().to_string(),
+        op: node.op.label(),
         kernel: super::bind::REFERENCE.into(),
         start,
         duration,
