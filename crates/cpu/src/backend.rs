@@ -12,9 +12,9 @@ use crate::arena::Pool;
 use crate::executor::CpuExecutable;
 use crate::kernel::{Lower, Lowered, Lowering};
 use crate::simd::Isa;
+use crate::simd::peak;
 use crate::threads::Threads;
 use crate::weights::Weights;
-use crate::simd::peak;
 use crate::{compile, fallback, passes};
 
 static KERNELS: LazyLock<KernelTable<Lower>> = LazyLock::new(|| KernelTable::new(crate::KERNELS));
