@@ -12,7 +12,7 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
 }
 
 /// A sentence about names: which one may have been meant, and which there are.
-pub(crate) fn among<'a>(name: &str, known: &[&'a str]) -> String {
+pub(crate) fn among(name: &str, known: &[&str]) -> String {
     match nearest(name, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`? There are: {}", known.join(", ")),
         None => format!("there are: {}", known.join(", ")),

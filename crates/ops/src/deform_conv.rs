@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use inferrum_graph::{Fact, Facts, Inputs, NodeDef, OpError, OpKey, Operator, ShapeFact, SymDim};
-use inferrum_tensor::{Shape, Tensor, Value, zeroed};
+use inferrum_tensor::{Tensor, Value, zeroed};
 use smallvec::SmallVec;
 
 use crate::OpEntry;
@@ -164,19 +164,18 @@ fn interpolated(x: &[f64], extents: &[usize], place: &[f64]) -> f64 {
     sum
 }
 
-/// The shape of the offsets for an output of shape `y`.
-#[cfg(test)]
-fn offset_shape(geometry: &ConvGeometry) -> Shape {
-    let channels = geometry.window.taps() * geometry.window.kernel.len();
-    [geometry.batch, channels].into_iter().chain(geometry.window.output.iter().copied()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::{parse_at, run, try_run};
     use inferrum_graph::Attr;
-    use inferrum_tensor::DType;
+    use inferrum_tensor::{DType, Shape};
+
+    /// The shape of the offsets for an output of shape `y`.
+    fn offset_shape(geometry: &ConvGeometry) -> Shape {
+        let channels = geometry.window.taps() * geometry.window.kernel.len();
+        [geometry.batch, channels].into_iter().chain(geometry.window.output.iter().copied()).collect()
+    }
 
     fn ramp(shape: &[usize]) -> Tensor {
         let shape = Shape::from(shape);

@@ -96,7 +96,6 @@ impl Cell for GruCell<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::testing::{parse_node, try_run};
     use inferrum_graph::Attr;
     use inferrum_tensor::Tensor;

@@ -161,7 +161,7 @@ impl Recurrence {
         {
             return Err(OpError::dtype(4, "int32", lengths.dtype));
         }
-        check(inputs, 4, &[batch.clone()])?;
+        check(inputs, 4, std::slice::from_ref(&batch))?;
         let state = match self.batch_first {
             true => [batch.clone(), directions.clone(), hidden.clone()],
             false => [directions.clone(), batch.clone(), hidden.clone()],
@@ -384,7 +384,7 @@ impl Weights {
     /// See [`Cell::project_inputs`].
     pub(crate) fn project_inputs(&self, direction: usize) -> Result<Vec<f64>, OpError> {
         let w = &self.w[direction * self.rows * self.input..][..self.rows * self.input];
-        let count = if self.input == 0 { 0 } else { self.x.len() / self.input };
+        let count = self.x.len().checked_div(self.input).unwrap_or(0);
         products(&self.x, w, self.input, count, self.rows)
     }
 

@@ -75,7 +75,6 @@ impl Cell for RnnCell<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::testing::{parse_node, run, try_run};
     use inferrum_graph::Attr;
     use inferrum_tensor::Tensor;

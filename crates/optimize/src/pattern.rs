@@ -22,13 +22,16 @@ use crate::Index;
 #[derive(Clone)]
 pub struct Pattern(Rc<Kind>);
 
+/// Whether an operator is the one that is meant.
+type Accepts = Box<dyn Fn(&dyn Operator) -> bool>;
+
 enum Kind {
     /// Any value; the same name is the same value.
     Any(&'static str),
     /// A constant of one element of this value.
     Scalar(f64),
     /// The first output of an operator.
-    Op { accepts: Box<dyn Fn(&dyn Operator) -> bool>, inputs: Vec<Pattern>, commutes: bool },
+    Op { accepts: Accepts, inputs: Vec<Pattern>, commutes: bool },
 }
 
 /// What a pattern was found to be.

@@ -209,7 +209,7 @@ fn judge(
         }
     }
     let Some((place, got, want)) = first else { return Ok(errors) };
-    let place = if tensor.len() == 0 { 0 } else { place / (tensor_numbers(tensor) / tensor.len()).max(1) };
+    let place = if tensor.is_empty() { 0 } else { place / (tensor_numbers(tensor) / tensor.len()).max(1) };
     Err(Disagreement::Elements {
         count,
         total: tensor.len(),
@@ -307,9 +307,12 @@ mod tests {
         let b: Value = a.as_tensor().unwrap().reshape([1, 2]).unwrap().into();
         assert!(matches!(compare(&a, &b, &GREATEST), Err(Disagreement::Type { .. })));
         let sequence = |items: &[Value]| Value::Sequence(items.to_vec());
-        assert!(compare(&sequence(&[a.clone()]), &sequence(&[a.clone(), a.clone()]), &GREATEST).is_err());
+        assert!(
+            compare(&sequence(std::slice::from_ref(&a)), &sequence(&[a.clone(), a.clone()]), &GREATEST)
+                .is_err()
+        );
         assert!(matches!(
-            compare(&sequence(&[a.clone()]), &sequence(&[floats(&[1.0, 3.0])]), &GREATEST),
+            compare(&sequence(std::slice::from_ref(&a)), &sequence(&[floats(&[1.0, 3.0])]), &GREATEST),
             Err(Disagreement::Item { index: 0, .. })
         ));
         let map =

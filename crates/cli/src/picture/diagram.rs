@@ -116,7 +116,9 @@ impl Draw<'_> {
     }
 
     fn node(&self, id: NodeId, node: &Node) -> Box {
-        let key = node.op.key();
+        let label = node.op.label();
+        // A fusion's label lists what was fused; the first gives the family.
+        let first = label.split([' ', '+']).next().unwrap_or(&label);
         let mut lines: Vec<String> =
             node.outputs.iter().flatten().take(1).map(|&id| self.short(id)).collect();
         // The greatest constant is the weight, if any.
@@ -127,7 +129,7 @@ impl Draw<'_> {
         {
             lines.push(format!("w {}", self.short(weight)));
         }
-        Box::new(title.to_owned(), lines, self.tooltip(id, node), family::family(first), false)
+        Box::new(label.clone(), lines, self.tooltip(id, node), family::family(first), false)
     }
 
     fn tooltip(&self, id: NodeId, node: &Node) -> String {

@@ -116,9 +116,9 @@ impl Part {
             }
         }
         for (net, path) in self.diagram.nets.iter().zip(paths) {
-            let _ = write!(
+            let _ = writeln!(
                 text,
-                "<path class=\"e\" d=\"{path}\"><title>{}</title></path>\n",
+                "<path class=\"e\" d=\"{path}\"><title>{}</title></path>",
                 escape(&net.tooltip)
             );
         }

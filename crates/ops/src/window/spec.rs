@@ -302,7 +302,7 @@ mod tests {
     fn symbols_survive_where_the_extent_does() {
         let n = SymDim::Symbol("n".into());
         let dims = |spec: WindowSpec, kernel: usize| {
-            spec.output_dims(&[kernel.into()], &[n.clone()]).unwrap().remove(0)
+            spec.output_dims(&[kernel.into()], std::slice::from_ref(&n)).unwrap().remove(0)
         };
         assert_eq!(dims(spec(1, 1, pads(1, 1), false), 3), n);
         assert_eq!(dims(spec(1, 2, pads(1, 3), false), 3), n);

@@ -107,7 +107,7 @@ mod tests {
         let factor = b.scalar(0.044715);
         let small = b.op("Mul", &[], &[factor, cube]);
         let sum = b.op("Add", &[], &[x, small]);
-        let scale = b.scalar(0.797_884_56);
+        let scale = b.scalar(0.797_884_6);
         let scaled = b.op("Mul", &[], &[sum, scale]);
         let tanh = b.op("Tanh", &[], &[scaled]);
         let one = b.scalar(1.0);

@@ -26,6 +26,7 @@ impl Builder {
         self.0.add_constant(format!("s{value}"), Tensor::scalar(value))
     }
 
+    #[allow(dead_code, reason = "fusions of reductions and reshapes want it")]
     pub(crate) fn ints(&mut self, values: &[i64]) -> ValueId {
         self.0.add_constant("ints", Tensor::vector(values.to_vec()))
     }
