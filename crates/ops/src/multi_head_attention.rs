@@ -28,7 +28,7 @@ const BEAMS: usize = 9;
 ///
 /// Inputs: queries `[B, S, N*H]`, keys `[B, L, N*H]`, values `[B, L, N*Hv]`, or packed `[B, S, N, 3, H]`, or keys and
 /// values packed `[B, L, N, 2, H]`, or already by head `[B, N, L, H]`; bias `[2*N*H + N*Hv]`; padding mask int32 (see
-/// [`padding`]); a number added to the scores `[B or 1, N or 1, S, T]`; past keys and values `[B, N, P, H]`, and how much of
+/// `padding`); a number added to the scores `[B or 1, N or 1, S, T]`; past keys and values `[B, N, P, H]`, and how much of
 /// them is filled, int32 `[1]`, where they are buffers to append to. All but the queries are optional; `T = P + L`.
 ///
 /// Outputs: `[B, S, N*Hv]`; keys and values `[B, N, T, H]` (a buffer: `[B, N, P, H]`); masked scores `[B, N, S, T]`.
