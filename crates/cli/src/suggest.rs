@@ -2,7 +2,7 @@
 
 /// The known name that is nearest to `name`, if one is near.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (name.chars().count() / 3).max(1);
+    let limit = (name.chars().count() + 1).div_euclid(3).max(1);
     let distances =
         known.into_iter().map(|other| (distance(&name.to_lowercase(), &other.to_lowercase()), other));
     distances

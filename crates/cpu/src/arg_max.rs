@@ -26,7 +26,7 @@ pub(crate) fn lower(op: &ArgReduce, lowering: &Lowering<'_>) -> Result<Lowered, 
     let shape = lowering.shape(0)?;
     let axis = shape.axis(op.axis).ok_or_else(|| Decline(format!("axis {} is out of range", op.axis)))?;
     let (_, extent, inner) = shape.split_at_axis(axis);
-    if extent == 0 || u32::try_from(extent).is_err() {
+    if extent == 0 || i32::try_from(extent).is_err() {
         return Err(Decline(format!("an axis of {extent}")));
     }
     macro_rules! best {
@@ -43,7 +43,7 @@ pub(crate) fn lower(op: &ArgReduce, lowering: &Lowering<'_>) -> Result<Lowered, 
     }
     Ok(match lowering.dtype(0)? {
         DType::F32 if inner == 1 && !op.select_last_index => Lowered::new("arg max rows", Rows(best!(f32))),
-        DType::F32 => Lowered::new("arg max", best!(f32)),
+        DType::F32 => Lowered::new("arg max columns", Columns(best!(f32))),
         DType::F64 => Lowered::new("arg max", best!(f64)),
         DType::I64 => Lowered::new("arg max", best!(i64)),
         DType::I32 => Lowered::new("arg max", best!(i32)),
@@ -135,6 +135,70 @@ impl NodeKernel for Rows {
             }
         });
         Ok(())
+    }
+}
+
+/// The best of columns of f32.
+struct Columns(Best<f32>);
+
+/// Columns that are searched together by vectors.
+const TOGETHER: usize = 256;
+
+impl NodeKernel for Columns {
+    fn run(&self, mut io: Io<'_>) -> Result<(), OpError> {
+        let (x, y) = self.0.buffers(&mut io)?;
+        if y.is_empty() {
+            return Ok(());
+        }
+        let (inner, columns) = (self.0.inner, TOGETHER.min(self.0.inner));
+        let blocks = inner.div_ceil(columns);
+        let (tasks, y) = (y.len() / inner * blocks, crate::threads::Shared(y.as_mut_ptr()));
+        let group = (TASK / (self.0.extent * columns)).max(1);
+        io.threads.par_for(tasks.div_ceil(group), |index| {
+            for task in index * group..tasks.min((index + 1) * group) {
+                let (row, start) = (task / blocks, task % blocks * columns);
+                let n = columns.min(inner - start);
+                // SAFETY: within the output, as `row * inner + start + n` is at most its length; each task has its own.
+                let y = unsafe { std::slice::from_raw_parts_mut(y.get().add(row * inner + start), n) };
+                let x = &x[row * self.0.extent * inner + start..];
+                self.0.isa.dispatch(Block { of: &self.0, x, y });
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Neighbouring columns, of which the first begins with the first element of `x`.
+struct Block<'a> {
+    of: &'a Best<f32>,
+    x: &'a [f32],
+    y: &'a mut [i64],
+}
+
+impl Kernel for Block<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Block { of, x, y } = self;
+        let (mut best, mut index) = ([0f32; TOGETHER], [0i32; TOGETHER]);
+        let n = y.len();
+        best[..n].copy_from_slice(&x[..n]);
+        for row in 1..of.extent {
+            let x = &x[row * of.inner..][..n];
+            let row = s.splat_i32(row as i32);
+            for start in (0..n).step_by(S::LANES) {
+                let new = s.load_partial(&x[start..n.min(start + S::LANES)]);
+                let old = s.load(&best[start..]);
+                let better = if of.greatest { s.gt(new, old) } else { s.lt(new, old) };
+                let equal = if of.last { s.or(s.eq(new, old), s.is_nan(new)) } else { s.and(s.is_nan(new), s.not(s.is_nan(old))) };
+                let wins = s.or(better, equal);
+                s.store(&mut best[start..], s.select(wins, new, old));
+                let place = s.load_i32(&index[start..]);
+                s.store_i32(&mut index[start..], s.select_i32(wins, row, place));
+            }
+        }
+        y.iter_mut().zip(&index).for_each(|(y, &index)| *y = i64::from(index));
     }
 }
 

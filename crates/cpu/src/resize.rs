@@ -93,22 +93,57 @@ struct Pass {
     input: usize,
     inner: usize,
     starts: Vec<usize>,
+    /// The taps again where there are at most two for each output, and none is outside.
+    pairs: Option<Vec<Pair>>,
     /// Where the weights of each output begin; one more at the end.
     offsets: Vec<usize>,
     weights: Vec<f32>,
     outside: Vec<bool>,
 }
 
+/// Two elements with weights.
+#[derive(Clone, Copy)]
+struct Pair {
+    places: [usize; 2],
+    weights: [f32; 2],
+}
+
+/// The taps as pairs, all within an axis of `input`.
+fn pairs(taps: &Taps, input: usize) -> Option<Vec<Pair>> {
+    if taps.outside.contains(&true) {
+        return None;
+    }
+    let pair = |i: usize| {
+        let start = taps.starts[i];
+        let (places, weights) = match taps.weights[taps.offsets[i]..taps.offsets[i + 1]] {
+            // A single one counts half twice, which is exact.
+            [a] => ([start, start], [a as f32 / 2.0; 2]),
+            [a, b] => ([start, start + 1], [a as f32, b as f32]),
+            _ => return None,
+        };
+        places.iter().all(|&place| place < input).then_some(Pair { places, weights })
+    };
+    (0..taps.starts.len()).map(pair).collect()
+}
+
 /// The passes of axes that change.
 fn passes(shape: &Shape, unchanged: &[bool], taps: &[Taps]) -> Vec<Pass> {
     let mut extents = shape.clone();
     let mut passes = Vec::new();
-    for (axis, taps) in taps.iter().enumerate().filter(|&(axis, _)| !unchanged[axis]) {
+    // What shrinks goes first and what grows last, so that as little as possible lies between; rows along the axis, which
+    // cost the most, when they are few.
+    let (mut order, mut grow): (Vec<usize>, Vec<usize>) =
+        (0..taps.len()).filter(|&axis| !unchanged[axis]).partition(|&axis| taps[axis].starts.len() < shape[axis]);
+    grow.reverse();
+    order.append(&mut grow);
+    for axis in order {
+        let taps = &taps[axis];
         let (outer, input, inner) = extents.split_at_axis(axis);
         passes.push(Pass {
             outer,
             input,
             inner,
+            pairs: if inner == 1 { pairs(taps, input) } else { None },
             starts: taps.starts.clone(),
             offsets: taps.offsets.clone(),
             weights: taps.weights.iter().map(|&weight| weight as f32).collect(),
@@ -178,6 +213,16 @@ impl Pass {
 
     /// Resizes one row.
     fn along(&self, x: &[f32], y: &mut [f32], fill: f32) {
+        if let Some(pairs) = &self.pairs {
+            assert!(x.len() == self.input);
+            for (y, pair) in y.iter_mut().zip(pairs) {
+                let [a, b] = pair.places;
+                // SAFETY: `pairs` has placed both within the axis, and `x` is as long.
+                let (a, b) = unsafe { (*x.get_unchecked(a), *x.get_unchecked(b)) };
+                *y = a * pair.weights[0] + b * pair.weights[1];
+            }
+            return;
+        }
         for (i, y) in y.iter_mut().enumerate() {
             *y = if self.outside[i] {
                 fill

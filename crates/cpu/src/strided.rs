@@ -155,9 +155,12 @@ impl<'a> Cursor<'a> {
     /// The place of the element `position`, counted row-major.
     #[inline]
     pub(crate) fn new(loops: &'a Loops, position: usize) -> Cursor<'a> {
+        let mut cursor = Cursor { loops, index: [0; MAX_RANK], column: 0, row: [0; MAX_OPERANDS] };
+        if position == 0 {
+            return cursor;
+        }
         let inner = loops.inner().max(1);
-        let mut cursor =
-            Cursor { loops, index: [0; MAX_RANK], column: position % inner, row: [0; MAX_OPERANDS] };
+        cursor.column = position % inner;
         let mut rest = position / inner;
         for axis in (0..loops.dims.len() - 1).rev() {
             if rest == 0 {
@@ -185,14 +188,39 @@ impl<'a> Cursor<'a> {
         self.row[operand] + self.column as isize * self.loops.inner_stride(operand)
     }
 
+    /// Iterations of the innermost loop from here to the end of the loop around it; 0 within an iteration, or where there
+    /// is no such loop.
+    #[inline]
+    pub(crate) fn rows_left(&self) -> usize {
+        match self.loops.dims.len().checked_sub(2) {
+            Some(axis) if self.column == 0 => self.loops.dims[axis] - self.index[axis],
+            _ => 0,
+        }
+    }
+
+    /// Goes on by `count` iterations of the innermost loop, at most [`Cursor::rows_left`] and at least one.
+    #[inline]
+    pub(crate) fn advance_rows(&mut self, count: usize) {
+        let axis = self.loops.dims.len() - 2;
+        self.index[axis] += count - 1;
+        for (row, strides) in self.row.iter_mut().zip(&self.loops.strides) {
+            *row += strides[axis] * (count - 1) as isize;
+        }
+        self.next_row();
+    }
+
     /// Goes on by `count` elements, at most [`Cursor::left`].
     #[inline]
     pub(crate) fn advance(&mut self, count: usize) {
         self.column += count;
-        if self.column < self.loops.inner() {
-            return;
+        if self.column >= self.loops.inner() {
+            self.column = 0;
+            self.next_row();
         }
-        self.column = 0;
+    }
+
+    #[inline]
+    fn next_row(&mut self) {
         for axis in (0..self.loops.dims.len() - 1).rev() {
             self.index[axis] += 1;
             let back =
@@ -254,6 +282,29 @@ mod tests {
                 assert_eq!(offsets(&loops, operand, position), all[position..]);
             }
         }
+    }
+
+    #[test]
+    fn whole_rows_are_skipped() {
+        let output = Shape::from([2, 3, 4, 5]);
+        let loops =
+            Loops::broadcast(&output, &[&Shape::from([3, 1, 5]), &Shape::from([2, 1, 4, 1])]).unwrap();
+        for start in (0..loops.elements()).step_by(5) {
+            let cursor = Cursor::new(&loops, start);
+            for rows in 1..=cursor.rows_left() {
+                let mut there = cursor.clone();
+                there.advance_rows(rows);
+                if start + rows * 5 < loops.elements() {
+                    let expected = Cursor::new(&loops, start + rows * 5);
+                    assert_eq!(
+                        (0..2).map(|i| there.offset(i)).collect::<Vec<_>>(),
+                        [expected.offset(0), expected.offset(1)]
+                    );
+                    assert_eq!(there.rows_left(), expected.rows_left());
+                }
+            }
+        }
+        assert_eq!(Cursor::new(&loops, 1).rows_left(), 0);
     }
 
     #[test]

@@ -110,11 +110,17 @@ impl TableCopy {
         let fill: [u8; N] = fill.try_into().unwrap_or([0; N]);
         let rows = (TASK_BYTES / (self.row * N)).max(1);
         threads.par_chunks_mut(target, rows * self.row, |index, chunk| {
-            for (i, out) in chunk.chunks_exact_mut(self.row).enumerate() {
-                match self.start(index * rows + i) {
+            let mut before = None;
+            for i in 0..chunk.len() / self.row {
+                let (done, rest) = chunk.split_at_mut(i * self.row);
+                let (out, start) = (&mut rest[..self.row], self.start(index * rows + i));
+                match start {
+                    // The same row again, as when an image grows.
+                    Some(_) if start == before => out.copy_from_slice(&done[done.len() - self.row..]),
                     Some(start) => self.write_row(&source[start..], out, fill),
                     None => out.fill(fill),
                 }
+                before = start;
             }
         });
         Ok(())

@@ -22,6 +22,7 @@ mod mersenne_twister;
 mod moments;
 mod number;
 mod number_text;
+mod padding_mask;
 mod pieces;
 mod post_transform;
 mod quantized;

@@ -8,7 +8,7 @@ use inferrum_tensor::{DType, Shape, Tensor, Value, zeroed};
 
 use crate::OpEntry;
 use crate::attention::{add, expect_shape, heads};
-use crate::multi_head_attention::{PaddingKind, padding};
+use crate::padding_mask::{PaddingKind, padding};
 use crate::sdpa::{Bias, Mask, Reach, Sdpa, append, swap_middle};
 use crate::types::FLOATS;
 
@@ -22,8 +22,8 @@ const ADDED: usize = 5;
 
 /// Scaled dot-product attention of an input with itself.
 ///
-/// Inputs: `[B, S, I]`, weights `[I, D + D + Dv]` and bias `[D + D + Dv]` of queries, keys and values; padding mask int32
-/// (see [`crate::multi_head_attention`]); past keys and values `[2, B, N, P, H]`; a number added to the scores
+/// Inputs: `[B, S, I]`, weights `[I, D + D + Dv]` and bias `[D + D + Dv]` of queries, keys and values; padding mask int32, 0
+/// for padding or one of the other forms of ONNX Runtime; past keys and values `[2, B, N, P, H]`; a number added to the scores
 /// `[B or 1, N or 1, S, P + S]`. Outputs: `[B, S, Dv]`, keys and values `[2, B, N, P + S, H]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProjectedAttention {

@@ -16,6 +16,9 @@ use crate::threads::Shared;
 /// Floats of all registers together: half of a small first-level cache.
 pub(super) const REGISTER_FLOATS: usize = 6144;
 
+/// Rows shorter than this are laid out element by element.
+const SHORT_ROW: usize = 16;
+
 /// A program with the loops over its inputs.
 pub(super) struct Elementwise {
     pub(super) code: Code,
@@ -238,8 +241,16 @@ impl Range<'_> {
         let mut cursor = Cursor::new(loops, position);
         let mut done = 0;
         while done < n {
-            let count = cursor.left().min(n - done);
             let offset = cursor.offset(i) as usize;
+            let rows = cursor.rows_left().min((n - done) / loops.inner());
+            if rows > 1 && loops.inner() < SHORT_ROW {
+                // SAFETY: see above; `done` and these rows are at most a block, the length of a register.
+                unsafe { self.lay_out_rows(i, offset, out.add(done), rows) };
+                done += rows * loops.inner();
+                cursor.advance_rows(rows);
+                continue;
+            }
+            let count = cursor.left().min(n - done);
             // SAFETY: see above; `done + count` is at most a block, the length of a register.
             unsafe {
                 let out = std::slice::from_raw_parts_mut(out.add(done), count);
@@ -251,6 +262,26 @@ impl Range<'_> {
             }
             done += count;
             cursor.advance(count);
+        }
+    }
+
+    /// Writes `rows` short rows of input `i`, of which the first begins with element `offset`.
+    ///
+    /// # Safety
+    /// The input must hold the rows, and `out` must be writable for them.
+    unsafe fn lay_out_rows(&self, i: usize, offset: usize, out: *mut f32, rows: usize) {
+        let (format, base, loops) = (self.kernel.inputs[i].format, self.bases[i].get(), &self.kernel.loops);
+        let (inner, strides) = (loops.inner(), loops.strides(i));
+        let (row_stride, step) = (strides[strides.len() - 2], strides[strides.len() - 1]);
+        for row in 0..rows {
+            let first = offset as isize + row as isize * row_stride;
+            for column in 0..inner {
+                // SAFETY: the caller vouches for the rows.
+                unsafe {
+                    let value = format.read(base, (first + column as isize * step) as usize);
+                    *out.add(row * inner + column) = value;
+                }
+            }
         }
     }
 

@@ -122,6 +122,21 @@ pub(crate) fn fold_row<S: Simd, F: Fold>(s: S, f: F, x: &[f32], shift: f32) -> f
     let shift = s.splat(shift);
     for piece in x.chunks(PIECE) {
         let neutral = s.splat(F::NEUTRAL);
+        if piece.len() <= 4 * S::LANES {
+            // Short rows are mostly beginning and end: one chain is enough.
+            let mut acc = neutral;
+            let mut blocks = piece.chunks_exact(S::LANES);
+            for block in &mut blocks {
+                acc = f.join(s, acc, f.map(s, s.load(block), shift));
+            }
+            let tail = blocks.remainder();
+            if !tail.is_empty() {
+                let last = f.map(s, s.load_partial(tail), shift);
+                acc = f.join(s, acc, s.select(s.first(tail.len()), last, neutral));
+            }
+            result = f.results(result, f64::from(f.lanes(s, acc)));
+            continue;
+        }
         let mut acc = [neutral; 4];
         let mut blocks = piece.chunks_exact(4 * S::LANES);
         for block in &mut blocks {

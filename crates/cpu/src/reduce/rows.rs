@@ -195,6 +195,16 @@ impl Rows<'_> {
         let Geometry { kept, reduced, last, .. } = &self.of.geometry;
         let reduction = self.of.reduction;
         let count = self.of.geometry.count();
+        if let (1, &[stride]) = (reduced.elements(), kept.strides(0))
+            && reduction != Reduction::LogSumExp
+        {
+            // The common case, without the cost of cursors.
+            for (i, y) in self.y.iter_mut().enumerate() {
+                let row = &self.x[(self.first + i) * stride as usize..][..*last];
+                *y = finish(reduction, fold_row(s, f, row, 0.0), count, 0.0);
+            }
+            return;
+        }
         let mut cursor = Cursor::new(kept, self.first);
         for y in self.y {
             let base = cursor.offset(0) as usize;
