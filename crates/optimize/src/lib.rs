@@ -22,6 +22,8 @@ pub type Pass = fn(&mut Graph) -> Result<usize, GraphError>;
 pub const PASSES: &[(&str, Pass)] = &[
     ("constant folding", passes::constants::run),
     ("no-op elimination", passes::no_ops::run),
+    ("transpose elimination", passes::transposes::run),
+    ("reshape elimination", passes::reshapes::run),
     ("common subexpressions", passes::duplicates::run),
     ("activation patterns", fusions::activations::run),
     ("convolution epilogues", fusions::conv::run),
@@ -42,25 +44,40 @@ pub fn optimize(mut graph: Graph) -> Result<(Graph, Vec<(String, usize)>), Graph
 }
 
 fn rewrite(graph: &mut Graph, counts: &mut BTreeMap<&'static str, usize>) -> Result<(), GraphError> {
-    passes::dead_code::run(graph);
-    for _ in 0..ROUNDS {
-        let mut changed = 0;
-        for (name, pass) in PASSES {
-            let count = pass(graph)?;
-            if count > 0 {
-                passes::dead_code::run(graph);
-                *counts.entry(name).or_default() += count;
-                changed += count;
-            }
-        }
-        if changed == 0 {
-            break;
-        }
-    }
+    settle(graph, counts)?;
     for index in 0..graph.nodes().len() {
         bodies(graph, NodeId(index), counts)?;
     }
     Ok(())
+}
+
+/// Runs [`PASSES`] until none finds anything more.
+fn settle(graph: &mut Graph, counts: &mut BTreeMap<&'static str, usize>) -> Result<(), GraphError> {
+    passes::dead_code::run(graph);
+    for _ in 0..ROUNDS {
+        if round(graph, PASSES, counts)? == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Runs each pass once; gives the number of rewrites.
+fn round(
+    graph: &mut Graph,
+    passes: &[(&'static str, Pass)],
+    counts: &mut BTreeMap<&'static str, usize>,
+) -> Result<usize, GraphError> {
+    let mut changed = 0;
+    for (name, pass) in passes {
+        let count = pass(graph)?;
+        if count > 0 {
+            crate::passes::dead_code::run(graph);
+            *counts.entry(name).or_default() += count;
+            changed += count;
+        }
+    }
+    Ok(changed)
 }
 
 /// Rewrites the bodies of a control-flow node.

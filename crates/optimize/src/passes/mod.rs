@@ -4,3 +4,5 @@ pub mod constants;
 pub mod dead_code;
 pub mod duplicates;
 pub mod no_ops;
+pub mod reshapes;
+pub mod transposes;
