@@ -39,9 +39,24 @@ fn read_archive<R: Read + Seek>(archive: &mut ZipArchive<R>) -> Result<Vec<(Stri
     Ok(arrays)
 }
 
+/// An error if the extents in a header multiply to more than memory holds, which the header's reader does not check.
+fn check_extents(file: &[u8]) -> Result<()> {
+    let header = String::from_utf8_lossy(&file[..file.len().min(1 << 16)]);
+    let extents = header.split_once("'shape':").and_then(|(_, rest)| rest.split_once('(')?.1.split_once(')'));
+    let Some((extents, _)) = extents else { return Ok(()) };
+    let numbers = extents.split(',').filter_map(|text| text.trim().parse::<u64>().ok());
+    let product = numbers.filter(|&n| n > 0).try_fold(1u64, u64::checked_mul);
+    ensure!(
+        product.is_some_and(|product| usize::try_from(product).is_ok()),
+        "its shape ({extents}) does not fit into memory"
+    );
+    Ok(())
+}
+
 /// The array in the bytes of a `.npy` file.
 fn decode(file: &[u8]) -> Result<Tensor> {
     let mut rest = file;
+    check_extents(file)?;
     let header = NpyHeader::from_reader(&mut rest).context("is no .npy file")?;
     let npyz::DType::Plain(stored) = header.dtype() else {
         bail!("holds records; expected an array of one type");
