@@ -12,6 +12,12 @@ pub trait Backend: Send + Sync {
     /// What the device is.
     fn info(&self) -> &DeviceInfo;
 
+    /// Rewrites a graph as it comes from the file so that it computes in types the device has kernels for, without loss.
+    ///
+    /// # Errors
+    /// An operator refuses its inputs.
+    fn legalize(&self, graph: Graph) -> Result<Graph, BackendError>;
+
     /// Rewrites a graph into the form the device likes best (layouts, fusions of its own), equal in meaning.
     ///
     /// # Errors

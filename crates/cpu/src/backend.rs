@@ -70,6 +70,10 @@ impl Backend for CpuBackend {
         &self.info
     }
 
+    fn legalize(&self, graph: Graph) -> Result<Graph, BackendError> {
+        Ok(passes::widen::run(graph)?)
+    }
+
     fn prepare(&self, graph: Graph) -> Result<Graph, BackendError> {
         Ok(passes::channels_last::run(graph)?)
     }

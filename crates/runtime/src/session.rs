@@ -180,7 +180,7 @@ impl SessionBuilder {
 }
 
 fn optimized(graph: Graph, backend: &dyn Backend) -> Result<(Graph, Vec<(String, usize)>), Error> {
-    let (graph, fusions) = inferrum_optimize::optimize(graph)?;
+    let (graph, fusions) = inferrum_optimize::optimize(backend.legalize(graph)?)?;
     Ok((backend.prepare(graph)?, fusions))
 }
 

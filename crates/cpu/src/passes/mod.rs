@@ -2,3 +2,4 @@
 
 pub(crate) mod channels_last;
 mod image_ops;
+pub(crate) mod widen;
