@@ -99,7 +99,7 @@ impl Kernel for Gates<'_, '_> {
                 let new = s.mul_add(forget, old, s.mul(input, candidate));
                 let output = f.apply(s, seen(1, sum(1), new));
                 s.store_partial(&mut c[start..end], new);
-                s.store_partial(&mut h[start..end], s.mul(output, out.apply(s, clipped(s, new, cell.clip))));
+                s.store_partial(&mut h[start..end], s.mul(output, out.apply(s, new)));
             }
         }
     }
