@@ -25,6 +25,7 @@ pub const PASSES: &[(&str, Pass)] = &[
     ("transpose elimination", passes::transposes::run),
     ("reshape elimination", passes::reshapes::run),
     ("common subexpressions", passes::duplicates::run),
+    ("normalisation patterns", fusions::layer_norm::run),
     ("activation patterns", fusions::activations::run),
     ("convolution epilogues", fusions::conv::run),
     ("matrix product epilogues", fusions::linear::run),

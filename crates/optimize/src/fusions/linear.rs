@@ -70,25 +70,44 @@ fn fills(graph: &Graph, node: &Node, vector: ValueId) -> bool {
     length.zip(columns).is_some_and(|(length, columns)| length.same(&columns))
 }
 
-/// `A Transpose(B)` and `Transpose(A) B`, where the last two axes are exchanged.
+/// `A Transpose(B)` where the last two axes are exchanged. A transpose that also moves other axes keeps these, and leaves
+/// the last axis in place, which is quicker.
 fn transposed_operand(graph: &mut Graph, index: &Index, id: NodeId) -> bool {
     let node = &graph.nodes()[id.0];
     let Some(linear) = operator::<Linear>(node) else { return false };
     // The right operand is cheap to read either way; a transposed left one is not.
     let Some(value) = node.inputs[1] else { return false };
-    let Some((_, source, transpose)) = index.producer_of::<Transpose>(graph, value) else { return false };
+    let Some((producer, source, transpose)) = index.producer_of::<Transpose>(graph, value) else {
+        return false;
+    };
     let Some(rank) = rank(graph.fact(value)).filter(|rank| *rank >= 2) else { return false };
-    let Ok(perm) = transpose.permutation(rank) else { return false };
-    let swapped: Vec<usize> = (0..rank - 2).chain([rank - 1, rank - 2]).collect();
-    if perm != swapped || linear.product.trans_batch_b {
+    let Ok(mut perm) = transpose.permutation(rank) else { return false };
+    if perm[rank - 2] != rank - 1 || linear.product.trans_batch_b {
         return false;
     }
+    perm.swap(rank - 2, rank - 1);
     let (mut linear, source) = (linear.clone(), source.inputs[0]);
     linear.product.trans_b = !linear.product.trans_b;
-    let node = &mut graph.nodes_mut()[id.0];
-    node.op = Arc::new(linear);
-    node.inputs[1] = source;
+    if perm.iter().copied().eq(0..rank) {
+        graph.nodes_mut()[id.0].inputs[1] = source;
+    } else if index.sole_consumer(value) == Some(id) {
+        graph.nodes_mut()[producer.0].op = Arc::new(Transpose { perm: Some(perm) });
+        exchange_last_axes(graph, value);
+    } else {
+        return false;
+    }
+    graph.nodes_mut()[id.0].op = Arc::new(linear);
     true
+}
+
+/// What is known of a value after its last two axes have been exchanged.
+fn exchange_last_axes(graph: &mut Graph, value: ValueId) {
+    let Some(fact) = graph.fact(value).as_tensor() else { return };
+    let mut dims = fact.shape.dims().unwrap_or_default().to_vec();
+    let rank = dims.len();
+    dims.swap(rank - 2, rank - 1);
+    let fact = Fact::tensor(fact.dtype, dims);
+    graph.value_mut(value).fact = fact;
 }
 
 /// `Linear(x) * s` and `Linear(x) / s`, before anything is added.
@@ -211,6 +230,15 @@ mod tests {
         let root = b.scalar(2.0);
         let y = b.op("Div", &[], &[y, root]);
         assert_eq!(optimized(b, y), ["Linear"]);
+    }
+
+    #[test]
+    fn a_transpose_of_heads_leaves_the_last_axis() {
+        let mut b = Builder::new();
+        let (q, k) = (b.input(&[2, 3, 5, 4]), b.input(&[2, 7, 3, 4]));
+        let t = b.op("Transpose", &[("perm", inferrum_graph::Attr::Ints(vec![0, 2, 3, 1]))], &[k]);
+        let y = b.op("MatMul", &[], &[q, t]);
+        assert_eq!(optimized(b, y), ["Transpose", "Linear"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod activations;
 pub mod conv;
 mod epilogue;
+pub mod layer_norm;
 pub mod linear;
 
 #[cfg(test)]

@@ -58,21 +58,30 @@ pub(crate) fn random(shape: &[usize], seed: u64) -> Tensor {
     Tensor::from_vec(shape, (0..elements).map(|_| next()).collect()).expect("as many numbers as elements")
 }
 
-/// Optimises the graph with `output`, checks that it computes the same, and gives the operators that are left.
+/// Rewrites the graph with `output` by all but the last passes, checks that it computes the same, and gives the operators
+/// that are left.
 pub(crate) fn optimized(mut builder: Builder, output: ValueId) -> Vec<String> {
     builder.0.outputs = vec![output];
-    let graph = builder.0;
-    let (rewritten, _) = crate::optimize(graph.clone()).expect("rewrites");
+    let mut rewritten = builder.0.clone();
+    crate::settle(&mut rewritten, &mut Default::default()).expect("rewrites");
+    compared(&builder.0, &rewritten)
+}
+
+/// As [`optimized`], by all passes.
+pub(crate) fn finished(mut builder: Builder, output: ValueId) -> Vec<String> {
+    builder.0.outputs = vec![output];
+    let (rewritten, _) = crate::optimize(builder.0.clone()).expect("rewrites");
+    compared(&builder.0, &rewritten)
+}
+
+fn compared(graph: &Graph, rewritten: &Graph) -> Vec<String> {
     let inputs = |graph: &Graph| -> Vec<Value> {
         let shapes = graph.inputs.iter().map(|&id| graph.fact(id).concrete_shape().expect("a known shape"));
         shapes.enumerate().map(|(i, shape)| random(&shape, 100 + i as u64).into()).collect()
     };
-    let want = interpret(&graph, inputs(&graph)).expect("the original runs").remove(0).into_tensor().unwrap();
-    let got = interpret(&rewritten, inputs(&graph))
-        .expect("the rewritten one runs")
-        .remove(0)
-        .into_tensor()
-        .unwrap();
+    let want = interpret(graph, inputs(graph)).expect("the original runs").remove(0).into_tensor().unwrap();
+    let got =
+        interpret(rewritten, inputs(graph)).expect("the rewritten one runs").remove(0).into_tensor().unwrap();
     assert_eq!(got.shape(), want.shape());
     for (got, want) in got.to_f64().unwrap().into_iter().zip(want.to_f64().unwrap()) {
         assert!(
