@@ -67,13 +67,6 @@ pub(crate) fn optimized(mut builder: Builder, output: ValueId) -> Vec<String> {
     compared(&builder.0, &rewritten)
 }
 
-/// As [`optimized`], by all passes.
-pub(crate) fn finished(mut builder: Builder, output: ValueId) -> Vec<String> {
-    builder.0.outputs = vec![output];
-    let (rewritten, _) = crate::optimize(builder.0.clone()).expect("rewrites");
-    compared(&builder.0, &rewritten)
-}
-
 fn compared(graph: &Graph, rewritten: &Graph) -> Vec<String> {
     let inputs = |graph: &Graph| -> Vec<Value> {
         let shapes = graph.inputs.iter().map(|&id| graph.fact(id).concrete_shape().expect("a known shape"));
