@@ -74,7 +74,7 @@ impl Layers {
 
     /// Brings [`Layers::place`] up to date with [`Layers::order`].
     pub(super) fn find_places(&mut self) {
-        self.place = vec![0; self.vertices.len()];
+        self.place.resize(self.vertices.len(), 0);
         for layer in &self.order {
             layer.iter().enumerate().for_each(|(place, &vertex)| self.place[vertex] = place);
         }

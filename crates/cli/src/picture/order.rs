@@ -52,48 +52,38 @@ fn first_order(layers: &mut Layers) {
         }
     }
     layers.order = order;
-}
-
-/// The place of each vertex within its layer.
-fn places(layers: &Layers) -> Vec<usize> {
-    let mut places = vec![0; layers.vertices.len()];
-    for layer in &layers.order {
-        layer.iter().enumerate().for_each(|(place, &vertex)| places[vertex] = place);
-    }
-    places
+    layers.find_places();
 }
 
 fn sort_by_neighbours(layers: &mut Layers, level: usize, down: bool) {
-    let mut place = vec![0.0; layers.vertices.len()];
-    let other = if down { level - 1 } else { level + 1 };
-    for (index, &vertex) in layers.order[other].iter().enumerate() {
-        place[vertex] = index as f64;
-    }
     let neighbours = if down { &layers.above } else { &layers.below };
     let mut keyed: Vec<(f64, usize)> = Vec::with_capacity(layers.order[level].len());
     for (index, &vertex) in layers.order[level].iter().enumerate() {
         let lines = &neighbours[vertex];
-        let mean = lines.iter().map(|&(other, _)| place[other]).sum::<f64>() / lines.len() as f64;
+        let mean =
+            lines.iter().map(|&(other, _)| layers.place[other] as f64).sum::<f64>() / lines.len() as f64;
         // A vertex without neighbours stays about where it is.
         keyed.push((if lines.is_empty() { index as f64 } else { mean }, vertex));
     }
     keyed.sort_by(|a, b| a.0.total_cmp(&b.0));
-    layers.order[level] = keyed.into_iter().map(|(_, vertex)| vertex).collect();
+    for (place, (_, vertex)) in keyed.into_iter().enumerate() {
+        layers.order[level][place] = vertex;
+        layers.place[vertex] = place;
+    }
 }
 
 /// Swaps neighbours where that removes crossings, once through all layers.
 fn swap_neighbours(layers: &mut Layers) {
-    let mut places = places(layers);
     for level in 0..layers.order.len() {
         for index in 1..layers.order[level].len() {
             let (left, right) = (layers.order[level][index - 1], layers.order[level][index]);
             let between = |a: usize, b: usize| {
-                pair_crossings(&layers.above[a], &layers.above[b], &places)
-                    + pair_crossings(&layers.below[a], &layers.below[b], &places)
+                pair_crossings(&layers.above[a], &layers.above[b], &layers.place)
+                    + pair_crossings(&layers.below[a], &layers.below[b], &layers.place)
             };
             if between(right, left) < between(left, right) {
                 layers.order[level].swap(index - 1, index);
-                places.swap(left, right);
+                layers.place.swap(left, right);
             }
         }
     }
@@ -108,14 +98,14 @@ fn pair_crossings(left: &[(usize, usize)], right: &[(usize, usize)], places: &[u
 /// Crossings between all layers: inversions among the lower ends, in the order of the upper ones, counted in a Fenwick
 /// tree (Barth, Mutzel and Jünger 2004).
 pub(super) fn crossings(layers: &Layers) -> usize {
-    let places = places(layers);
     let mut total = 0;
     for (level, layer) in layers.order.iter().enumerate() {
         let Some(next) = layers.order.get(level + 1) else { break };
         let mut tree = vec![0usize; next.len() + 1];
         let mut drawn = 0;
         for &vertex in layer {
-            let mut ends: Vec<usize> = layers.below[vertex].iter().map(|&(lower, _)| places[lower]).collect();
+            let mut ends: Vec<usize> =
+                layers.below[vertex].iter().map(|&(lower, _)| layers.place[lower]).collect();
             ends.sort_unstable();
             for &end in &ends {
                 let mut index = end + 1;

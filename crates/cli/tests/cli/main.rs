@@ -1,0 +1,10 @@
+//! The `inferrum` command on the project's own model.
+
+mod bench;
+mod command;
+mod compare;
+mod errors;
+mod help;
+mod inspect;
+mod run;
+mod suite;
