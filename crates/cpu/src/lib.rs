@@ -19,6 +19,7 @@ mod recurrent;
 pub mod simd;
 mod strided;
 mod tables;
+mod team;
 #[cfg(test)]
 mod testing;
 pub mod threads;
