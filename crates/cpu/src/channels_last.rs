@@ -19,7 +19,6 @@ use crate::epilogue::{Addends, activation};
 use crate::gemm::{Activation, Epilogue, MatMut, MatRef};
 use crate::kernel::{Io, Lowered, Lowering, NodeKernel};
 use crate::simd::Isa;
-use crate::threads::Threads;
 use crate::weights::floats;
 
 /// Positions of bias and residual among a convolution's inputs.
@@ -94,7 +93,11 @@ struct Convolution {
     addends: Addends,
 }
 
-fn convolution(conv: &Conv, fused: Option<FusedActivation>, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+fn convolution(
+    conv: &Conv,
+    fused: Option<FusedActivation>,
+    lowering: &Lowering<'_>,
+) -> Result<Lowered, Decline> {
     let (x, w) = (image_shape(lowering)?, lowering.shape(1)?);
     let weights = lowering.constant(1).ok_or_else(|| Decline("the weights are not constant".into()))?;
     let geometry = conv.geometry(&x, &w).map_err(decline)?;
@@ -102,7 +105,7 @@ fn convolution(conv: &Conv, fused: Option<FusedActivation>, lowering: &Lowering<
     let shape = [w[0], w[1], window.kernel[0], window.kernel[1]];
     let isa = lowering.isa;
     let filter = lowering.weights.get(weights, &format!("filter of {groups}"), |weights| {
-        let filter = Filter::new(isa, &Threads::single(), &floats(weights), shape, groups);
+        let filter = Filter::new(isa, lowering.threads, &floats(weights), shape, groups);
         let bytes = filter.size_bytes();
         Ok::<_, Decline>((filter, bytes))
     })?;
@@ -144,7 +147,7 @@ fn transposed(conv: &ConvTranspose, lowering: &Lowering<'_>) -> Result<Lowered, 
     let shape = [w[0], w[1], window.kernel[0], window.kernel[1]];
     let isa = lowering.isa;
     let filter = lowering.weights.get(weights, &format!("transposed filter of {groups}"), |weights| {
-        let filter = TransposedFilter::new(isa, &Threads::single(), &floats(weights), shape, groups);
+        let filter = TransposedFilter::new(isa, lowering.threads, &floats(weights), shape, groups);
         Ok::<_, Decline>((filter, weights.bytes().len()))
     })?;
     let conv = conv::ConvTranspose { batch: x[0], channels: x[1], window };
@@ -194,7 +197,9 @@ impl NodeKernel for Pooling {
         let y = MatMut::new(io.output(0)?, batch * window.output_pixels(), channels);
         match kind {
             Kind::Max => conv::max_pool(isa, io.threads, batch, &window, x, y),
-            Kind::Average { count_pads } => conv::average_pool(isa, io.threads, batch, &window, count_pads, x, y),
+            Kind::Average { count_pads } => {
+                conv::average_pool(isa, io.threads, batch, &window, count_pads, x, y)
+            }
         }
         Ok(())
     }
@@ -249,7 +254,13 @@ mod tests {
         let all = |n: usize| Extents::from_elem(n, kernel.len());
         let padding = Padding::Explicit { begin: all(pad), end: all(pad + 1) };
         let kernel = Extents::from_slice(kernel);
-        WindowSpec { kernel: kernel.clone(), strides: all(stride), dilations: all(dilation), padding, ceil: false }
+        WindowSpec {
+            kernel: kernel.clone(),
+            strides: all(stride),
+            dilations: all(dilation),
+            padding,
+            ceil: false,
+        }
     }
 
     #[test]
@@ -293,9 +304,13 @@ mod tests {
     #[test]
     fn transposed_convolutions_agree() {
         let window = WindowSpec { padding: Padding::default(), ..spec(&[3, 2], 2, 1, 0) };
-        let op = ConvTranspose { group: 1, window, output_padding: Extents::new(), output_shape: Extents::new() };
-        let inputs =
-            [Some((random(&[2, 4, 5, 3], 1), false)), Some((random(&[3, 7, 3, 2], 2), true)), Some((random(&[7], 3), true))];
+        let op =
+            ConvTranspose { group: 1, window, output_padding: Extents::new(), output_shape: Extents::new() };
+        let inputs = [
+            Some((random(&[2, 4, 5, 3], 1), false)),
+            Some((random(&[3, 7, 3, 2], 2), true)),
+            Some((random(&[7], 3), true)),
+        ];
         agree_with(last(op, &[0]), &inputs, 1, CLOSE);
     }
 

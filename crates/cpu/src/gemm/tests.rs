@@ -231,6 +231,32 @@ fn packed_layout_is_reported() {
 }
 
 #[test]
+fn unaligned_bytes_are_packed_alike() {
+    let threads = Threads::new(2);
+    for isa in Isa::available() {
+        // The last has several pieces, and a part of a panel at the end.
+        for (k, n) in [(0, 5), (5, 0), (1, 1), (3, 37), (17, 64), (5000, 139)] {
+            let b: Vec<f32> = (0..k * n).map(|i| i as f32 + 0.5).collect();
+            for offset in 0..3 {
+                let mut file = vec![0xABu8; offset];
+                file.extend_from_slice(bytemuck::cast_slice(&b));
+                for transposed in [false, true] {
+                    let aligned = if transposed {
+                        Unpacked::Transposed(MatRef::new(&b, n, k))
+                    } else {
+                        Unpacked::Normal(MatRef::new(&b, k, n))
+                    };
+                    let raw = RawB { bytes: &file[offset..], depth: k, cols: n, transposed };
+                    let (raw, aligned) =
+                        (PackedB::from_raw(isa, &threads, raw), PackedB::new(isa, &threads, aligned));
+                    assert!(raw.view().elements() == aligned.view().elements(), "{isa:?} {k} x {n}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 #[should_panic(expected = "A has 3 columns, B 4 rows")]
 fn shapes_must_fit() {
     let b = [0.0; 8];
