@@ -72,7 +72,7 @@ fn plane(extents: &[usize], missing: usize) -> [usize; 2] {
     }
 }
 
-fn window(of: &window::Window) -> Window {
+pub(crate) fn window(of: &window::Window) -> Window {
     let (begin, end) = (plane(&of.pads_begin, 0), plane(&of.pads_end, 0));
     Window {
         input: plane(&of.input, 1),

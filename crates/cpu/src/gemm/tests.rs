@@ -85,6 +85,7 @@ fn check(isa: Isa, threads: &Threads, (m, n, k): (usize, usize, usize), form: Fo
     let epilogue = Epilogue {
         alpha: [1.0, -0.5][random.below(2)],
         accumulate: random.below(3) == 0,
+        in_order: random.below(2) == 0,
         bias: [Bias::None, Bias::Columns(&bias[..n]), Bias::Rows(&bias[..m])][random.below(3)],
         residual: (random.below(2) == 0).then(|| residual.view()),
         activation: ALL[random.below(ALL.len())],
