@@ -24,7 +24,8 @@ struct Convolution {
     conv: conv::Conv,
     groups: usize,
     filters: usize,
-    weights: Arc<Vec<f32>>,
+    /// None if they are no constant.
+    weights: Option<Arc<Vec<f32>>>,
     activation: Activation,
     isa: Isa,
 }
@@ -38,12 +39,15 @@ pub(crate) fn lower(op: &FusedConv, lowering: &Lowering<'_>) -> Result<Lowered, 
     if lowering.has(RESIDUAL) {
         return Err(Decline("a residual on a planar image".into()));
     }
-    let weights = lowering.constant(1).ok_or_else(|| Decline("the weights are not constant".into()))?;
     let geometry = op.conv.geometry(&x, &w).map_err(|error| Decline(error.to_string()))?;
-    let weights = lowering.weights.get(weights, "planar", |weights| {
-        let elements = floats(weights).into_owned();
-        Ok::<_, Decline>((elements, weights.bytes().len()))
-    })?;
+    let aligned = |weights| {
+        lowering.weights.get(weights, "planar", |weights| {
+            let elements = floats(weights).into_owned();
+            Ok::<_, Decline>((elements, weights.bytes().len()))
+        })
+    };
+    let weights = lowering.constant(1).map(aligned).transpose()?;
+    let packed: &[usize] = if weights.is_some() { &[1] } else { &[] };
     let kernel = Convolution {
         conv: conv::Conv { batch: x[0], channels: x[1], window: window(&geometry.window) },
         groups: geometry.groups,
@@ -52,12 +56,16 @@ pub(crate) fn lower(op: &FusedConv, lowering: &Lowering<'_>) -> Result<Lowered, 
         activation: activation(op.activation)?,
         isa: lowering.isa,
     };
-    Ok(Lowered::new(format!("planar conv {}", lowering.isa.name()), kernel).packed(&[1]))
+    Ok(Lowered::new(format!("planar conv {}", lowering.isa.name()), kernel).packed(packed))
 }
 
 impl NodeKernel for Convolution {
     fn run(&self, mut io: Io<'_>) -> Result<(), OpError> {
         let Convolution { ref conv, groups, filters, ref weights, activation, isa } = *self;
+        let weights = match weights {
+            Some(weights) => weights,
+            None => io.input(1)?,
+        };
         let bias = io.optional(BIAS)?;
         let planar = Planar { isa, conv, groups, filters, weights, bias, activation };
         planar.run(io.threads, io.input(0)?, io.output(0)?);

@@ -2,6 +2,7 @@
 
 pub mod activations;
 pub mod conv;
+pub mod elementwise;
 mod epilogue;
 pub mod layer_norm;
 pub mod linear;
