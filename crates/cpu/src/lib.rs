@@ -19,6 +19,7 @@ mod recurrent;
 pub mod simd;
 mod strided;
 mod tables;
+mod team;
 #[cfg(test)]
 mod testing;
 pub mod threads;
@@ -71,6 +72,7 @@ kernels! {
     lrn: inferrum_ops::lrn::LRN;
     lstm: inferrum_ops::lstm::LSTM;
     pad: inferrum_ops::pad::Pad;
+    planar: inferrum_ops::conv::FusedConv;
     quantize: inferrum_ops::dynamic_quantize::DynamicQuantizeLinear, inferrum_ops::quantize::DequantizeLinear,
         inferrum_ops::quantize::QuantizeLinear;
     reduce: inferrum_ops::reduce::Reduce;

@@ -9,11 +9,11 @@ use inferrum_ops::matmul::MatMulGeometry;
 use inferrum_tensor::{DType, Shape};
 
 use crate::epilogue::{Addends, activation};
-use crate::gemm::{self, Activation, Batch, Epilogue, Item, MatMut, MatRef, Operand, PackedB, Unpacked};
+use crate::gemm::{
+    self, Activation, Batch, Epilogue, Item, MatMut, MatRef, Operand, PackedB, RawB, Unpacked,
+};
 use crate::kernel::{Io, Lowered, Lowering, NodeKernel};
 use crate::simd::Isa;
-use crate::threads::Threads;
-use crate::weights::floats;
 
 pub(crate) fn lower(op: &Linear, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     lowering.require_dtype(DType::F32, &[])?;
@@ -43,8 +43,8 @@ pub(crate) fn lower(op: &Linear, lowering: &Lowering<'_>) -> Result<Lowered, Dec
     if let Some(constant) = lowering.constant(1).filter(|_| shared) {
         let (k, n, transposed) = (geometry.k, geometry.n, common.b_transposed);
         let packed = lowering.weights.get(constant, &format!("right operand {transposed}"), |constant| {
-            let b = floats(constant);
-            let packed = PackedB::new(common.isa, &Threads::single(), unpacked(&b, k, n, transposed));
+            let b = RawB { bytes: constant.bytes(), depth: k, cols: n, transposed };
+            let packed = PackedB::from_raw(common.isa, lowering.threads, b);
             let bytes = packed.size_bytes();
             Ok::<_, Decline>((packed, bytes))
         })?;
@@ -54,7 +54,9 @@ pub(crate) fn lower(op: &Linear, lowering: &Lowering<'_>) -> Result<Lowered, Dec
     }
     if shared {
         let (k, n) = (geometry.k, geometry.n);
-        return Ok(Lowered::new(format!("gemm {isa}"), Single { common, rows, k, n }).in_place(&[Linear::RESIDUAL]));
+        return Ok(
+            Lowered::new(format!("gemm {isa}"), Single { common, rows, k, n }).in_place(&[Linear::RESIDUAL])
+        );
     }
     let plain = !lowering.has(Linear::BIAS) && !lowering.has(Linear::RESIDUAL);
     if !plain {
@@ -68,7 +70,11 @@ pub(crate) fn lower(op: &Linear, lowering: &Lowering<'_>) -> Result<Lowered, Dec
 }
 
 fn unpacked(b: &[f32], k: usize, n: usize, transposed: bool) -> Unpacked<'_> {
-    if transposed { Unpacked::Transposed(MatRef::new(b, n, k)) } else { Unpacked::Normal(MatRef::new(b, k, n)) }
+    if transposed {
+        Unpacked::Transposed(MatRef::new(b, n, k))
+    } else {
+        Unpacked::Normal(MatRef::new(b, k, n))
+    }
 }
 
 /// What every product needs.

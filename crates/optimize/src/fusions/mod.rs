@@ -3,6 +3,7 @@
 pub mod activations;
 pub mod attention;
 pub mod conv;
+pub mod elementwise;
 mod epilogue;
 pub mod layer_norm;
 pub mod linear;
