@@ -27,6 +27,7 @@ pub const PASSES: &[(&str, Pass)] = &[
     ("common subexpressions", passes::duplicates::run),
     ("normalisation patterns", fusions::layer_norm::run),
     ("activation patterns", fusions::activations::run),
+    ("attention", fusions::attention::run),
     ("convolution epilogues", fusions::conv::run),
     ("matrix product epilogues", fusions::linear::run),
 ];

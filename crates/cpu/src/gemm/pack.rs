@@ -83,6 +83,8 @@ pub struct Packed<'a> {
     isa: Isa,
     depth: usize,
     cols: usize,
+    /// Rows of each panel; more than `depth` where only the first rows are meant.
+    stored: usize,
     data: &'a [f32],
 }
 
@@ -123,7 +125,8 @@ impl PackedB {
 
     /// A view, as the products take it.
     pub fn view(&self) -> Packed<'_> {
-        Packed { isa: self.isa, depth: self.depth, cols: self.cols, data: &self.data }
+        let PackedB { isa, depth, cols, ref data } = *self;
+        Packed { isa, depth, cols, stored: depth, data }
     }
 
     /// Bytes held.
@@ -185,7 +188,7 @@ impl<'a> Packed<'a> {
                 }
             });
         }
-        Packed { isa, depth, cols, data: dst }
+        Packed { isa, depth, cols, stored: depth, data: dst }
     }
 
     /// K.
@@ -205,6 +208,16 @@ impl<'a> Packed<'a> {
     pub fn isa(&self) -> Isa {
         self.isa
     }
+    /// The first `depth` rows. Panics if there are fewer.
+    pub(crate) fn first_rows(self, depth: usize) -> Packed<'a> {
+        assert!(depth <= self.depth);
+        Packed { depth, ..self }
+    }
+    /// The first columns: at least `cols`, in whole panels. Panics if there are fewer.
+    pub(crate) fn first_panels(self, cols: usize) -> Packed<'a> {
+        assert!(cols <= self.cols);
+        Packed { cols: cols.next_multiple_of(2 * self.isa.lanes()).min(self.cols), ..self }
+    }
 }
 
 /// The right-hand operand of a product: packed, or rows of which all panels are full, in place.
@@ -214,13 +227,15 @@ pub(crate) struct Right<'a> {
     pub(crate) depth: usize,
     pub(crate) cols: usize,
     data: &'a [f32],
+    /// Rows of each panel, if packed.
+    stored: usize,
     /// Distance of rows; None if packed.
     stride: Option<usize>,
 }
 
 impl<'a> From<Packed<'a>> for Right<'a> {
     fn from(b: Packed<'a>) -> Self {
-        Right { isa: b.isa, depth: b.depth, cols: b.cols, data: b.data, stride: None }
+        Right { isa: b.isa, depth: b.depth, cols: b.cols, data: b.data, stored: b.stored, stride: None }
     }
 }
 
@@ -228,7 +243,7 @@ impl<'a> Right<'a> {
     /// The first columns of `b` that make full panels, in place.
     pub(crate) fn full_panels(isa: Isa, b: MatRef<'a>) -> Self {
         let cols = b.cols - b.cols % (2 * isa.lanes());
-        Right { isa, depth: b.rows, cols, data: b.data, stride: Some(b.stride) }
+        Right { isa, depth: b.rows, cols, data: b.data, stored: b.rows, stride: Some(b.stride) }
     }
 
     /// Whether rows of a panel follow each other in memory.
@@ -242,7 +257,7 @@ impl<'a> Right<'a> {
     pub(crate) fn panel<S: Simd>(&self, first: usize, k: usize) -> (*const f32, usize) {
         let width = (2 * S::LANES).min((self.cols - first).next_multiple_of(S::LANES));
         let (start, stride) = match self.stride {
-            None => (first * self.depth + k * width, width),
+            None => (first * self.stored + k * width, width),
             Some(stride) => (first + k * stride, stride),
         };
         (self.data.as_ptr().wrapping_add(start), stride)
