@@ -25,6 +25,7 @@ pub const PASSES: &[(&str, Pass)] = &[
     ("transpose elimination", passes::transposes::run),
     ("reshape elimination", passes::reshapes::run),
     ("common subexpressions", passes::duplicates::run),
+    ("quantisation round trips", fusions::quantized::run),
     ("normalisation patterns", fusions::layer_norm::run),
     ("activation patterns", fusions::activations::run),
     ("attention", fusions::attention::run),
@@ -92,6 +93,7 @@ fn bodies(
     id: NodeId,
     counts: &mut BTreeMap<&'static str, usize>,
 ) -> Result<(), GraphError> {
+    passes::captures::tell(graph, id);
     let Some(control) = graph.nodes()[id.0].op.control() else { return Ok(()) };
     let mut rewritten = Vec::new();
     for body in control.bodies() {
