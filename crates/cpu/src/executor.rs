@@ -77,15 +77,7 @@ impl Executable for CpuExecutable {
         let mut leaving = self.leaving(destinations)?;
         let mut arena = self.block(self.plan.arena_bytes, "intermediate values")?;
         let memory = self.memory(inputs, arena.as_mut(), &mut leaving.homes)?;
-        for step in &self.plan.steps {
-            context.check()?;
-            let start = context.profile.map(|profile| profile.now());
-            let io = memory.io(step, &self.threads);
-            step.kernel.run(io).map_err(|source| self.error(step, source))?;
-            if let (Some(profile), Some(start)) = (context.profile, start) {
-                profile.record(self.span(step, start, profile.now() - start));
-            }
-        }
+        self.threads.enter(|| self.steps(&memory, context))?;
         self.outputs(inputs, leaving)
     }
 
@@ -99,6 +91,19 @@ impl Executable for CpuExecutable {
 }
 
 impl CpuExecutable {
+    fn steps(&self, memory: &Memory<'_>, context: &RunContext<'_>) -> Result<(), BackendError> {
+        for step in &self.plan.steps {
+            context.check()?;
+            let start = context.profile.map(|profile| profile.now());
+            let io = memory.io(step, &self.threads);
+            step.kernel.run(io).map_err(|source| self.error(step, source))?;
+            if let (Some(profile), Some(start)) = (context.profile, start) {
+                profile.record(self.span(step, start, profile.now() - start));
+            }
+        }
+        Ok(())
+    }
+
     fn block(&self, bytes: usize, what: &str) -> Result<Block, BackendError> {
         let refused =
             |_: TensorError| BackendError::OutOfMemory { what: what.into(), needed: bytes, available: 0 };
