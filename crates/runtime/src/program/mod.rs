@@ -23,7 +23,7 @@ use lru::LruCache;
 
 use crate::Error;
 pub(crate) use delivery::{Delivered, Delivery};
-pub use plan::{Plan, PlannedNode};
+pub use plan::{Plan, PlannedBody, PlannedNode};
 use signature::Signature;
 use stage::{Stage, Stages};
 
