@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use inferrum_backend::{Backend, Device, DeviceInfo, Placement, Profile, RunContext, Span, Stop};
 use inferrum_graph::{Fact, Graph, SymDim};
-use inferrum_tensor::{Shape, Value};
+use inferrum_tensor::{AllocationLimit, Shape, Value};
 
 use crate::devices::{self, Opened};
 use crate::program::{Plan, Program};
@@ -134,6 +134,7 @@ impl SessionBuilder {
     /// # Errors
     /// The file is no model that Inferrum can run, or the device cannot be used.
     pub fn load(self, path: impl AsRef<Path>) -> Result<Session, Error> {
+        let _limit = AllocationLimit::new(self.limit());
         self.build(inferrum_onnx::load(path.as_ref())?.graph)
     }
 
@@ -142,7 +143,12 @@ impl SessionBuilder {
     /// # Errors
     /// As [`SessionBuilder::load`].
     pub fn load_bytes(self, bytes: impl Into<bytes::Bytes>) -> Result<Session, Error> {
+        let _limit = AllocationLimit::new(self.limit());
         self.build(inferrum_onnx::load_bytes(bytes.into(), None)?.graph)
+    }
+
+    fn limit(&self) -> usize {
+        self.max_memory.unwrap_or_else(memory::machine_limit)
     }
 
     /// Makes a session of a graph.
@@ -150,7 +156,8 @@ impl SessionBuilder {
     /// # Errors
     /// An operator refuses its inputs, or the device cannot be used.
     pub fn build(self, graph: Graph) -> Result<Session, Error> {
-        let limit = self.max_memory.unwrap_or_else(memory::machine_limit);
+        let limit = self.limit();
+        let _limit = AllocationLimit::new(limit);
         let needed =
             graph.values().iter().filter_map(|value| value.fact.value()).map(|t| t.bytes().len()).sum();
         if needed > limit {

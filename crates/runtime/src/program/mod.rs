@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 
 use inferrum_backend::{Backend, NodePlacement, RunContext};
 use inferrum_graph::{Fact, Graph, NodeId};
-use inferrum_tensor::{Tensor, Value};
+use inferrum_tensor::{AllocationLimit, Tensor, Value};
 use lru::LruCache;
 
 use crate::Error;
@@ -114,6 +114,7 @@ impl Program {
         reuse: Vec<Option<Tensor>>,
         context: &RunContext<'_>,
     ) -> Result<Vec<Value>, Error> {
+        let _limit = AllocationLimit::new(self.limit);
         run::run(self, inputs, reuse, context)
     }
 
@@ -122,6 +123,7 @@ impl Program {
     /// # Errors
     /// A node refuses its inputs, or memory runs out.
     pub(crate) fn plan(&self, inputs: &[Fact]) -> Result<Plan, Error> {
+        let _limit = AllocationLimit::new(self.limit);
         plan::plan(self, inputs)
     }
 
