@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use inferrum_backend::{Backend, Device, DeviceInfo, Placement, Profile, RunContext, Span, Stop};
 use inferrum_graph::{Fact, Graph, SymDim};
-use inferrum_tensor::{Shape, Value};
+use inferrum_tensor::{AllocationLimit, Shape, Value};
 
 use crate::bindings::{Bindings, OutputBuffer};
 use crate::devices::{self, Opened};
@@ -199,6 +199,7 @@ impl SessionBuilder {
     /// [`Error::Load`]: the file cannot be read, is no model, or uses operators that do not exist here (all are named).
     /// Otherwise as [`SessionBuilder::build`].
     pub fn load(self, path: impl AsRef<Path>) -> Result<Session, Error> {
+        let _limit = AllocationLimit::new(self.limit());
         self.build(inferrum_onnx::load(path.as_ref())?.graph)
     }
 
@@ -207,7 +208,12 @@ impl SessionBuilder {
     /// # Errors
     /// As [`SessionBuilder::load`].
     pub fn load_bytes(self, bytes: impl Into<bytes::Bytes>) -> Result<Session, Error> {
+        let _limit = AllocationLimit::new(self.limit());
         self.build(inferrum_onnx::load_bytes(bytes.into(), None)?.graph)
+    }
+
+    fn limit(&self) -> usize {
+        self.max_memory.unwrap_or_else(memory::machine_limit)
     }
 
     /// Makes a session of a graph.
@@ -216,7 +222,8 @@ impl SessionBuilder {
     /// [`Error::Node`]: an operator refuses its inputs; [`Error::Device`]: the device cannot be used, with what to do;
     /// [`Error::OutOfMemory`]: the weights alone take more than [`SessionBuilder::max_memory`].
     pub fn build(self, graph: Graph) -> Result<Session, Error> {
-        let limit = self.max_memory.unwrap_or_else(memory::machine_limit);
+        let limit = self.limit();
+        let _limit = AllocationLimit::new(limit);
         let needed =
             graph.values().iter().filter_map(|value| value.fact.value()).map(|t| t.bytes().len()).sum();
         if needed > limit {

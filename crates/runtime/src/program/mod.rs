@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 
 use inferrum_backend::{Backend, NodePlacement, RunContext};
 use inferrum_graph::{Fact, Graph, NodeId};
-use inferrum_tensor::Value;
+use inferrum_tensor::{AllocationLimit, Value};
 use lru::LruCache;
 
 use crate::Error;
@@ -116,6 +116,7 @@ impl Program {
         deliveries: Vec<Delivery<'_>>,
         context: &RunContext<'_>,
     ) -> Result<Vec<Delivered>, Error> {
+        let _limit = AllocationLimit::new(self.limit);
         run::run(self, inputs, deliveries, context)
     }
 
@@ -124,6 +125,7 @@ impl Program {
     /// # Errors
     /// A node refuses its inputs, or memory runs out.
     pub(crate) fn plan(&self, inputs: &[Fact]) -> Result<Plan, Error> {
+        let _limit = AllocationLimit::new(self.limit);
         plan::plan(self, inputs)
     }
 
