@@ -61,7 +61,7 @@ pub(crate) fn lower<O: Operator + Clone>(op: &O, lowering: &Lowering<'_>) -> Res
         inputs: facts.iter().map(Option::as_ref).collect(),
         outputs: vec![Some(&output)],
     };
-    let inner = Lowering { bound: &inner, weights: lowering.weights, isa: lowering.isa };
+    let inner = Lowering { bound: &inner, ..*lowering };
     let lowered = crate::channels_last::lower(&last, &inner)?;
     let Some(kernel) = lowered.kernel else { return Err(Decline("nothing to compute".into())) };
     let size = DType::F32.size();

@@ -24,7 +24,6 @@ use crate::epilogue::{Addends, activation};
 use crate::gemm::{Activation, Epilogue, MatMut, MatRef};
 use crate::kernel::{Io, Lowered, Lowering, NodeKernel};
 use crate::simd::Isa;
-use crate::threads::Threads;
 use crate::weights::floats;
 
 /// Positions of bias and residual among a convolution's inputs.
@@ -105,7 +104,7 @@ fn plane(extents: &[usize], missing: usize) -> [usize; 2] {
     }
 }
 
-fn window(of: &window::Window) -> Window {
+pub(crate) fn window(of: &window::Window) -> Window {
     let (begin, end) = (plane(&of.pads_begin, 0), plane(&of.pads_end, 0));
     Window {
         input: plane(&of.input, 1),
@@ -149,7 +148,7 @@ fn convolution(
         Some(weights) => {
             let form = format!("filter of {groups}");
             Weights::Packed(lowering.weights.get(weights, &form, |weights| {
-                let filter = Filter::new(isa, &Threads::single(), &floats(weights), shape, groups);
+                let filter = Filter::new(isa, lowering.threads, &floats(weights), shape, groups);
                 let bytes = filter.size_bytes();
                 Ok::<_, Decline>((filter, bytes))
             })?)
@@ -209,7 +208,7 @@ fn transposed(conv: &ConvTranspose, lowering: &Lowering<'_>) -> Result<Lowered, 
         Some(weights) => {
             let form = format!("transposed filter of {groups}");
             Weights::Packed(lowering.weights.get(weights, &form, |weights| {
-                let filter = TransposedFilter::new(isa, &Threads::single(), &floats(weights), shape, groups);
+                let filter = TransposedFilter::new(isa, lowering.threads, &floats(weights), shape, groups);
                 Ok::<_, Decline>((filter, weights.bytes().len()))
             })?)
         }

@@ -28,6 +28,8 @@ pub struct Lowering<'a> {
     pub weights: &'a Weights,
     /// The instruction set to compute with.
     pub isa: Isa,
+    /// The threads to pack weights with.
+    pub threads: &'a Threads,
 }
 
 /// A kernel and what the memory planner must know of it.

@@ -19,6 +19,7 @@ mod recurrent;
 pub mod simd;
 mod strided;
 mod tables;
+mod team;
 #[cfg(test)]
 mod testing;
 pub mod threads;
@@ -49,9 +50,8 @@ kernels! {
     arg_max: inferrum_ops::arg_max::ArgReduce;
     batch_norm: inferrum_ops::batch_norm::BatchNormalization;
     cast: inferrum_ops::cast::BitCast, inferrum_ops::cast::Cast, inferrum_ops::cast::CastLike;
-    channels_first: inferrum_ops::conv::Conv, inferrum_ops::conv::FusedConv,
-        inferrum_ops::conv_transpose::ConvTranspose, inferrum_ops::global_pool::GlobalPool,
-        inferrum_ops::pool::AveragePool, inferrum_ops::pool::MaxPool;
+    channels_first: inferrum_ops::conv::Conv, inferrum_ops::conv_transpose::ConvTranspose,
+        inferrum_ops::global_pool::GlobalPool, inferrum_ops::pool::AveragePool, inferrum_ops::pool::MaxPool;
     channels_last: inferrum_ops::fused::channels_last::ChannelsLast;
     concat: inferrum_ops::concat::Concat;
     crop: inferrum_ops::crop::Crop;
@@ -76,6 +76,7 @@ kernels! {
     matmul_nbits: inferrum_ops::matmul_nbits::MatMulNBits;
     one_hot: inferrum_ops::one_hot::OneHot;
     pad: inferrum_ops::pad::Pad;
+    planar: inferrum_ops::conv::FusedConv;
     quantize: inferrum_ops::dynamic_quantize::DynamicQuantizeLinear, inferrum_ops::quantize::DequantizeLinear,
         inferrum_ops::quantize::QuantizeLinear;
     reduce: inferrum_ops::reduce::Reduce;

@@ -11,11 +11,11 @@ use inferrum_ops::matmul::MatMulGeometry;
 use inferrum_tensor::{DType, Shape};
 
 use crate::epilogue::{Addends, activation};
-use crate::gemm::{self, Activation, Batch, Epilogue, Item, MatMut, MatRef, Operand, PackedB, Unpacked};
+use crate::gemm::{
+    self, Activation, Batch, Epilogue, Item, MatMut, MatRef, Operand, PackedB, RawB, Unpacked,
+};
 use crate::kernel::{Io, Lowered, Lowering, NodeKernel};
 use crate::simd::Isa;
-use crate::threads::Threads;
-use crate::weights::floats;
 
 pub(crate) fn lower(op: &Linear, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     lower_product(&op.product, op.activation, lowering)
@@ -53,8 +53,8 @@ pub(crate) fn lower_product(
     if let Some(constant) = lowering.constant(1).filter(|_| shared) {
         let (k, n, transposed) = (geometry.k, geometry.n, common.b_transposed);
         let packed = lowering.weights.get(constant, &format!("right operand {transposed}"), |constant| {
-            let b = floats(constant);
-            let packed = PackedB::new(common.isa, &Threads::single(), unpacked(&b, k, n, transposed));
+            let b = RawB { bytes: constant.bytes(), depth: k, cols: n, transposed };
+            let packed = PackedB::from_raw(common.isa, lowering.threads, b);
             let bytes = packed.size_bytes();
             Ok::<_, Decline>((packed, bytes))
         })?;

@@ -137,7 +137,8 @@ pub(crate) fn fails(op: impl Operator, inputs: &[Tensor], shapes: &[Shape]) -> S
 }
 
 fn run(graph: &Graph, feeds: &[Tensor], threads: usize) -> Vec<Tensor> {
-    compiled(graph, threads).run(feeds, Vec::new(), &RunContext::default()).expect("runs")
+    let outputs = compiled(graph, threads).run(feeds, Vec::new(), &RunContext::default()).expect("runs");
+    outputs.into_iter().map(|tensor| tensor.expect("a tensor")).collect()
 }
 
 /// The graph's only node, compiled; not by its reference.

@@ -12,6 +12,7 @@ use crate::build::{Builder, Importer};
 use crate::capture::Captures;
 use crate::error::{LoadError, LoadErrorKind};
 use crate::external::ExternalFiles;
+use crate::mmap::Mapped;
 use crate::proto::{GraphProto, ModelProto, Version};
 use crate::scope::{Context, Opsets, domain, shown};
 use crate::summary::Summary;
@@ -76,8 +77,8 @@ pub fn load(path: &Path) -> Result<Model, LoadError> {
 /// As [`load`].
 pub fn load_with(path: &Path, options: &Options) -> Result<Model, LoadError> {
     let file = path.display();
-    let bytes = mmap::map(path).map_err(|error| LoadError::new(&file, error))?;
-    load_kind(bytes, path.parent(), options).map_err(|kind| LoadError::new(&file, kind))
+    let mapped = mmap::map(path).map_err(|error| LoadError::new(&file, error))?;
+    load_kind(mapped, path.parent(), options).map_err(|kind| LoadError::new(&file, kind))
 }
 
 /// Loads a model from its bytes. External data is looked for in `folder`, and refused without one.
@@ -93,11 +94,11 @@ pub fn load_bytes(bytes: Bytes, folder: Option<&Path>) -> Result<Model, LoadErro
 /// # Errors
 /// As [`load`].
 pub fn load_bytes_with(bytes: Bytes, folder: Option<&Path>, options: &Options) -> Result<Model, LoadError> {
-    load_kind(bytes, folder, options).map_err(|kind| LoadError::new("model", kind))
+    load_kind(Mapped { bytes, pages: None }, folder, options).map_err(|kind| LoadError::new("model", kind))
 }
 
-fn load_kind(bytes: Bytes, folder: Option<&Path>, options: &Options) -> Result<Model, LoadErrorKind> {
-    let proto = decode(bytes)?;
+fn load_kind(file: Mapped, folder: Option<&Path>, options: &Options) -> Result<Model, LoadErrorKind> {
+    let proto = decode(file.bytes)?;
     let graph = graph(&proto)?;
     let info = ModelInfo::of(&proto);
     info.check()?;
@@ -106,7 +107,7 @@ fn load_kind(bytes: Bytes, folder: Option<&Path>, options: &Options) -> Result<M
         return Err(LoadErrorKind::UnknownOperators(unknown));
     }
     let mut importer =
-        Importer { functions: HashMap::new(), external: ExternalFiles::new(folder), unfolded: 0 };
+        Importer { functions: HashMap::new(), external: ExternalFiles::new(folder, file.pages), unfolded: 0 };
     for function in &proto.functions {
         let id = (domain(function.domain()), function.name(), function.overload());
         if importer.functions.insert(id, function).is_some() {

@@ -1,6 +1,7 @@
 //! Runs trained models fast, correctly and honestly on whatever hardware is there.
 
 pub mod agreement;
+mod bindings;
 mod devices;
 mod error;
 #[cfg(feature = "image")]
@@ -13,12 +14,15 @@ mod program;
 mod reference;
 mod session;
 
+pub use bindings::{Bindings, OutputBuffer};
 pub use devices::devices;
 pub use error::Error;
 pub use inferrum_backend::{Device, DeviceInfo, NodePlacement, Placement, Profile, Span, Stop};
 pub use inferrum_graph as graph;
 pub use inferrum_onnx as onnx;
-pub use inferrum_tensor::{DType, Element, MapKeys, Shape, Tensor, TensorError, Value, bf16, f16};
+pub use inferrum_tensor::{
+    AlignedBytes, DType, Element, MapKeys, Shape, Tensor, TensorError, Value, bf16, f16,
+};
 pub use inputs::{Inputs, Outputs};
 pub use program::{Plan, PlannedNode};
 pub use reference::interpret_f64;

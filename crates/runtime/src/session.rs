@@ -8,8 +8,9 @@ use inferrum_backend::{Backend, Device, DeviceInfo, Placement, Profile, RunConte
 use inferrum_graph::{Fact, Graph, SymDim};
 use inferrum_tensor::{Shape, Value};
 
+use crate::bindings::{Bindings, OutputBuffer};
 use crate::devices::{self, Opened};
-use crate::program::{Plan, Program};
+use crate::program::{Delivered, Delivery, Plan, Program};
 use crate::{Error, Inputs, Outputs, memory};
 
 /// In what precision a model computes.
@@ -197,6 +198,24 @@ fn scalar_where_declared(declared: &Fact, value: &mut Value) -> Result<(), Error
     Ok(())
 }
 
+/// # Errors
+/// What the model declares of an output does not fit a buffer.
+fn fits(output: &ValueInfo, buffer: &OutputBuffer<'_>) -> Result<(), Error> {
+    match &output.fact {
+        Fact::Unknown => Ok(()),
+        Fact::Tensor(tensor) => {
+            buffer.check_dtype(&output.name, tensor.dtype)?;
+            let shape = output.fact.concrete_shape();
+            shape.map_or(Ok(()), |shape| buffer.check(&output.name, tensor.dtype, &shape))
+        }
+        other => Err(Error::Output {
+            name: output.name.clone(),
+            expected: format!("no buffer, for it is {other}"),
+            got: buffer.describe(),
+        }),
+    }
+}
+
 impl Session {
     /// Settings to load a model with.
     pub fn builder() -> SessionBuilder {
@@ -294,12 +313,64 @@ impl Session {
         outputs: &mut Outputs,
         options: RunOptions<'_>,
     ) -> Result<(), Error> {
-        let reuse = std::mem::take(outputs).values.into_iter().map(Value::into_tensor).collect();
-        let values = self.ordered(inputs.into())?;
-        let context = RunContext { stop: options.stop, profile: options.profile.or(self.profile.as_ref()) };
-        let values = self.program.run(values, reuse, &context)?;
+        let reuse = std::mem::take(outputs).values.into_iter();
+        let reuse = reuse.map(|value| value.into_tensor().map_or(Delivery::Value, Delivery::Reuse)).collect();
+        let delivered = self.deliver(inputs.into(), reuse, options)?;
+        let values = delivered.into_iter().filter_map(Delivered::into_value).collect();
         *outputs = Outputs { names: Arc::clone(&self.output_names), values };
         Ok(())
+    }
+
+    /// Runs the model and writes outputs to the memory that `bindings` has for them; the others are returned. Where the
+    /// outputs are computed in that memory, and where they are copied to it, tells [`OutputBuffer`].
+    ///
+    /// After an error the bound memory holds anything.
+    ///
+    /// # Errors
+    /// As [`Session::run_with`]; [`Error::UnknownName`] for a name that is no output; [`Error::Output`] for a buffer of
+    /// the wrong element type, shape or size (before anything runs if the model says the output's shape), or for an
+    /// output that is a sequence, an optional or a map.
+    pub fn run_bound(
+        &self,
+        inputs: impl Into<Inputs>,
+        bindings: &mut Bindings<'_>,
+        options: RunOptions<'_>,
+    ) -> Result<Outputs, Error> {
+        if let Some(name) = bindings.names().find(|name| !self.output_names.iter().any(|known| known == name))
+        {
+            let known = self.output_names.join(", ");
+            return Err(Error::UnknownName { kind: "output", name: name.to_owned(), known });
+        }
+        let lent = bindings.lend_all(&self.output_names);
+        for (output, buffer) in self.outputs.iter().zip(&lent) {
+            buffer.as_ref().map_or(Ok(()), |buffer| fits(output, buffer))?;
+        }
+        let lent = self.output_names.iter().zip(lent);
+        let deliveries = lent
+            .map(|(name, buffer)| buffer.map_or(Delivery::Value, |buffer| Delivery::Buffer(name, buffer)));
+        let delivered = self.deliver(inputs.into(), deliveries.collect(), options)?;
+        let (mut names, mut values) = (Vec::new(), Vec::new());
+        for (name, delivered) in self.output_names.iter().zip(delivered) {
+            match delivered {
+                Delivered::Written(shape) => bindings.written(name, shape),
+                Delivered::Value(value) => {
+                    names.push(name.clone());
+                    values.push(value);
+                }
+            }
+        }
+        Ok(Outputs { names: names.into(), values })
+    }
+
+    fn deliver(
+        &self,
+        inputs: Inputs,
+        deliveries: Vec<Delivery<'_>>,
+        options: RunOptions<'_>,
+    ) -> Result<Vec<Delivered>, Error> {
+        let values = self.ordered(inputs)?;
+        let context = RunContext { stop: options.stop, profile: options.profile.or(self.profile.as_ref()) };
+        self.program.run(values, deliveries, &context)
     }
 
     /// What a run with inputs of these types and concrete shapes will do and take, without running it.

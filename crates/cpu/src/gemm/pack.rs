@@ -5,9 +5,14 @@
 
 use super::buffer::Buffer;
 use super::matrix::MatRef;
+use super::scratch::with_scratch;
 use crate::simd::{Isa, Kernel, Simd};
 use crate::threads::{Shared, Threads};
 use std::fmt;
+use std::ops::Range;
+
+/// Floats of an unaligned operand that are copied at a time.
+const UNALIGNED_FLOATS: usize = 64 << 10;
 
 /// A right-hand operand in its natural layout.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +36,35 @@ impl Unpacked<'_> {
         match self {
             Unpacked::Normal(b) => b.cols,
             Unpacked::Transposed(b) => b.rows,
+        }
+    }
+}
+
+/// A right-hand operand as the bytes of a file: f32 in native order, perhaps unaligned.
+#[derive(Clone, Copy, Debug)]
+pub struct RawB<'a> {
+    /// K x N, or N x K if transposed.
+    pub bytes: &'a [u8],
+    /// K.
+    pub depth: usize,
+    /// N.
+    pub cols: usize,
+    /// Whether each column is contiguous.
+    pub transposed: bool,
+}
+
+impl RawB<'_> {
+    /// Copies columns `columns` to `to`, in the same layout.
+    fn copy(&self, columns: Range<usize>, to: &mut [f32]) {
+        let (run, stride, start) = if self.transposed {
+            (columns.len() * self.depth, columns.len() * self.depth, columns.start * self.depth)
+        } else {
+            (columns.len(), self.cols, columns.start)
+        };
+        let size = size_of::<f32>();
+        for (i, to) in to.chunks_exact_mut(run).enumerate() {
+            let from = (start + i * stride) * size;
+            bytemuck::cast_slice_mut(to).copy_from_slice(&self.bytes[from..from + run * size]);
         }
     }
 }
@@ -60,6 +94,33 @@ impl PackedB {
         PackedB { isa, depth: b.depth(), cols: b.cols(), data }
     }
 
+    /// Packs the bytes of a file, in parallel; unaligned bytes are first copied, some panels at a time. Panics if there are
+    /// not as many bytes as it takes.
+    pub fn from_raw(isa: Isa, threads: &Threads, b: RawB) -> Self {
+        let RawB { bytes, depth, cols, transposed } = b;
+        assert_eq!(bytes.len(), depth * cols * size_of::<f32>(), "bytes of a {depth} x {cols} operand");
+        if let Ok(elements) = bytemuck::try_cast_slice(bytes) {
+            return PackedB::new(isa, threads, unpacked(elements, depth, cols, transposed));
+        }
+        let mut data = Buffer::zeroed(packed_len(isa, depth, cols));
+        // A whole number of panels, of about a quarter of the second-level cache.
+        let width = 2 * isa.lanes();
+        let at_once = (UNALIGNED_FLOATS / depth.max(1)).max(1).next_multiple_of(width);
+        threads.par_chunks_mut(&mut data, (at_once * depth).max(1), |i, panels| {
+            let columns = i * at_once..cols.min((i + 1) * at_once);
+            with_scratch(columns.len() * depth, |copy| {
+                b.copy(columns.clone(), copy);
+                Packed::pack(
+                    isa,
+                    &Threads::single(),
+                    unpacked(copy, depth, columns.len(), transposed),
+                    panels,
+                );
+            });
+        });
+        PackedB { isa, depth, cols, data }
+    }
+
     /// A view, as the products take it.
     pub fn view(&self) -> Packed<'_> {
         Packed { isa: self.isa, depth: self.depth, cols: self.cols, data: &self.data }
@@ -80,6 +141,15 @@ impl fmt::Debug for PackedB {
 impl fmt::Debug for Packed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Packed({:?}, {} x {})", self.isa, self.depth, self.cols)
+    }
+}
+
+/// K x N elements, or N x K if transposed.
+fn unpacked(elements: &[f32], depth: usize, cols: usize, transposed: bool) -> Unpacked<'_> {
+    if transposed {
+        Unpacked::Transposed(MatRef::new(elements, cols, depth))
+    } else {
+        Unpacked::Normal(MatRef::new(elements, depth, cols))
     }
 }
 
@@ -125,6 +195,11 @@ impl<'a> Packed<'a> {
     /// N.
     pub fn cols(&self) -> usize {
         self.cols
+    }
+    /// The elements, panel by panel.
+    #[cfg(test)]
+    pub(crate) fn elements(&self) -> &'a [f32] {
+        self.data
     }
     /// The instruction set it is packed for, which products with it then use.
     pub fn isa(&self) -> Isa {

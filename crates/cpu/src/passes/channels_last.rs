@@ -11,6 +11,7 @@ use inferrum_graph::{Fact, Graph, Node, NodeError, Operator, ValueId};
 use inferrum_ops::concat::Concat;
 use inferrum_ops::fused::channels_last::{ChannelsLast, to_channels_first, to_channels_last};
 use inferrum_ops::identity::Identity;
+use inferrum_ops::quantize::DequantizeLinear;
 use inferrum_ops::split::Split;
 use inferrum_ops::transpose::Transpose;
 use inferrum_tensor::{DType, Tensor};
@@ -23,8 +24,11 @@ use super::image_ops::{self, Role};
 /// An operator refuses its inputs; they were accepted before, so this is a bug here.
 pub(crate) fn run(mut graph: Graph) -> Result<Graph, NodeError> {
     let nodes = std::mem::take(graph.nodes_mut());
+    let dequantizing = nodes.iter().filter(|node| image_ops::downcast::<DequantizeLinear>(node).is_some());
+    let quantized = dequantizing.flat_map(|node| node.outputs.iter().copied().flatten()).collect();
     let mut pass = Pass {
         graph,
+        quantized,
         made: Vec::with_capacity(nodes.len()),
         twins: HashMap::new(),
         absent: HashSet::new(),
@@ -46,6 +50,8 @@ pub(crate) fn run(mut graph: Graph) -> Result<Graph, NodeError> {
 struct Pass {
     /// The graph, without its nodes.
     graph: Graph,
+    /// Outputs of `DequantizeLinear`.
+    quantized: HashSet<ValueId>,
     made: Vec<Node>,
     /// The channels-last form of values.
     twins: HashMap<ValueId, ValueId>,
@@ -63,7 +69,7 @@ impl Pass {
             let bodies = control.bodies().into_iter().map(|body| run(Graph::clone(body)).map(Arc::new));
             node.op = control.with_bodies(bodies.collect::<Result<_, _>>()?);
         }
-        match image_ops::role(&self.graph, &node) {
+        match image_ops::role(&self.graph, &self.quantized, &node) {
             Role::Image { images } => self.wrap(node, images),
             Role::Follower { images } if self.leads(&node) => self.wrap(node, images),
             Role::Elementwise if self.leads(&node) && self.can_follow(&node) => self.follow(node, None),
@@ -306,8 +312,10 @@ mod tests {
     use super::*;
     use crate::testing::{Tolerance, assert_close, random};
     use inferrum_graph::interpret;
+    use inferrum_ops::conv::{Conv, FusedConv};
     use inferrum_ops::fused::elementwise::{Elementwise, Operand, Step};
     use inferrum_ops::pool::AveragePool;
+    use inferrum_ops::window::WindowSpec;
     use inferrum_tensor::Value;
 
     fn parse(op_type: &str, attrs: &[(&str, inferrum_graph::Attr)]) -> Arc<dyn Operator> {
@@ -360,6 +368,27 @@ mod tests {
         let rewritten = run(model()).unwrap();
         let transposes = rewritten.nodes().iter().filter(|node| node.op.key().op_type == "Transpose").count();
         assert_eq!(transposes, 3, "{rewritten}");
+    }
+
+    #[test]
+    fn convolutions_of_quantized_images_stay_planar() {
+        for quantized in [false, true] {
+            let mut graph = Graph::new("test");
+            let dtype = if quantized { DType::U8 } else { DType::F32 };
+            let mut x = graph.add_input("x", Fact::tensor(dtype, [2, 3, 6, 5]));
+            if quantized {
+                let scale = graph.add_constant("scale", Tensor::scalar(0.5f32));
+                let dequantize = parse("DequantizeLinear", &[]);
+                x = graph.add_node("dequantize", dequantize, vec![Some(x), Some(scale)]).unwrap();
+            }
+            let w = graph.add_constant("w", random(&[4, 3, 3, 3], 1));
+            let conv = FusedConv { conv: Conv { group: 1, window: WindowSpec::default() }, activation: None };
+            let y = graph.add_node("conv", Arc::new(conv), vec![Some(x), Some(w)]).unwrap();
+            graph.outputs = vec![y];
+            let rewritten = run(graph).unwrap();
+            let wrapped = |node: &Node| image_ops::downcast::<ChannelsLast>(node).is_some();
+            assert_eq!(rewritten.nodes().iter().any(wrapped), !quantized, "{rewritten}");
+        }
     }
 
     fn transposes(graph: &Graph) -> usize {
