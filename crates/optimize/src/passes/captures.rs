@@ -111,7 +111,7 @@ mod tests {
     /// `x w`, and of that the square root or the absolute value.
     fn branch(op_type: &str) -> Arc<Graph> {
         let mut body = Builder(Graph::new(op_type));
-        let x = body.0.add_input("x", Fact::Unknown);
+        let x = body.0.add_input("x", Fact::of_dtype(DType::F32));
         let w = body.0.add_input("w", Fact::of_dtype(DType::F32));
         let y = body.op("MatMul", &[], &[x, w]);
         let y = body.op(op_type, &[], &[y]);
