@@ -48,13 +48,10 @@ macro_rules! kernels {
 
 kernels! {
     arg_max: inferrum_ops::arg_max::ArgReduce;
-    attention: inferrum_ops::attention::Attention, inferrum_ops::fused::attention::Attention,
-        inferrum_ops::multi_head_attention::MultiHeadAttention;
     batch_norm: inferrum_ops::batch_norm::BatchNormalization;
     cast: inferrum_ops::cast::BitCast, inferrum_ops::cast::Cast, inferrum_ops::cast::CastLike;
-    channels_first: inferrum_ops::conv::Conv,
-        inferrum_ops::conv_transpose::ConvTranspose, inferrum_ops::global_pool::GlobalPool,
-        inferrum_ops::pool::AveragePool, inferrum_ops::pool::MaxPool;
+    channels_first: inferrum_ops::conv::Conv, inferrum_ops::conv_transpose::ConvTranspose,
+        inferrum_ops::global_pool::GlobalPool, inferrum_ops::pool::AveragePool, inferrum_ops::pool::MaxPool;
     channels_last: inferrum_ops::fused::channels_last::ChannelsLast;
     concat: inferrum_ops::concat::Concat;
     crop: inferrum_ops::crop::Crop;

@@ -10,7 +10,6 @@ use inferrum_tensor::{DType, Tensor, Value};
 
 use crate::gemm::{self, Bias, Epilogue, MatMut, MatRef, PackedB, Unpacked};
 use crate::kernel::{Io, Lowered, Lowering, NodeKernel};
-use crate::threads::Threads;
 
 /// Positions of the inputs: packed weights, scales, zero points, blocks of rows, bias.
 const WEIGHTS: usize = 1;
@@ -49,7 +48,7 @@ pub(crate) fn lower(op: &MatMulNBits, lowering: &Lowering<'_>) -> Result<Lowered
         let dequantized = op.dequantized(Inputs(&refs)).map_err(|error| Decline(error.to_string()))?;
         let floats: Vec<f32> = dequantized.into_iter().map(|weight| weight as f32).collect();
         let rows = MatRef::new(&floats, op.n, op.k);
-        let packed = PackedB::new(lowering.isa, &Threads::single(), Unpacked::Transposed(rows));
+        let packed = PackedB::new(lowering.isa, lowering.threads, Unpacked::Transposed(rows));
         let bytes = packed.size_bytes();
         Ok::<_, Decline>((packed, bytes))
     })?;
