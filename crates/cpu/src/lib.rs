@@ -48,6 +48,8 @@ macro_rules! kernels {
 
 kernels! {
     arg_max: inferrum_ops::arg_max::ArgReduce;
+    attention: inferrum_ops::attention::Attention, inferrum_ops::fused::attention::Attention,
+        inferrum_ops::multi_head_attention::MultiHeadAttention;
     batch_norm: inferrum_ops::batch_norm::BatchNormalization;
     cast: inferrum_ops::cast::BitCast, inferrum_ops::cast::Cast, inferrum_ops::cast::CastLike;
     channels_first: inferrum_ops::conv::Conv, inferrum_ops::conv_transpose::ConvTranspose,

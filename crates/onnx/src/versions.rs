@@ -27,7 +27,7 @@ pub(crate) fn check(proto: &ModelProto) -> Result<(), LoadErrorKind> {
     if !(1..=newest).contains(&version) {
         return Err(LoadErrorKind::IrVersion { version, newest });
     }
-    imports(&proto.opset_import, || String::new())?;
+    imports(&proto.opset_import, String::new)?;
     proto.functions.iter().try_for_each(|function| {
         imports(&function.opset_import, || format!("function `{}` ", function_name(function)))
     })

@@ -33,7 +33,11 @@ pub fn run(graph: &mut Graph) -> Result<usize, GraphError> {
     let index = Index::new(graph);
     let mut count = 0;
     for id in (0..graph.nodes().len()).map(NodeId) {
-        let changed = attention(graph, &index, id)?
+        let mut changed = attention(graph, &index, id)?;
+        for operand in 0..3 {
+            changed = changed || stacked_operand(graph, &index, id, operand)?;
+        }
+        changed = changed
             || (0..3).any(|operand| transposed_operand(graph, &index, id, operand).is_some())
             || shared_heads(graph, &index, id).is_some()
             || transposed_output(graph, &index, id).is_some();
@@ -326,30 +330,72 @@ fn layout_of(perm: &[usize]) -> Option<Layout> {
 
 /// Rows for columns that are transposed as one stack of matrices, and have their leading axes only after that.
 fn reshaped(graph: &mut Graph, index: &Index, columns: ValueId) -> Result<Option<ValueId>, GraphError> {
-    let Some((rows, target)) = stack(graph, index, columns) else { return Ok(None) };
+    let Some(Stack { source, perm, mut dims }) = stack(graph, index, columns) else { return Ok(None) };
+    dims.swap(2, 3);
+    let Some(target) = target(&dims) else { return Ok(None) };
     let name = format!("{}.rows", graph.value(columns).name);
-    let target = graph.add_constant(format!("{name}.shape"), Tensor::vector(target));
-    let op = Arc::new(Reshape { allow_zero: true });
-    Ok(Some(graph.add_node(name, op, vec![Some(rows), Some(target)])?))
+    let perm = vec![perm[0], perm[2], perm[1]];
+    let rows = match perm[..] {
+        [0, 1, 2] => source,
+        _ => {
+            let op = Arc::new(Transpose { perm: Some(perm) });
+            graph.add_node(format!("{name}.stack"), op, vec![Some(source)])?
+        }
+    };
+    Ok(Some(reshape(graph, &name, rows, target)?))
 }
 
-/// The stack of matrices, and the shape that the rows of `columns` have.
-fn stack(graph: &Graph, index: &Index, columns: ValueId) -> Option<(ValueId, Vec<i64>)> {
-    let (_, outer, _) = index.producer_of::<Reshape>(graph, columns)?;
+/// `Reshape(Transpose(source))`, which has three axes, to four of these extents.
+struct Stack {
+    source: ValueId,
+    perm: [usize; 3],
+    dims: Vec<SymDim>,
+}
+
+/// The stack of matrices that `value` is, which only gives the leading axis two.
+fn stack(graph: &Graph, index: &Index, value: ValueId) -> Option<Stack> {
+    let (_, outer, _) = index.producer_of::<Reshape>(graph, value)?;
     let transposed = outer.inputs.first().copied().flatten()?;
     let (_, node, op) = index.producer_of::<Transpose>(graph, transposed)?;
-    let (stack, whole) = (dims(graph, transposed)?, dims(graph, columns)?);
-    let batch = whole.len().checked_sub(2)?;
-    if op.permutation(stack.len()).ok()? != [0, 2, 1] || !same(&stack[1..], &whole[batch..]) {
+    let perm = <[usize; 3]>::try_from(op.permutation(rank(graph, transposed)?).ok()?).ok()?;
+    let (three, four) = (dims(graph, transposed)?, dims(graph, value)?);
+    let fits = four.len() == 4 && same(&three[1..], &four[2..]);
+    fits.then_some(Stack { source: node.inputs.first().copied().flatten()?, perm, dims: four.to_vec() })
+}
+
+/// The target of a `Reshape` to these extents, of which one may be open.
+fn target(dims: &[SymDim]) -> Option<Vec<i64>> {
+    if dims.iter().filter(|dim| dim.known().is_none()).count() > 1 || dims.contains(&SymDim::Known(0)) {
         return None;
     }
-    let mut whole = whole.to_vec();
-    whole.swap(batch, batch + 1);
-    if whole.iter().filter(|dim| dim.known().is_none()).count() > 1 || whole.contains(&SymDim::Known(0)) {
-        return None;
-    }
-    let extents = whole.iter().map(|dim| dim.known().map_or(Ok(-1), i64::try_from));
-    Some((node.inputs.first().copied().flatten()?, extents.collect::<Result<_, _>>().ok()?))
+    let extents = dims.iter().map(|dim| dim.known().map_or(Ok(-1), i64::try_from));
+    extents.collect::<Result<_, _>>().ok()
+}
+
+fn reshape(graph: &mut Graph, name: &str, x: ValueId, target: Vec<i64>) -> Result<ValueId, GraphError> {
+    let target = graph.add_constant(format!("{name}.shape"), Tensor::vector(target));
+    let op = Arc::new(Reshape { allow_zero: true });
+    Ok(graph.add_node(name, op, vec![Some(x), Some(target)])?)
+}
+
+/// An operand `[length, batch * heads, width]` that is transposed before it gets four axes.
+fn stacked_operand(graph: &mut Graph, index: &Index, id: NodeId, operand: usize) -> Result<bool, GraphError> {
+    let found = |graph: &Graph| {
+        let node = &graph.nodes()[id.0];
+        let op = operator::<Attention>(node).filter(|op| op.layouts[operand] == Layout::HeadsFirst)?;
+        let stack = stack(graph, index, node.inputs[operand]?).filter(|stack| stack.perm == [1, 0, 2])?;
+        let mut op = op.clone();
+        op.layouts[operand] = Layout::LengthOuter;
+        let [batch, heads, length, width] = <[SymDim; 4]>::try_from(stack.dims).ok()?;
+        Some((op, stack.source, target(&[length, batch, heads, width])?))
+    };
+    let Some((op, source, target)) = found(graph) else { return Ok(false) };
+    let name = format!("{}.{}", graph.nodes()[id.0].name, ["q", "k", "v"][operand]);
+    let source = reshape(graph, &name, source, target)?;
+    let node = &mut graph.nodes_mut()[id.0];
+    node.op = Arc::new(op);
+    node.inputs[operand] = Some(source);
+    Ok(true)
 }
 
 /// An operand that is transposed before.
@@ -489,6 +535,29 @@ mod tests {
             let y = b.op("MatMul", &[], &[p, v]);
             is_one(&optimized(b, y));
         }
+    }
+
+    #[test]
+    fn torch_with_the_length_outermost() {
+        let mut b = Builder::new();
+        let [mut q, mut k, v] = [3, 5, 5].map(|len| {
+            let x = b.input(&[len, 8, 8]);
+            let x = transpose(&mut b, &[1, 0, 2], x);
+            let four = b.ints(&[2, 4, len as i64, 8]);
+            b.op("Reshape", &[], &[x, four])
+        });
+        let root = b.scalar(0.6);
+        let (stack, columns) = (b.ints(&[-1, 5, 8]), b.ints(&[2, 4, 8, 5]));
+        k = b.op("Reshape", &[], &[k, stack]);
+        k = transpose(&mut b, &[0, 2, 1], k);
+        k = b.op("Reshape", &[], &[k, columns]);
+        k = b.op("Mul", &[], &[k, root]);
+        q = b.op("Mul", &[], &[q, root]);
+        let s = b.op("MatMul", &[], &[q, k]);
+        let p = softmax(&mut b, s);
+        let y = b.op("MatMul", &[], &[p, v]);
+        let y = transpose(&mut b, &[2, 0, 1, 3], y);
+        assert_eq!(optimized(b, y), ["Reshape", "Reshape", "Reshape", "Attention"]);
     }
 
     #[test]
