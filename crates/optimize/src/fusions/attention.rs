@@ -457,7 +457,7 @@ fn repeated(graph: &Graph, index: &Index, value: ValueId) -> Option<ValueId> {
     let source = unsqueeze.inputs.first().copied().flatten()?;
     let (own, single) = (dims(graph, source)?, dims(graph, expand.inputs[0]?)?);
     let (many, whole) = (dims(graph, expanded)?, dims(graph, value)?);
-    let (&[ref b, ref h, ref l, ref d], [_, _, one, _, _], [_, _, groups, _, _]) = (own, single, many) else {
+    let ([b, h, l, d], [_, _, one, _, _], [_, _, groups, _, _]) = (own, single, many) else {
         return None;
     };
     let heads = h.known()?.checked_mul(groups.known()?)?;
