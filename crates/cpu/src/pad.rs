@@ -114,6 +114,6 @@ mod tests {
             check(mode, &[5], &[0, 0], None);
         }
         check(PadMode::Constant, &[0, 3], &[1, 0, 1, 0], None);
-        check(PadMode::Constant, &[4], &[-2, -2], None);
+        check(PadMode::Constant, &[4], &[-2, -1], None);
     }
 }

@@ -5,8 +5,8 @@ use inferrum_ops::if_::If;
 use inferrum_tensor::{DType, Tensor};
 use proptest::prelude::*;
 
-use super::super::testing::{Builder, finished};
-use super::{MOST_INPUTS, MOST_STEPS};
+use super::super::testing::{Builder, finished, finished_by};
+use super::{MOST_INPUTS, MOST_STEPS, run};
 use inferrum_ops::fused::elementwise::Elementwise;
 
 fn cast(b: &mut Builder, to: i64, x: ValueId) -> ValueId {
@@ -289,7 +289,7 @@ proptest! {
         keep in 0usize..40,
     ) {
         let (b, outputs) = random_graph(&steps, keep);
-        finished(b, &outputs);
+        finished_by(run, b, &outputs);
     }
 }
 
