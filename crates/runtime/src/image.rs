@@ -88,7 +88,9 @@ pub fn open(path: impl AsRef<Path>) -> Result<DynamicImage, ImageError> {
     let failed = |reason: String| ImageError::Read { file: path.display().to_string(), reason };
     let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
     reader.map_err(|error| failed(error.to_string()))?.decode().map_err(|error| match error {
-        ::image::ImageError::Limits(_) => failed("the picture is too large to decode; make it smaller".into()),
+        ::image::ImageError::Limits(_) => {
+            failed("the picture is too large to decode; make it smaller".into())
+        }
         other => failed(other.to_string()),
     })
 }

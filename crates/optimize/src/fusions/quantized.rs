@@ -38,7 +38,8 @@ const DEPTH: usize = 8;
 pub fn run(graph: &mut Graph) -> Result<usize, GraphError> {
     let index = Index::new(graph);
     let ids = (0..graph.nodes().len()).map(NodeId);
-    let count = ids.filter(|&id| undone(graph, &index, id).or_else(|| moved(graph, &index, id)).is_some()).count();
+    let count =
+        ids.filter(|&id| undone(graph, &index, id).or_else(|| moved(graph, &index, id)).is_some()).count();
     graph.nodes_mut().retain(|node| node.outputs.iter().any(Option::is_some));
     Ok(count)
 }
