@@ -133,7 +133,7 @@ fn measure(args: &Args, device: &Device) -> Result<Measured> {
     let model = model::load(&args.model, &args.inputs.names())?;
     let session = args.session.builder(device).build(model.graph)?;
     let load = start.elapsed();
-    let given = args.inputs.resolve(session.inputs(), args.batch, |facts| session.plan(facts).map(drop))?;
+    let given = args.inputs.resolve(session.inputs(), args.batch, |facts| session.plan(facts))?;
     let inputs = given.inputs();
     let start = Instant::now();
     session.run(inputs.clone())?;
@@ -267,8 +267,8 @@ impl Measured {
 fn print(args: &Args, measured: &[Measured], out: &mut dyn Write) -> Result<()> {
     let heading = style::HEADING;
     let Some(any) = measured.first() else { return Ok(()) };
-    let runs = quantity::count(any.flops as f64);
-    writeln!(out, "{heading}{}{heading:#}: {runs}FLOP a run", model::file_name(&args.model))?;
+    let runs = quantity::flop(any.flops);
+    writeln!(out, "{heading}{}{heading:#}: {runs} a run", model::file_name(&args.model))?;
     for note in &any.notes {
         writeln!(out, "  {note}")?;
     }

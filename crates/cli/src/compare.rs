@@ -113,9 +113,10 @@ pub(crate) fn execute(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         .collect();
     let planner = OnceCell::new();
     let given = args.inputs.resolve(&infos, None, |facts| {
-        let session =
-            planner.get_or_init(|| Session::builder().device(Device::Cpu).build(graph.clone()).ok());
-        session.as_ref().map_or(Ok(()), |session| session.plan(facts).map(drop))
+        let session = planner.get_or_init(|| {
+            Session::builder().device(Device::Cpu).build(graph.clone()).map_err(|e| e.to_string())
+        });
+        session.as_ref().map_err(|why| inferrum::Error::Backend(why.clone()))?.plan(facts)
     })?;
     drop(planner);
     if args.per_node {
@@ -300,11 +301,7 @@ fn print_table(
         });
         if let Some((row, error)) = measured.max_by(|a, b| a.1.total_cmp(&b.1)) {
             let (node, op) = row.node.as_ref().map_or(("", ""), |(node, op)| (node, op));
-            writeln!(
-                out,
-                "\n  greatest: node `{node}` ({op}), {} of the greatest element",
-                quantity::error(error)
-            )?;
+            writeln!(out, "\n  greatest: node `{node}` ({op}), {} (of max)", quantity::error(error))?;
         }
     }
     Ok(())

@@ -147,14 +147,13 @@ fn draw(
     }
 }
 
-/// Bytes of the constants that a graph holds.
+/// Bytes of the constants that a graph and its bodies hold.
 fn weight_bytes(graph: &Graph) -> u64 {
-    graph
-        .values()
-        .iter()
-        .filter_map(|value| value.fact.value())
-        .map(|tensor| tensor.bytes().len() as u64)
-        .sum()
+    let constants = graph.values().iter().filter_map(|value| value.fact.value());
+    let own: u64 = constants.map(|tensor| tensor.bytes().len() as u64).sum();
+    let bodies =
+        graph.nodes().iter().filter_map(|node| node.op.control()).flat_map(|control| control.bodies());
+    own + bodies.map(|body| weight_bytes(body)).sum::<u64>()
 }
 
 fn print_summary(args: &Args, summary: &Summary, graph: Option<&Graph>, out: &mut dyn Write) -> Result<()> {
@@ -224,7 +223,7 @@ fn print_plan(planned: &Planned, out: &mut dyn Write) -> Result<()> {
     let nodes = session.graph().nodes().len();
     table.row(["nodes".into(), format!("{} run, of {nodes} after rewriting", plan.nodes.len())]);
     let beside = if plan.bodies.is_empty() { "" } else { ", bodies not counted" };
-    table.row(["operations".into(), format!("{}FLOP a run{beside}", quantity::count(plan.flops() as f64))]);
+    table.row(["operations".into(), format!("{} a run{beside}", quantity::flop(plan.flops()))]);
     let weights = quantity::bytes(weight_bytes(session.graph()));
     let packed = quantity::bytes(session.weight_bytes() as u64);
     table.row(["weights".into(), format!("{weights} in the file, {packed} in forms of the device's own")]);
@@ -279,22 +278,30 @@ fn print_bodies(plan: &Plan, out: &mut dyn Write) -> Result<()> {
         ("a call", Column::Number),
         ("", Column::Text),
     ]);
+    let mut failed = Vec::new();
     let mut waiting: Vec<(usize, &PlannedBody)> = plan.bodies.iter().rev().map(|body| (0, body)).collect();
     while let Some((depth, body)) = waiting.pop() {
         let name = format!("{}{}", "  ".repeat(depth), body_name(body));
         match &body.plan {
             Ok(plan) => {
-                let flops = format!("{}FLOP", quantity::count(plan.flops() as f64));
                 let more = if plan.complete { "" } else { "and what depends on values" };
-                table.row([name, body.node.clone(), plan.nodes.len().to_string(), flops, more.into()]);
+                let count = plan.nodes.len().to_string();
+                table.row([name, body.node.clone(), count, quantity::flop(plan.flops()), more.into()]);
                 waiting.extend(plan.bodies.iter().rev().map(|inner| (depth + 1, inner)));
             }
-            Err(why) => table.row([name, body.node.clone(), "-".into(), "-".into(), why.clone()]),
+            Err(why) => {
+                let (node, dash) = (body.node.clone(), "-".to_owned());
+                failed.push(format!("{} of {node} is not planned: {why}", body_name(body)));
+                table.row([name, node, dash.clone(), dash, "not planned".into()]);
+            }
         }
     }
     if !table.is_empty() {
         writeln!(out, "\n  bodies, as their first call runs them; how often they run depends on values")?;
         table.write(out)?;
+    }
+    for line in failed {
+        writeln!(out, "  {line}")?;
     }
     Ok(())
 }

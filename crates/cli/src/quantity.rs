@@ -19,6 +19,11 @@ pub(crate) fn bytes(bytes: u64) -> String {
     scaled(bytes as f64, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB"])
 }
 
+/// `25.6 MFLOP`.
+pub(crate) fn flop(count: u64) -> String {
+    scaled(count as f64, 1000.0, &["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP"])
+}
+
 /// `25.6 M`.
 pub(crate) fn count(count: f64) -> String {
     scaled(count, 1000.0, &["", "k", "M", "G", "T", "P"]).trim_end().to_owned()

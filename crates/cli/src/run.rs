@@ -85,7 +85,7 @@ pub(crate) fn execute(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     let model = model::load(&args.model, &args.inputs.names())?;
     let session = args.session.builder(&args.device).build(model.graph)?;
     let load = start.elapsed();
-    let given = args.inputs.resolve(session.inputs(), None, |facts| session.plan(facts).map(drop))?;
+    let given = args.inputs.resolve(session.inputs(), None, |facts| session.plan(facts))?;
     let start = Instant::now();
     let outputs = session.run(given.inputs())?;
     let done = Done { run: start.elapsed(), session, given, outputs, load };

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use inferrum::graph::Fact;
-use inferrum::{Inputs, Tensor, Value, ValueInfo, onnx};
+use inferrum::{Inputs, Plan, Tensor, Value, ValueInfo, onnx};
 
 pub(crate) use image_input::ImageArgs;
 pub(crate) use shape::{Assumed, ShapeArg};
@@ -76,7 +76,7 @@ impl InputArgs {
         &self,
         inputs: &[ValueInfo],
         batch: Option<usize>,
-        plan: impl Fn(&[Fact]) -> Result<(), inferrum::Error>,
+        plan: impl Fn(&[Fact]) -> Result<Plan, inferrum::Error>,
     ) -> Result<Given> {
         let mut assumed = self.assumed(inputs, batch)?;
         let mut found: HashMap<&str, (Value, String)> = HashMap::new();

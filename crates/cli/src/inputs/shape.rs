@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use inferrum::graph::{Fact, ShapeFact, SymDim, TensorFact};
-use inferrum::{Value, ValueInfo};
+use inferrum::{Plan, Value, ValueInfo};
 
 use crate::suggest;
 
@@ -59,7 +59,7 @@ const TRIED: [usize; 13] = [2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096
 /// Open extents up to which each is tried alone before all are tried together.
 const ALONE: usize = 8;
 /// How long extents are tried.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
 /// The side of an image.
 const SIDE: usize = 224;
 
@@ -126,46 +126,50 @@ impl Assumed {
         self.shapes.contains_key(name)
     }
 
-    /// Finds extents that the model takes, as `plan` tells, and gives what it gives. What the user says is not changed.
+    /// Finds extents that the model takes, as `plan` tells, and gives their plan; best are those with which nothing is
+    /// empty, and every body can be planned too. What the user says is not changed.
     ///
     /// # Errors
     /// That of the first try, if none succeeds.
-    pub(crate) fn settle<T>(
+    pub(crate) fn settle(
         &mut self,
         inputs: &[ValueInfo],
-        plan: impl Fn(&[Fact]) -> Result<T, inferrum::Error>,
-    ) -> Result<T> {
-        let start = Instant::now();
-        let first = match plan(&self.concrete_all(inputs)) {
-            Err(error @ (inferrum::Error::Node(_) | inferrum::Error::OutOfMemory { .. })) => error,
-            other => return Ok(other?),
+        plan: impl Fn(&[Fact]) -> Result<Plan, inferrum::Error>,
+    ) -> Result<Plan> {
+        let facts = self.concrete_all(inputs);
+        let (mut best, error) = match plan(&facts) {
+            Ok(plan) if !is_empty(&plan, &facts) => return Ok(plan),
+            Ok(plan) => (Some((HashMap::new(), plan)), None),
+            Err(error @ (inferrum::Error::Node(_) | inferrum::Error::OutOfMemory { .. })) => {
+                (None, Some(error))
+            }
+            Err(other) => return Err(other.into()),
         };
         let open = self.open(inputs);
-        let all = |extent: usize| open.iter().map(|open| (open.clone(), extent)).collect::<HashMap<_, _>>();
-        let mut tries = vec![all(1)];
-        for extent in TRIED {
-            let alone = open.iter().filter(|_| (2..=ALONE).contains(&open.len()));
-            tries.extend(alone.map(|open| HashMap::from([(open.clone(), extent)])));
-            tries.push(all(extent));
-        }
-        for found in tries {
-            if start.elapsed() > PATIENCE || open.is_empty() {
+        let start = Instant::now();
+        for found in attempts(&open) {
+            if start.elapsed() > PATIENCE {
                 break;
             }
             self.found = found;
-            if let Ok(plan) = plan(&self.concrete_all(inputs)) {
-                return Ok(plan);
+            let facts = self.concrete_all(inputs);
+            match plan(&facts) {
+                Ok(plan) if !is_empty(&plan, &facts) && all_planned(&plan) => return Ok(plan),
+                Ok(plan) => best = best.or_else(|| Some((self.found.clone(), plan))),
+                Err(_) => {}
             }
         }
         self.found.clear();
+        if let Some((found, plan)) = best {
+            self.found = found;
+            return Ok(plan);
+        }
         let facts: Vec<String> =
             inputs.iter().map(|input| format!("{}: {}", input.name, self.concrete(input))).collect();
-        let advice = if open.is_empty() {
-            ""
-        } else {
-            "; other extents do not work either, so give them with --shape"
-        };
-        Err(anyhow::Error::new(first).context(format!("with {}{advice}", facts.join(", "))))
+        let advice =
+            if open.is_empty() { "" } else { "; no other extents were found, so give them with --shape" };
+        let error = error.map_or_else(|| anyhow::anyhow!("no shapes"), anyhow::Error::new);
+        Err(error.context(format!("with {}{advice}", facts.join(", "))))
     }
 
     fn concrete_all(&self, inputs: &[ValueInfo]) -> Vec<Fact> {
@@ -261,6 +265,36 @@ impl Open {
             SymDim::Unknown => Some(Open::Axis(input.to_owned(), axis)),
         }
     }
+}
+
+/// What is tried, one after the other.
+fn attempts(open: &[Open]) -> Vec<HashMap<Open, usize>> {
+    if open.is_empty() {
+        return Vec::new();
+    }
+    let all = |extent: usize| open.iter().map(|open| (open.clone(), extent)).collect::<HashMap<_, _>>();
+    let mut attempts = vec![all(1)];
+    for extent in TRIED {
+        if (2..=ALONE).contains(&open.len()) {
+            attempts.extend(open.iter().map(|open| HashMap::from([(open.clone(), extent)])));
+        }
+        attempts.push(all(extent));
+    }
+    attempts
+}
+
+fn has_no_elements(fact: &Fact) -> bool {
+    fact.value().is_none() && fact.concrete_shape().is_some_and(|shape| shape.elements() == 0)
+}
+
+/// Whether a node computes nothing because its result has no elements, though its inputs have.
+fn is_empty(plan: &Plan, inputs: &[Fact]) -> bool {
+    !inputs.iter().any(has_no_elements) && plan.facts.iter().any(has_no_elements)
+}
+
+/// Whether every body is planned, and those of bodies.
+fn all_planned(plan: &Plan) -> bool {
+    plan.bodies.iter().all(|body| body.plan.as_ref().is_ok_and(all_planned))
 }
 
 /// Whether an axis is a side of images: of four axes the last two, or those before the last, where the channels are

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use inferrum::graph::{Fact, Graph, Node, NodeId, ValueId};
-use inferrum::{Plan, PlannedNode, Tensor};
+use inferrum::{DType, Plan, PlannedNode, Tensor};
 
 use super::family::{self, Family};
 use crate::quantity;
@@ -14,7 +14,7 @@ const LINE: usize = 26;
 /// Characters of a tooltip's line at most.
 const TOOLTIP_LINE: usize = 160;
 /// Width of a character of the first line, and of the others.
-const CHARACTER: (f64, f64) = (7.4, 5.9);
+const CHARACTER: (f64, f64) = (8.2, 6.3);
 /// Height of the first line with its margins, and of each other line.
 const LINE_HEIGHT: (f64, f64) = (24.0, 13.0);
 
@@ -143,18 +143,23 @@ impl Draw<'_> {
 
     fn node(&self, id: NodeId, node: &Node) -> Box {
         let label = node.op.label();
+        // The tooltip has the domain.
+        let domain = node.op.key().domain;
+        let label = label.strip_prefix(domain).and_then(|rest| rest.strip_prefix('.')).unwrap_or(&label);
         // A fusion's label lists what was fused; the first gives the family.
-        let first = label.split([' ', '+']).next().unwrap_or(&label);
+        let first = label.split([' ', '+']).next().unwrap_or(label);
         let mut lines: Vec<String> =
             node.outputs.iter().flatten().take(1).map(|&id| self.short(id)).collect();
-        // The greatest constant is the weight, if any.
-        let constants = node.inputs.iter().flatten().filter(|&&id| self.constant(id).is_some());
-        let weight = constants.max_by_key(|&&id| self.constant(id).map_or(0, Tensor::len));
-        if let Some(&weight) = weight.filter(|&&id| self.constant(id).is_some_and(|tensor| tensor.len() > 1))
+        // The greatest constant is the weight, if any; int64 is for shapes and indices.
+        let size = |id: &ValueId| {
+            self.constant(*id).filter(|tensor| tensor.dtype() != DType::I64).map_or(0, Tensor::len)
+        };
+        if let Some(&weight) =
+            node.inputs.iter().flatten().max_by_key(|id| size(id)).filter(|id| size(id) > 1)
         {
             lines.push(format!("w {}", self.short(weight)));
         }
-        Box::new(label.clone(), lines, self.tooltip(id, node), family::family(first), false)
+        Box::new(label.to_owned(), lines, self.tooltip(id, node), family::family(first), false)
     }
 
     fn tooltip(&self, id: NodeId, node: &Node) -> String {
@@ -174,8 +179,8 @@ impl Draw<'_> {
             if let Some(reason) = &planned.placement.reason {
                 line(reason);
             }
-            let flops = quantity::count(planned.flops as f64);
-            line(&format!("{flops}FLOP, {} read and written", quantity::bytes(planned.bytes)));
+            let flops = quantity::flop(planned.flops);
+            line(&format!("{flops}, {} read and written", quantity::bytes(planned.bytes)));
         }
         text
     }

@@ -4,7 +4,7 @@ use super::svg::escape;
 
 const STYLE: &str = "\
 html,body{margin:0;height:100%;overflow:hidden;background:#f6f7f9}\
-svg{width:100%;height:100%;cursor:grab;touch-action:none}svg:active{cursor:grabbing}\
+svg{width:100%;height:100%;cursor:grab;touch-action:none;user-select:none;-webkit-user-select:none}svg:active{cursor:grabbing}\
 #bar{position:fixed;right:12px;top:12px;font:13px 'Helvetica Neue',Helvetica,Arial,sans-serif;color:#3a4550}\
 #bar input{font:inherit;padding:4px 8px;border:1px solid #b8c0c8;border-radius:6px;width:15em}\
 #bar button{font:inherit;padding:4px 10px;border:1px solid #b8c0c8;border-radius:6px;background:#fff}";
