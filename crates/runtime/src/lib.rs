@@ -20,6 +20,7 @@ pub use inferrum_graph as graph;
 pub use inferrum_onnx as onnx;
 pub use inferrum_tensor::{DType, Element, MapKeys, Shape, Tensor, TensorError, Value, bf16, f16};
 pub use inputs::{Inputs, Outputs};
+pub use memory::machine_limit;
 pub use program::{Plan, PlannedNode};
 pub use reference::interpret_f64;
 pub use session::{Precision, RunOptions, Session, SessionBuilder, ValueInfo};
