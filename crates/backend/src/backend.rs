@@ -5,7 +5,7 @@ use std::sync::Arc;
 use inferrum_graph::{Graph, NodeError};
 use inferrum_tensor::Tensor;
 
-use crate::{BoundNode, DeviceInfo, NodePlacement, Region, RunContext};
+use crate::{BoundNode, Destination, DeviceInfo, NodePlacement, Region, RunContext};
 
 /// A device that is ready to run models.
 pub trait Backend: Send + Sync {
@@ -50,16 +50,17 @@ pub trait Backend: Send + Sync {
 pub trait Executable: Send + Sync {
     /// The outputs, in the order of [`Region::outputs`], for inputs in the order of [`Region::inputs`].
     ///
-    /// `reuse` may offer a tensor for each output, whose memory is written to when nobody else holds it and it fits.
+    /// `destinations` says where each output goes; those beyond its end are [`Destination::Fresh`]. An output that went
+    /// to the caller's memory is `None`; after an error that memory holds anything.
     ///
     /// # Errors
-    /// A node fails, memory runs out, or the run is stopped.
+    /// A node fails, memory runs out, the caller's memory has the wrong size, or the run is stopped.
     fn run(
         &self,
         inputs: &[Tensor],
-        reuse: Vec<Option<Tensor>>,
+        destinations: Vec<Destination<'_>>,
         context: &RunContext<'_>,
-    ) -> Result<Vec<Tensor>, BackendError>;
+    ) -> Result<Vec<Option<Tensor>>, BackendError>;
 
     /// Bytes that a run takes beside its inputs and outputs.
     fn workspace_bytes(&self) -> usize;

@@ -5,6 +5,7 @@
 
 mod backend;
 mod context;
+mod destination;
 mod device;
 mod kernel_table;
 mod placement;
@@ -13,6 +14,7 @@ mod region;
 
 pub use backend::{Backend, BackendError, Cost, Decline, Executable};
 pub use context::{RunContext, Stop};
+pub use destination::Destination;
 pub use device::{Device, DeviceInfo, DeviceParseError, Unusable};
 pub use kernel_table::{KernelRow, KernelTable};
 pub use placement::{NodePlacement, Placement};

@@ -208,7 +208,7 @@ fn main() {
             let repeats = (5e8 * count as f64 / case.flops).clamp(1.0, 100.0) as usize;
             let Case { run, flops, rates, shares, .. } = case;
             let before = peak(isa);
-            let seconds = threads.install(|| {
+            let seconds = threads.enter(|| {
                 run();
                 let start = now(count);
                 (0..repeats).for_each(|_| run());

@@ -54,7 +54,7 @@ impl CpuBackend {
     /// The kernel of a node, and why it is the reference, if it is.
     fn lower(&self, bound: &BoundNode<'_>) -> (Lowered, Option<String>) {
         let op = bound.node.op.as_ref();
-        let lowering = Lowering { bound, weights: &self.weights, isa: self.isa };
+        let lowering = Lowering { bound, weights: &self.weights, isa: self.isa, threads: &self.threads };
         match KERNELS.find(op) {
             None => (fallback::lower(bound), Some(format!("no CPU kernel for {}", op.key()))),
             Some(row) => match (row.lower)(op, &lowering) {

@@ -6,7 +6,7 @@ use inferrum_ops::batch_norm::BatchNormalization;
 use inferrum_tensor::{DType, Shape};
 
 use crate::kernel::{Io, Lowered, Lowering, NodeKernel};
-use crate::moments::shift_scale;
+use crate::moments::{shift_scale, shift_scale_columns};
 use crate::simd::{Isa, Kernel, Simd};
 
 /// `(x - mean) * factor + bias` by channel.
@@ -19,27 +19,47 @@ struct Channels {
 }
 
 pub(crate) fn lower(op: &BatchNormalization, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
-    lowering.require_dtype(DType::F32, &[])?;
     let shape = lowering.shape(0)?;
-    if op.training.is_some() || !op.spatial || shape.rank() < 2 {
+    match shape.dims() {
+        [_, channels, plane @ ..] => build(op, *channels, Shape::from(plane).elements(), lowering),
+        _ => Err(Decline("no channels".into())),
+    }
+}
+
+/// As [`lower`], of channels-last images.
+pub(crate) fn lower_last(op: &BatchNormalization, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    let channels = lowering.shape(0)?.last().copied();
+    build(op, channels.ok_or_else(|| Decline("no channels".into()))?, 1, lowering)
+}
+
+fn build(
+    op: &BatchNormalization,
+    channels: usize,
+    plane: usize,
+    lowering: &Lowering<'_>,
+) -> Result<Lowered, Decline> {
+    lowering.require_dtype(DType::F32, &[])?;
+    if op.training.is_some() || !op.spatial {
         return Err(Decline("training, or parameters for each element".into()));
     }
     let parameter = |index: usize| {
-        let constant = lowering.constant(index).ok_or_else(|| Decline(format!("input {index} is not constant")))?;
+        let constant =
+            lowering.constant(index).ok_or_else(|| Decline(format!("input {index} is not constant")))?;
         constant.to_f64().map_err(|error| Decline(error.to_string()))
     };
     let (scale, bias, mean, variance) = (parameter(1)?, parameter(2)?, parameter(3)?, parameter(4)?);
-    let factor = scale.iter().zip(&variance).map(|(scale, variance)| {
-        (scale / (variance + f64::from(op.epsilon)).sqrt()) as f32
-    });
+    let factor = scale
+        .iter()
+        .zip(&variance)
+        .map(|(scale, variance)| (scale / (variance + f64::from(op.epsilon)).sqrt()) as f32);
     let kernel = Channels {
         factor: factor.collect(),
         mean: mean.iter().map(|&x| x as f32).collect(),
         bias: bias.iter().map(|&x| x as f32).collect(),
-        plane: Shape::from(&shape[2..]).elements(),
+        plane,
         isa: lowering.isa,
     };
-    if [&kernel.factor, &kernel.mean, &kernel.bias].iter().any(|values| values.len() != shape[1]) {
+    if [&kernel.factor, &kernel.mean, &kernel.bias].iter().any(|values| values.len() != channels) {
         return Err(Decline("not a parameter for each channel".into()));
     }
     Ok(Lowered::new("batch norm", kernel).in_place(&[0]).packed(&[1, 2, 3, 4]))
@@ -84,21 +104,12 @@ impl Kernel for Chunk<'_> {
         for (i, y) in y.chunks_exact_mut(row).enumerate() {
             let x = x.map(|x| &x[i * row..(i + 1) * row]);
             if of.plane == 1 {
-                by_column(of, x, y);
+                shift_scale_columns(s, x, y, &of.mean, &of.factor, &of.bias);
             } else {
                 let channel = (first + i) % of.mean.len();
                 shift_scale(s, x, y, of.mean[channel], of.factor[channel], of.bias[channel]);
             }
         }
-    }
-}
-
-/// A row in which each element is of another channel.
-#[inline(always)]
-fn by_column(of: &Channels, x: Option<&[f32]>, y: &mut [f32]) {
-    for channel in 0..y.len() {
-        let x = x.map_or(y[channel], |x| x[channel]);
-        y[channel] = (x - of.mean[channel]) * of.factor[channel] + of.bias[channel];
     }
 }
 
@@ -110,7 +121,8 @@ mod tests {
 
     #[test]
     fn planes_of_every_size() {
-        for shape in [&[2, 5, 7, 9][..], &[1, 17, 130, 131], &[3, 33], &[2, 3, 1, 1], &[2, 4, 5], &[0, 3, 2]] {
+        for shape in [&[2, 5, 7, 9][..], &[1, 17, 130, 131], &[3, 33], &[2, 3, 1, 1], &[2, 4, 5], &[0, 3, 2]]
+        {
             let positive: Vec<f32> = (0..shape[1]).map(|i| 0.1 + i as f32).collect();
             let constant = |seed| Some((random(&[shape[1]], seed), true));
             let inputs = [

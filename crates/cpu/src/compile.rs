@@ -44,6 +44,8 @@ pub(crate) struct Slot {
 #[derive(Debug)]
 pub(crate) struct Buffer {
     pub(crate) bytes: usize,
+    /// What the address must be a multiple of, for the widest element that stands here.
+    pub(crate) alignment: usize,
     pub(crate) source: Source,
 }
 
@@ -125,7 +127,7 @@ impl<'a> Planner<'a> {
     }
 
     fn add_buffer(&mut self, bytes: usize, source: Source, first: usize, last: usize) -> usize {
-        self.buffers.push(Buffer { bytes, source });
+        self.buffers.push(Buffer { bytes, alignment: 1, source });
         self.lifetimes.push(Lifetime { bytes, first, last });
         self.buffers.len() - 1
     }
@@ -145,6 +147,8 @@ impl<'a> Planner<'a> {
                 return Err(BackendError::Device(format!("value `{name}` comes from nowhere")));
             }
         };
+        let alignment = &mut self.buffers[buffer].alignment;
+        *alignment = (*alignment).max(tensor.dtype.size().clamp(1, 8));
         Ok(Slot { buffer, dtype: tensor.dtype, shape })
     }
 

@@ -1,5 +1,7 @@
 //! `GroupNormalization`, `InstanceNormalization` of f32.
 
+pub(crate) mod last;
+
 use std::any::Any;
 
 use inferrum_backend::Decline;

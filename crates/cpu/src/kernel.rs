@@ -28,6 +28,8 @@ pub struct Lowering<'a> {
     pub weights: &'a Weights,
     /// The instruction set to compute with.
     pub isa: Isa,
+    /// The threads to pack weights with.
+    pub threads: &'a Threads,
 }
 
 /// A kernel and what the memory planner must know of it.
@@ -170,7 +172,7 @@ fn missing(index: usize) -> Decline {
 /// What a kernel sees in a run.
 pub struct Io<'a> {
     /// The inputs. `None`: left out, or the output stands in its place.
-    pub inputs: SmallVec<[Option<View<'a>>; 4]>,
+    pub inputs: SmallVec<[Option<View<'a>>; 8]>,
     /// The outputs. `None`: not needed.
     pub outputs: SmallVec<[Option<ViewMut<'a>>; 2]>,
     /// Scratch memory, as much as was asked for, with any content.

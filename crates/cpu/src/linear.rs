@@ -5,19 +5,29 @@ use std::sync::Arc;
 use inferrum_backend::Decline;
 use inferrum_graph::OpError;
 use inferrum_ops::fused::linear::Linear;
+use inferrum_ops::fused_activation::FusedActivation;
+use inferrum_ops::fused_matmul::FusedMatMul;
 use inferrum_ops::matmul::MatMulGeometry;
 use inferrum_tensor::{DType, Shape};
 
 use crate::epilogue::{Addends, activation};
-use crate::gemm::{self, Activation, Batch, Epilogue, Item, MatMut, MatRef, Operand, PackedB, Unpacked};
+use crate::gemm::{
+    self, Activation, Batch, Epilogue, Item, MatMut, MatRef, Operand, PackedB, RawB, Unpacked,
+};
 use crate::kernel::{Io, Lowered, Lowering, NodeKernel};
 use crate::simd::Isa;
-use crate::threads::Threads;
-use crate::weights::floats;
 
 pub(crate) fn lower(op: &Linear, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    lower_product(&op.product, op.activation, lowering)
+}
+
+/// The kernel of `activation(product + bias + residual)`, with the inputs of a [`Linear`].
+pub(crate) fn lower_product(
+    product: &FusedMatMul,
+    fused: Option<FusedActivation>,
+    lowering: &Lowering<'_>,
+) -> Result<Lowered, Decline> {
     lowering.require_dtype(DType::F32, &[])?;
-    let product = &op.product;
     if product.trans_a || product.trans_batch_a || product.trans_batch_b {
         return Err(Decline("the left operand, or a batch, is transposed".into()));
     }
@@ -31,7 +41,7 @@ pub(crate) fn lower(op: &Linear, lowering: &Lowering<'_>) -> Result<Lowered, Dec
     };
     let common = Common {
         alpha: product.alpha,
-        activation: activation(op.activation)?,
+        activation: activation(fused)?,
         addends,
         b_transposed: product.trans_b && stored.rank() >= 2,
         isa: lowering.isa,
@@ -43,8 +53,8 @@ pub(crate) fn lower(op: &Linear, lowering: &Lowering<'_>) -> Result<Lowered, Dec
     if let Some(constant) = lowering.constant(1).filter(|_| shared) {
         let (k, n, transposed) = (geometry.k, geometry.n, common.b_transposed);
         let packed = lowering.weights.get(constant, &format!("right operand {transposed}"), |constant| {
-            let b = floats(constant);
-            let packed = PackedB::new(common.isa, &Threads::single(), unpacked(&b, k, n, transposed));
+            let b = RawB { bytes: constant.bytes(), depth: k, cols: n, transposed };
+            let packed = PackedB::from_raw(common.isa, lowering.threads, b);
             let bytes = packed.size_bytes();
             Ok::<_, Decline>((packed, bytes))
         })?;
@@ -54,7 +64,9 @@ pub(crate) fn lower(op: &Linear, lowering: &Lowering<'_>) -> Result<Lowered, Dec
     }
     if shared {
         let (k, n) = (geometry.k, geometry.n);
-        return Ok(Lowered::new(format!("gemm {isa}"), Single { common, rows, k, n }).in_place(&[Linear::RESIDUAL]));
+        return Ok(
+            Lowered::new(format!("gemm {isa}"), Single { common, rows, k, n }).in_place(&[Linear::RESIDUAL])
+        );
     }
     let plain = !lowering.has(Linear::BIAS) && !lowering.has(Linear::RESIDUAL);
     if !plain {
@@ -65,10 +77,6 @@ pub(crate) fn lower(op: &Linear, lowering: &Lowering<'_>) -> Result<Lowered, Dec
     let item = |(c, (a, b)): (usize, (usize, usize))| Item { a: a * m * k, b: b * k * n, c: c * m * n };
     let items = pairs.into_iter().enumerate().map(item).collect();
     Ok(Lowered::new(format!("batched gemm {isa}"), Batched { common, m, k, n, items }))
-}
-
-fn unpacked(b: &[f32], k: usize, n: usize, transposed: bool) -> Unpacked<'_> {
-    if transposed { Unpacked::Transposed(MatRef::new(b, n, k)) } else { Unpacked::Normal(MatRef::new(b, k, n)) }
 }
 
 /// What every product needs.
@@ -117,7 +125,7 @@ impl NodeKernel for Single {
     fn run(&self, mut io: Io<'_>) -> Result<(), OpError> {
         let epilogue = self.common.epilogue(&io, self.rows, self.n)?;
         let a = MatRef::new(io.input(0)?, self.rows, self.k);
-        let b = unpacked(io.input(1)?, self.k, self.n, self.common.b_transposed);
+        let b = Unpacked::new(io.input(1)?, self.k, self.n, self.common.b_transposed);
         let c = MatMut::new(io.output(0)?, self.rows, self.n);
         gemm::matmul(self.common.isa, io.threads, a, b, c, &epilogue);
         Ok(())
@@ -156,8 +164,6 @@ impl NodeKernel for Batched {
 mod tests {
     use super::*;
     use crate::testing::{Tolerance, agree_with, random};
-    use inferrum_ops::fused_activation::FusedActivation;
-    use inferrum_ops::fused_matmul::FusedMatMul;
 
     const CLOSE: Tolerance = Tolerance { relative: 1e-5, absolute: 2e-5 };
 

@@ -97,6 +97,33 @@ pub(crate) fn shift_scale<S: Simd>(
     }
 }
 
-fn inverse_root(variance: f64, epsilon: f32) -> f32 {
+/// `y = (x - shift) * factor + bias`, each element with its own; `x` is `y` itself if `None`. Panics unless all are of
+/// one length.
+#[inline(always)]
+pub(crate) fn shift_scale_columns<S: Simd>(
+    s: S,
+    x: Option<&[f32]>,
+    y: &mut [f32],
+    shift: &[f32],
+    factor: &[f32],
+    bias: &[f32],
+) {
+    let n = y.len();
+    assert!(x.is_none_or(|x| x.len() == n) && shift.len() == n && factor.len() == n && bias.len() == n);
+    let whole = n - n % S::LANES;
+    for i in (0..whole).step_by(S::LANES) {
+        let distance = s.sub(s.load(&x.unwrap_or(y)[i..]), s.load(&shift[i..]));
+        s.store(&mut y[i..], s.mul_add(distance, s.load(&factor[i..]), s.load(&bias[i..])));
+    }
+    if whole < n {
+        let load = |values: &[f32]| s.load_partial(&values[whole..]);
+        let distance = s.sub(load(x.unwrap_or(y)), load(shift));
+        let value = s.mul_add(distance, load(factor), load(bias));
+        s.store_partial(&mut y[whole..], value);
+    }
+}
+
+/// `1 / sqrt(variance + epsilon)`.
+pub(crate) fn inverse_root(variance: f64, epsilon: f32) -> f32 {
     (variance + f64::from(epsilon)).sqrt().recip() as f32
 }

@@ -22,6 +22,12 @@ enum Fill {
 }
 
 pub(crate) fn lower(op: &Pad, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    let order: Vec<usize> = (0..lowering.shape(0)?.rank()).collect();
+    lower_in(op, &order, lowering)
+}
+
+/// As [`lower`], of a tensor whose axes are laid out in another order: axis `i` is the operator's axis `order[i]`.
+pub(crate) fn lower_in(op: &Pad, order: &[usize], lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     let (shape, dtype) = (lowering.shape(0)?, lowering.dtype(0)?);
     let axes = lowering.has(3).then(|| lowering.ints(3)).transpose()?;
     let declined = |error: OpError| Decline(error.to_string());
@@ -32,7 +38,7 @@ pub(crate) fn lower(op: &Pad, lowering: &Lowering<'_>) -> Result<Lowered, Declin
         return Err(Decline("there is nothing to give".into()));
     }
     let table = |axis: usize| {
-        let (before, after) = pads[axis];
+        let (before, after) = pads[order[axis]];
         let cut = |pad: i64| usize::try_from(pad.min(0).unsigned_abs()).unwrap_or(usize::MAX);
         let left = shape[axis].saturating_sub(cut(before)).saturating_sub(cut(after));
         let source = |index: usize| {

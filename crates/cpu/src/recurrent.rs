@@ -153,7 +153,7 @@ pub(crate) fn packed(
             .get(start..start + rows * depth)
             .ok_or_else(|| Decline("weights are too short".into()))?;
         let matrix = Unpacked::Transposed(MatRef::new(matrix, rows, depth));
-        let packed = PackedB::new(lowering.isa, &Threads::single(), matrix);
+        let packed = PackedB::new(lowering.isa, lowering.threads, matrix);
         let bytes = packed.size_bytes();
         Ok((packed, bytes))
     })

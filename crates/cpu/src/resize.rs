@@ -11,9 +11,18 @@ use crate::tables::TableCopy;
 use crate::threads::Threads;
 
 pub(crate) fn lower(op: &Resize, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    let order: Vec<usize> = (0..lowering.shape(0)?.rank()).collect();
+    lower_in(op, &order, lowering)
+}
+
+/// As [`lower`], of a tensor whose axes are laid out in another order: axis `i` is the operator's axis `order[i]`.
+pub(crate) fn lower_in(op: &Resize, order: &[usize], lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     let shape = lowering.shape(0)?;
     let declined = |error: OpError| Decline(error.to_string());
-    let plan = op.plan(&shape, &arguments(op, lowering)?).map_err(declined)?;
+    let mut own = shape.clone();
+    order.iter().zip(shape.iter()).for_each(|(&axis, &extent)| own.dims_mut()[axis] = extent);
+    let plan = op.plan(&own, &arguments(op, lowering)?).map_err(declined)?;
+    let plan: Vec<Axis> = order.iter().map(|&axis| plan[axis]).collect();
     let taps = plan.iter().map(|axis| axis.taps(op)).collect::<Result<Vec<Taps>, _>>().map_err(declined)?;
     let output: Shape = plan.iter().map(|axis| axis.output).collect();
     if shape.elements() == 0 || output.elements() == 0 || output != lowering.output_shape(0)? {

@@ -103,6 +103,18 @@ pub(crate) fn agree_with(
     }
 }
 
+/// The only output of `op` for `inputs`, by a kernel of its own.
+pub(crate) fn computed(op: Arc<dyn Operator>, inputs: &[Tensor], threads: usize) -> Tensor {
+    let mut graph = Graph::new("test");
+    let input = |(i, input): (usize, &Tensor)| {
+        Some(graph.add_input(format!("x{i}"), Fact::tensor(input.dtype(), input.shape())))
+    };
+    let ids = inputs.iter().enumerate().map(input).collect();
+    let output = graph.add_node("node", op, ids).expect("inputs fit");
+    graph.outputs = vec![output];
+    run(&graph, inputs, threads).remove(0)
+}
+
 /// The message of the error that `op`'s kernel gives for `inputs`; `shapes` are those that its outputs would have, in the
 /// first input's type.
 pub(crate) fn fails(op: impl Operator, inputs: &[Tensor], shapes: &[Shape]) -> String {
@@ -125,7 +137,8 @@ pub(crate) fn fails(op: impl Operator, inputs: &[Tensor], shapes: &[Shape]) -> S
 }
 
 fn run(graph: &Graph, feeds: &[Tensor], threads: usize) -> Vec<Tensor> {
-    compiled(graph, threads).run(feeds, Vec::new(), &RunContext::default()).expect("runs")
+    let outputs = compiled(graph, threads).run(feeds, Vec::new(), &RunContext::default()).expect("runs");
+    outputs.into_iter().map(|tensor| tensor.expect("a tensor")).collect()
 }
 
 /// The graph's only node, compiled; not by its reference.

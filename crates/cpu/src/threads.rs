@@ -1,21 +1,21 @@
 //! Threads for kernels: a handle on a shared pool, and dynamic parallel loops.
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// How many threads a computation may use, and the pool they live in.
+use crate::team::Team;
+
+/// How many threads a computation may use, and the workers among them.
 ///
-/// Pools are made once per size and shared by the whole process. Clones are cheap. Wrap a whole run in
-/// [`Threads::install`]: the loops within are then plain fork-joins inside the pool.
+/// Teams of workers are made once per size and shared by the whole process. Clones are cheap. Wrap a whole run in
+/// [`Threads::enter`], so that no more workers are at work than there is room for beside all the runs.
 #[derive(Clone)]
 pub struct Threads {
     count: usize,
     /// None for one thread: everything runs on the caller's.
-    pool: Option<Arc<ThreadPool>>,
+    team: Option<Arc<Team>>,
 }
 
 impl Threads {
@@ -25,19 +25,17 @@ impl Threads {
         if count <= 1 {
             return Threads::single();
         }
-        static POOLS: OnceLock<Mutex<HashMap<usize, Arc<ThreadPool>>>> = OnceLock::new();
-        let pools = POOLS.get_or_init(Mutex::default);
+        static TEAMS: OnceLock<Mutex<HashMap<usize, Arc<Team>>>> = OnceLock::new();
         // The map is valid whatever a panicking holder did.
-        let mut pools = pools.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pool) = pools.get(&count) {
-            return Threads { count, pool: Some(pool.clone()) };
+        let mut teams = TEAMS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(team) = teams.get(&count) {
+            return Threads { count, team: Some(team.clone()) };
         }
-        let name = |i| format!("inferrum-cpu-{i}");
-        match ThreadPoolBuilder::new().num_threads(count).thread_name(name).build() {
-            Ok(pool) => {
-                let pool = Arc::new(pool);
-                pools.insert(count, pool.clone());
-                Threads { count, pool: Some(pool) }
+        match Team::new(count) {
+            Ok(team) => {
+                let team = Arc::new(team);
+                teams.insert(count, team.clone());
+                Threads { count, team: Some(team) }
             }
             Err(error) => {
                 log::warn!("cannot start {count} threads ({error}): running on one");
@@ -48,7 +46,7 @@ impl Threads {
 
     /// The caller's thread alone.
     pub fn single() -> Self {
-        Threads { count: 1, pool: None }
+        Threads { count: 1, team: None }
     }
 
     /// Number of threads, at least 1.
@@ -56,37 +54,22 @@ impl Threads {
         self.count
     }
 
-    /// Runs `f` inside the pool (on the caller's thread if there is one thread only).
-    pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
-        match &self.pool {
-            Some(pool) => pool.install(f),
+    /// Runs `f` on this thread, which counts as one of the threads at work meanwhile.
+    pub fn enter<R>(&self, f: impl FnOnce() -> R) -> R {
+        match &self.team {
+            Some(team) => team.enter(f),
             None => f(),
         }
     }
 
     /// Calls `f(i)` once for each `i < tasks`, in any order, from any of the threads; returns when all are done.
     ///
-    /// Threads take the next index when they are free. With one thread or one task it is a plain loop.
+    /// Each thread begins with a range of its own, the same in every loop of as many tasks, and then takes what others
+    /// have left. With one thread or one task it is a plain loop.
     pub fn par_for(&self, tasks: usize, f: impl Fn(usize) + Sync) {
-        let Some(pool) = self.pool.as_ref().filter(|_| tasks > 1) else {
-            (0..tasks).for_each(f);
-            return;
-        };
-        let next = AtomicUsize::new(0);
-        let work = || {
-            loop {
-                let i = next.fetch_add(1, Ordering::Relaxed);
-                if i >= tasks {
-                    break;
-                }
-                f(i);
-            }
-        };
-        let workers = self.count.min(tasks);
-        if pool.current_thread_index().is_some() {
-            fork(workers, &work);
-        } else {
-            pool.install(|| fork(workers, &work));
+        match &self.team {
+            Some(team) if tasks > 1 => team.run(tasks, &f),
+            _ => (0..tasks).for_each(f),
         }
     }
 
@@ -118,15 +101,6 @@ impl fmt::Debug for Threads {
     }
 }
 
-/// Runs `work` `n` times, in parallel where threads are idle.
-fn fork(n: usize, work: &(impl Fn() + Sync)) {
-    if n <= 1 {
-        work();
-    } else {
-        rayon::join(|| fork(n - n / 2, work), || fork(n / 2, work));
-    }
-}
-
 /// A pointer that threads may share; each of them must keep to elements of its own.
 pub(crate) struct Shared<T>(pub(crate) *mut T);
 
@@ -153,6 +127,8 @@ unsafe impl<T: Send> Sync for Shared<T> {}
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]
@@ -166,7 +142,7 @@ mod tests {
                     seen[i].fetch_add(1, Ordering::Relaxed);
                 };
                 threads.par_for(tasks, run);
-                threads.install(|| threads.par_for(tasks, run));
+                threads.enter(|| threads.par_for(tasks, run));
                 assert!(seen.iter().all(|n| n.load(Ordering::Relaxed) == 2));
             }
         }
@@ -197,8 +173,58 @@ mod tests {
     }
 
     #[test]
-    fn pools_are_shared() {
+    fn a_team_survives_a_panic() {
+        let threads = Threads::new(2);
+        for round in 0..20 {
+            let panic = || threads.par_for(8, |i| assert!(i != round % 8, "task {i}"));
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(panic)).unwrap_err();
+            let sum = AtomicUsize::new(0);
+            threads.par_for(10, |i| _ = sum.fetch_add(i, Ordering::Relaxed));
+            assert_eq!(sum.into_inner(), 45);
+        }
+    }
+
+    #[test]
+    fn many_callers_share_a_team() {
+        let threads = Threads::new(3);
+        std::thread::scope(|scope| {
+            for caller in 0..8 {
+                let threads = &threads;
+                scope.spawn(move || {
+                    for round in 0..200 {
+                        let tasks = (caller * 31 + round) % 40;
+                        let mut seen = vec![0; tasks];
+                        threads.par_chunks_mut(&mut seen, 1, |i, one| one[0] += i + 1);
+                        assert!(seen.iter().enumerate().all(|(i, &n)| n == i + 1));
+                        if round % 50 == 0 {
+                            std::thread::sleep(std::time::Duration::from_millis(1)); // Workers fall asleep.
+                        }
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_second_thread_takes_part() {
+        let threads = Threads { count: 2, team: Some(Arc::new(Team::new(2).unwrap())) };
+        let here = std::thread::current().id();
+        let other = std::sync::atomic::AtomicBool::new(false);
+        // Until the worker has come: the caller's task waits for it.
+        threads.par_for(2, |_| {
+            if std::thread::current().id() == here {
+                while !other.load(Ordering::Relaxed) {
+                    std::thread::yield_now();
+                }
+            } else {
+                other.store(true, Ordering::Relaxed);
+            }
+        });
+    }
+
+    #[test]
+    fn teams_are_shared() {
         let (a, b) = (Threads::new(2), Threads::new(2));
-        assert!(Arc::ptr_eq(a.pool.as_ref().unwrap(), b.pool.as_ref().unwrap()));
+        assert!(Arc::ptr_eq(a.team.as_ref().unwrap(), b.team.as_ref().unwrap()));
     }
 }

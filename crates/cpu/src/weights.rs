@@ -27,7 +27,8 @@ struct Key {
 }
 
 impl Weights {
-    /// The form `form` of `constant`, packed by `pack` (which also gives its size in bytes) if it is not there yet.
+    /// The form `form` of `constant`, packed by `pack` (which also gives its size in bytes) if it is not there yet. The
+    /// constant itself is then not needed in memory.
     ///
     /// # Errors
     /// Those of `pack`.
@@ -51,6 +52,7 @@ impl Weights {
         }
         // Packed outside the lock: two threads may pack the same weight at once, and the first result stays.
         let (packed, bytes) = pack(constant)?;
+        constant.release();
         let packed = Arc::new(packed);
         let mut table = lock();
         let entry = table.entry(key).or_insert_with(|| {

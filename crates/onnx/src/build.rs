@@ -355,9 +355,10 @@ impl<'i, 'p> Builder<'i, 'p> {
             return Err(LoadErrorKind::RecursiveFunction(place.op()));
         }
         let name = place.name();
-        self.importer.room = self.importer.room.checked_sub(unfolded_bytes(function, &name)).ok_or_else(|| {
-            LoadErrorKind::TooManyNodes { limit: self.importer.limit, node: shortened(&name) }
-        })?;
+        self.importer.room =
+            self.importer.room.checked_sub(unfolded_bytes(function, &name)).ok_or_else(|| {
+                LoadErrorKind::TooManyNodes { limit: self.importer.limit, node: shortened(&name) }
+            })?;
         let (inputs, outputs) = (place.inputs()?, place.outputs()?);
         if inputs.len() > function.input.len() || outputs.len() > function.output.len() {
             return Err(place.error(format!(

@@ -111,8 +111,8 @@ impl Expectation {
             return Ok(None);
         }
         let failed = |kind| LoadError::new(path.display(), kind);
-        let bytes = mmap::map(&path).map_err(|error| failed(error.into()))?;
-        let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| {
+        let file = mmap::map(&path).map_err(|error| failed(error.into()))?;
+        let json: serde_json::Value = serde_json::from_slice(&file.bytes).map_err(|error| {
             failed(LoadErrorKind::Protobuf { message: "JSON text", reason: error.to_string() })
         })?;
         let value = json.pointer("/tolerance/value").and_then(serde_json::Value::as_f64);
@@ -127,8 +127,8 @@ fn values(folder: &Path, what: &'static str, facts: &[Fact]) -> Result<Vec<Value
         return Err(CaseError::Count { folder, what, expected: facts.len(), got: files.len() });
     }
     let read = |(path, fact): (&PathBuf, &Fact)| {
-        let bytes = mmap::map(path).map_err(LoadErrorKind::from);
-        let value = bytes.and_then(|bytes| value::decode(bytes, fact));
+        let file = mmap::map(path).map_err(LoadErrorKind::from);
+        let value = file.and_then(|file| value::decode(file.bytes, fact));
         value.map_err(|kind| CaseError::Load(LoadError::new(path.display(), kind)))
     };
     files.iter().zip(facts).map(read).collect()

@@ -5,24 +5,27 @@
 
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
-use bytes::Bytes;
+use inferrum_tensor::Pages;
 
 use crate::error::TensorProtoError;
-use crate::mmap;
+use crate::mmap::{self, Mapped};
 use crate::proto::StringStringEntryProto;
 
 /// The files that a model's tensors are kept in, each mapped once.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct ExternalFiles {
     folder: Option<PathBuf>,
-    files: HashMap<PathBuf, Bytes>,
+    files: HashMap<PathBuf, Mapped>,
+    /// The model's own file, if it is mapped.
+    pub(crate) model: Option<Arc<dyn Pages>>,
 }
 
 impl ExternalFiles {
-    /// Files of a model in `folder`; none may be used without one.
-    pub(crate) fn new(folder: Option<&Path>) -> ExternalFiles {
-        ExternalFiles { folder: folder.map(Path::to_owned), files: HashMap::new() }
+    /// Files of a model in `folder`, beside its own, `model`; none may be used without a folder.
+    pub(crate) fn new(folder: Option<&Path>, model: Option<Arc<dyn Pages>>) -> ExternalFiles {
+        ExternalFiles { folder: folder.map(Path::to_owned), files: HashMap::new(), model }
     }
 
     /// The bytes that `entries` point to. `needed` is how many the tensor takes, for entries without a length.
@@ -30,7 +33,7 @@ impl ExternalFiles {
         &mut self,
         entries: &[StringStringEntryProto],
         needed: Option<usize>,
-    ) -> Result<Bytes, TensorProtoError> {
+    ) -> Result<Mapped, TensorProtoError> {
         let entry = |key: &str| {
             let found = entries.iter().find(|entry| entry.key.as_deref() == Some(key));
             found.and_then(|entry| entry.value.as_deref())
@@ -40,31 +43,30 @@ impl ExternalFiles {
         let offset = entry("offset").map_or(Ok(0), |text| number("offset", text))?;
         let length = match entry("length") {
             Some(text) => number("length", text)?,
-            None => needed.unwrap_or_else(|| file.len().saturating_sub(offset)),
+            None => needed.unwrap_or_else(|| file.bytes.len().saturating_sub(offset)),
         };
-        let end = offset.checked_add(length).filter(|end| *end <= file.len()).ok_or_else(|| {
+        let end = offset.saturating_add(length);
+        file.slice(offset..end).ok_or_else(|| {
+            let size = file.bytes.len();
             invalid(format!(
-                "bytes {offset} to {} are needed, but file `{location}` has {}; it may be cut off",
-                offset.saturating_add(length),
-                file.len()
+                "bytes {offset} to {end} are needed, but file `{location}` has {size}; it may be cut off"
             ))
-        })?;
-        Ok(file.slice(offset..end))
+        })
     }
 
-    fn file(&mut self, location: &str) -> Result<Bytes, TensorProtoError> {
+    fn file(&mut self, location: &str) -> Result<Mapped, TensorProtoError> {
         let folder = self.folder.as_deref().ok_or_else(|| {
             invalid(format!(
                 "file `{location}` is needed, but the model was given as bytes; load it by its path"
             ))
         })?;
         let path = path_inside(folder, location)?;
-        if let Some(bytes) = self.files.get(&path) {
-            return Ok(bytes.clone());
+        if let Some(file) = self.files.get(&path) {
+            return Ok(file.clone());
         }
-        let bytes = mmap::map(&path).map_err(|error| invalid(format!("file `{location}`: {error}")))?;
-        self.files.insert(path, bytes.clone());
-        Ok(bytes)
+        let file = mmap::map(&path).map_err(|error| invalid(format!("file `{location}`: {error}")))?;
+        self.files.insert(path, file.clone());
+        Ok(file)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::build::{Builder, Importer};
 use crate::capture::Captures;
 use crate::error::{LoadError, LoadErrorKind};
 use crate::external::ExternalFiles;
+use crate::mmap::Mapped;
 use crate::proto::{GraphProto, ModelProto};
 use crate::scope::{Context, Opsets, domain, function_name};
 use crate::summary::Summary;
@@ -73,8 +74,8 @@ pub fn load(path: &Path) -> Result<Model, LoadError> {
 /// As [`load`].
 pub fn load_with(path: &Path, options: &Options) -> Result<Model, LoadError> {
     let file = path.display();
-    let bytes = mmap::map(path).map_err(|error| LoadError::new(&file, error))?;
-    load_kind(bytes, path.parent(), options).map_err(|kind| LoadError::new(&file, kind))
+    let mapped = mmap::map(path).map_err(|error| LoadError::new(&file, error))?;
+    load_kind(mapped, path.parent(), options).map_err(|kind| LoadError::new(&file, kind))
 }
 
 /// Loads a model from its bytes. External data is looked for in `folder`, and refused without one.
@@ -90,12 +91,12 @@ pub fn load_bytes(bytes: Bytes, folder: Option<&Path>) -> Result<Model, LoadErro
 /// # Errors
 /// As [`load`].
 pub fn load_bytes_with(bytes: Bytes, folder: Option<&Path>, options: &Options) -> Result<Model, LoadError> {
-    load_kind(bytes, folder, options).map_err(|kind| LoadError::new("model", kind))
+    load_kind(Mapped { bytes, pages: None }, folder, options).map_err(|kind| LoadError::new("model", kind))
 }
 
-fn load_kind(bytes: Bytes, folder: Option<&Path>, options: &Options) -> Result<Model, LoadErrorKind> {
-    let file_bytes = bytes.len();
-    let proto = decode(bytes)?;
+fn load_kind(file: Mapped, folder: Option<&Path>, options: &Options) -> Result<Model, LoadErrorKind> {
+    let file_bytes = file.bytes.len();
+    let proto = decode(file.bytes)?;
     let graph = graph(&proto)?;
     let info = ModelInfo::of(&proto);
     versions::check(&proto)?;
@@ -111,7 +112,7 @@ fn load_kind(bytes: Bytes, folder: Option<&Path>, options: &Options) -> Result<M
         }
     }
     let imports = versions::states_imports(&proto);
-    let mut importer = Importer::new(functions, ExternalFiles::new(folder), imports, file_bytes);
+    let mut importer = Importer::new(functions, ExternalFiles::new(folder, file.pages), imports, file_bytes);
     let context = Context { opsets: Rc::new(Opsets::new(&proto.opset_import)), ..Context::default() };
     let overridden: Vec<&str> = options.overridden.iter().map(String::as_str).collect();
     let built = Builder::build(&mut importer, graph, context, &Captures::default(), &overridden)?;

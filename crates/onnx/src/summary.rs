@@ -55,7 +55,7 @@ pub struct OperatorUse {
 /// # Errors
 /// The file cannot be read or is no ONNX model.
 pub fn summary(path: &Path) -> Result<Summary, LoadError> {
-    let read = || Summary::of(&decode(mmap::map(path)?)?);
+    let read = || Summary::of(&decode(mmap::map(path)?.bytes)?);
     read().map_err(|kind| LoadError::new(path.display(), kind))
 }
 

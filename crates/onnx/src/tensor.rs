@@ -2,8 +2,10 @@
 //! (<https://onnx.ai/onnx/api/classes.html#tensorproto>). `raw_data` and external data are shared, not copied, unless
 //! elements are narrower than a byte.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use inferrum_tensor::{DType, Element, I2, I4, Shape, Tensor, TensorError, U2, U4, bf16, f16, zeroed};
+use inferrum_tensor::{DType, Element, I2, I4, Pages, Shape, Tensor, TensorError, U2, U4, bf16, f16, zeroed};
 
 use crate::error::TensorProtoError;
 use crate::external::ExternalFiles;
@@ -27,15 +29,24 @@ pub(crate) fn decode(proto: &TensorProto, external: &mut ExternalFiles) -> Resul
     let dtype = DType::from_onnx_code(code).ok_or(TensorProtoError::DataType(code))?;
     let shape = shape(&proto.dims)?;
     if proto.data_location == Some(i32::from(DataLocation::External)) {
-        let bytes = external.read(&proto.external_data, file_bytes(dtype, &shape))?;
-        return from_raw(dtype, shape, bytes, "external_data");
+        let file = external.read(&proto.external_data, file_bytes(dtype, &shape))?;
+        let tensor = from_raw(dtype, shape, file.bytes, "external_data")?;
+        return Ok(in_pages(tensor, file.pages));
     }
     match &proto.raw_data {
         // Some writers leave an empty `raw_data` beside the field that holds the elements.
         Some(raw) if !raw.is_empty() || !has_typed_data(proto) => {
-            from_raw(dtype, shape, raw.clone(), "raw_data")
+            Ok(in_pages(from_raw(dtype, shape, raw.clone(), "raw_data")?, external.model.clone()))
         }
         _ => from_fields(dtype, shape, proto),
+    }
+}
+
+/// A tensor of bytes in `pages`, if those are known.
+fn in_pages(tensor: Tensor, pages: Option<Arc<dyn Pages>>) -> Tensor {
+    match pages {
+        Some(pages) => tensor.with_pages(pages),
+        None => tensor,
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn check(proto: &ModelProto) -> Result<(), LoadErrorKind> {
     if !(1..=newest).contains(&version) {
         return Err(LoadErrorKind::IrVersion { version, newest });
     }
-    imports(&proto.opset_import, || String::new())?;
+    imports(&proto.opset_import, String::new)?;
     proto.functions.iter().try_for_each(|function| {
         imports(&function.opset_import, || format!("function `{}` ", function_name(function)))
     })
@@ -37,7 +37,8 @@ fn imports(imports: &[OperatorSetIdProto], owner: impl Fn() -> String) -> Result
     let mut seen: BTreeMap<&str, i64> = BTreeMap::new();
     for import in imports {
         let (domain, version) = (domain(import.domain()), import.version());
-        let newest = NEWEST_OPSETS.iter().find(|(known, _)| *known == domain).map_or(i64::MAX, |known| known.1);
+        let newest =
+            NEWEST_OPSETS.iter().find(|(known, _)| *known == domain).map_or(i64::MAX, |known| known.1);
         if !(1..=newest).contains(&version) && newest < i64::MAX {
             let domain = shown(domain).into();
             return Err(LoadErrorKind::Opset { owner: owner(), domain, version, newest });

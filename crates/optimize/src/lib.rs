@@ -1,7 +1,7 @@
 //! Device-neutral graph rewrites of Inferrum: one per file, each equal in meaning to what it replaces.
 //!
 //! A pass replaces nodes in place and leaves what became useless to [`passes::dead_code`]. The passes run in the order of
-//! the table until none finds anything more. Bodies of control-flow nodes are rewritten too.
+//! the table until none finds anything more, then those that come last run once. Bodies of control-flow nodes are rewritten too.
 
 pub mod fusions;
 mod index;
@@ -25,11 +25,16 @@ pub const PASSES: &[(&str, Pass)] = &[
     ("transpose elimination", passes::transposes::run),
     ("reshape elimination", passes::reshapes::run),
     ("common subexpressions", passes::duplicates::run),
+    ("quantisation round trips", fusions::quantized::run),
     ("normalisation patterns", fusions::layer_norm::run),
     ("activation patterns", fusions::activations::run),
+    ("attention", fusions::attention::run),
     ("convolution epilogues", fusions::conv::run),
     ("matrix product epilogues", fusions::linear::run),
 ];
+
+/// Passes that run once, when [`PASSES`] have nothing more to find: what they make is no pattern any more.
+pub const LAST: &[(&str, Pass)] = &[("element-wise chains", fusions::elementwise::run)];
 
 /// Rounds of all passes at most; each round that goes on has rewritten something.
 const ROUNDS: usize = 8;
@@ -46,6 +51,7 @@ pub fn optimize(mut graph: Graph) -> Result<(Graph, Vec<(String, usize)>), Graph
 
 fn rewrite(graph: &mut Graph, counts: &mut BTreeMap<&'static str, usize>) -> Result<(), GraphError> {
     settle(graph, counts)?;
+    round(graph, LAST, counts)?;
     for index in 0..graph.nodes().len() {
         bodies(graph, NodeId(index), counts)?;
     }
@@ -87,6 +93,7 @@ fn bodies(
     id: NodeId,
     counts: &mut BTreeMap<&'static str, usize>,
 ) -> Result<(), GraphError> {
+    passes::captures::tell(graph, id);
     let Some(control) = graph.nodes()[id.0].op.control() else { return Ok(()) };
     let mut rewritten = Vec::new();
     for body in control.bodies() {

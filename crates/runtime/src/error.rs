@@ -28,6 +28,16 @@ pub enum Error {
         /// What was given.
         got: String,
     },
+    /// A buffer that is bound to an output does not fit it.
+    #[error("output `{name}`: expected {expected}, got {got}")]
+    Output {
+        /// The output's name.
+        name: String,
+        /// What the output needs.
+        expected: String,
+        /// What was bound to it.
+        got: String,
+    },
     /// Inputs are missing.
     #[error("missing input{} {}; the model takes {takes}", if .names.len() == 1 { "" } else { "s" }, .names.join(", "))]
     MissingInputs {

@@ -10,9 +10,30 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! An array as memory for an output:
+//!
+//! ```
+//! use inferrum::{Bindings, RunOptions, Session};
+//! use ndarray::{Array2, Array4};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/digits.onnx");
+//! let session = Session::load(model)?;
+//! let images = inferrum::ndarray::into_tensor(Array4::<f32>::zeros((3, 1, 28, 28)))?;
+//! let mut probabilities = Array2::<f32>::zeros((3, 10));
+//! let buffer = inferrum::ndarray::output(&mut probabilities)?;
+//! let mut bindings = Bindings::new().with("probabilities", buffer);
+//! session.run_bound(images, &mut bindings, RunOptions::default())?;
+//! assert!((probabilities.sum() - 3.0).abs() < 1e-4);
+//! # Ok(())
+//! # }
+//! ```
 
-use ::ndarray::{Array, ArrayBase, ArrayViewD, Data, Dimension, IxDyn};
+use ::ndarray::{Array, ArrayBase, ArrayViewD, Data, DataMut, Dimension, IxDyn};
 use inferrum_tensor::{Element, Tensor, TensorError, collected};
+
+use crate::{Error, OutputBuffer};
 
 /// A tensor with a copy of an array's elements, in row-major order.
 ///
@@ -61,6 +82,26 @@ pub fn view<T: Element>(tensor: &Tensor) -> Result<ArrayViewD<'_, T>, TensorErro
     })
 }
 
+/// The elements of an array as memory for an output of the array's shape; see [`crate::Session::run_bound`].
+///
+/// # Errors
+/// [`Error::Unsupported`] when the elements do not lie in row-major order without gaps.
+pub fn output<T, S, D>(array: &mut ArrayBase<S, D>) -> Result<OutputBuffer<'_>, Error>
+where
+    T: Element + bytemuck::Pod,
+    S: DataMut<Elem = T>,
+    D: Dimension,
+{
+    let shape = array.shape().to_vec();
+    let elements = array.as_slice_mut().ok_or_else(|| {
+        Error::Unsupported(format!(
+            "an array of shape {shape:?} for an output, whose elements are not in row-major order without gaps; bind \
+             one in standard layout"
+        ))
+    })?;
+    Ok(OutputBuffer::new(elements).shaped(shape))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +134,16 @@ mod tests {
         assert_eq!(view::<f32>(&tensor).unwrap().shape(), [2, 0, 3]);
         assert!(view::<f64>(&tensor).is_err());
         assert_eq!(view::<i64>(&Tensor::scalar(7i64)).unwrap().ndim(), 0);
+    }
+
+    #[test]
+    fn arrays_are_memory_for_outputs() {
+        let mut array = Array2::<f32>::zeros((3, 4));
+        let buffer = output(&mut array).unwrap();
+        assert_eq!((buffer.dtype(), buffer.len()), (inferrum_tensor::DType::F32, 12));
+        assert!(buffer.check("y", buffer.dtype(), &[3, 4].into()).is_ok());
+        assert!(buffer.check("y", buffer.dtype(), &[4, 3].into()).is_err());
+        assert!(output(&mut array.slice_mut(s![.., ..2])).is_err());
+        assert!(output(&mut array.view_mut().reversed_axes()).is_err());
     }
 }

@@ -22,8 +22,17 @@ enum Data {
     Bytes {
         bytes: Bytes,
         copy: Arc<OnceLock<Bytes>>,
+        /// Where `bytes` can be read again from.
+        pages: Option<Arc<dyn Pages>>,
     },
     Strings(Arc<[String]>),
+}
+
+/// Memory that stands for a file: the system can take it back, and reads it again when it is next looked at.
+pub trait Pages: Send + Sync {
+    /// Gives back what whole pages of `bytes` there are. Contents and addresses stay as they are. Bytes that are not of
+    /// this memory are left alone.
+    fn release(&self, bytes: &[u8]);
 }
 
 /// Why a tensor could not be made or read.
@@ -148,8 +157,24 @@ impl Tensor {
         Ok(Tensor::from_parts(dtype, shape, Bytes::from_owner(bytes)))
     }
 
+    /// The same tensor, which knows that its bytes are in `pages`.
+    #[must_use]
+    pub fn with_pages(mut self, of: Arc<dyn Pages>) -> Tensor {
+        if let Data::Bytes { pages, .. } = &mut self.data {
+            *pages = Some(of);
+        }
+        self
+    }
+
+    /// Gives back memory that the elements can be read from a file into again: they will not be needed soon.
+    pub fn release(&self) {
+        if let Data::Bytes { bytes, pages: Some(pages), .. } = &self.data {
+            pages.release(bytes);
+        }
+    }
+
     fn from_parts(dtype: DType, shape: Shape, bytes: Bytes) -> Tensor {
-        Tensor { dtype, shape, data: Data::Bytes { bytes, copy: Arc::default() } }
+        Tensor { dtype, shape, data: Data::Bytes { bytes, copy: Arc::default(), pages: None } }
     }
 
     /// The element type.
@@ -187,7 +212,7 @@ impl Tensor {
     pub fn aligned_bytes(&self) -> Result<&[u8], TensorError> {
         match &self.data {
             Data::Strings(_) => Ok(&[]),
-            Data::Bytes { bytes, copy } => {
+            Data::Bytes { bytes, copy, .. } => {
                 let alignment = self.dtype.size().clamp(1, 8);
                 if bytes.as_ptr().addr().is_multiple_of(alignment) {
                     return Ok(bytes);
@@ -195,6 +220,7 @@ impl Tensor {
                 if copy.get().is_none() {
                     // A second thread may do the same work; the first result stays.
                     let _ = copy.set(Bytes::from_owner(AlignedBytes::copy_of(bytes)?));
+                    self.release();
                 }
                 Ok(copy.get().map_or(&[], |bytes| bytes))
             }
@@ -351,6 +377,32 @@ mod tests {
         let tensor = Tensor::from_bytes(DType::F32, [2], Bytes::from(raw).slice(1..)).unwrap();
         assert_eq!(tensor.as_slice::<f32>().unwrap(), [1.5, -2.0]);
         assert_eq!(tensor.clone().to_f64().unwrap(), [1.5, -2.0]);
+    }
+
+    #[test]
+    fn an_aligned_copy_releases_the_original() {
+        struct Released(std::sync::Mutex<Vec<(usize, usize)>>);
+        impl Pages for Released {
+            fn release(&self, bytes: &[u8]) {
+                self.0.lock().unwrap().push((bytes.as_ptr().addr() % 4, bytes.len()));
+            }
+        }
+        let released = Arc::new(Released(std::sync::Mutex::default()));
+        // A vector of f32 is aligned; one byte further it is not.
+        let raw = Tensor::vector(vec![0f32; 4]);
+        let Data::Bytes { bytes, .. } = &raw.data else { unreachable!() };
+        let tensor = |range: std::ops::Range<usize>| {
+            Tensor::from_bytes(DType::F32, [2], bytes.slice(range)).unwrap().with_pages(released.clone())
+        };
+        tensor(0..8).as_slice::<f32>().unwrap();
+        assert_eq!(*released.0.lock().unwrap(), []);
+        let unaligned = tensor(1..9);
+        unaligned.reshape([1, 2]).unwrap().as_slice::<f32>().unwrap();
+        unaligned.as_slice::<f32>().unwrap();
+        assert_eq!(*released.0.lock().unwrap(), [(1, 8)]);
+        tensor(4..12).release();
+        raw.release();
+        assert_eq!(*released.0.lock().unwrap(), [(1, 8), (0, 8)]);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use super::proto::attribute_proto::AttributeType;
 use super::proto::tensor_shape_proto::{Dimension, dimension};
 use super::proto::type_proto::{self, Value as Kind};
 use super::proto::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
+    AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TensorShapeProto, TypeProto,
+    ValueInfoProto,
 };
 
 /// The model with one to four changes; `None` if the bytes are no model.
@@ -94,7 +95,8 @@ fn change_nodes(nodes: &mut Vec<NodeProto>, random: &mut Random) {
         nodes.push(node);
         return;
     }
-    let names: Vec<String> = nodes.iter().flat_map(|node| node.input.iter().chain(&node.output)).cloned().collect();
+    let names: Vec<String> =
+        nodes.iter().flat_map(|node| node.input.iter().chain(&node.output)).cloned().collect();
     if let Some(node) = random.pick_mut(nodes) {
         change_node(node, &names, random);
     }
@@ -162,7 +164,8 @@ fn change_attribute(attribute: &mut AttributeProto, random: &mut Random) {
 }
 
 fn text(random: &mut Random) -> Bytes {
-    const TEXTS: &[&[u8]] = &[b"", b"a", b"(", b"[a-z]*", b"\xFF", b"linear", b"SAME_UPPER", b"ij,jk->ik", b"ii->i", b"..."];
+    const TEXTS: &[&[u8]] =
+        &[b"", b"a", b"(", b"[a-z]*", b"\xFF", b"linear", b"SAME_UPPER", b"ij,jk->ik", b"ii->i", b"..."];
     Bytes::from_static(random.pick(TEXTS).copied().unwrap_or_default())
 }
 
@@ -233,7 +236,9 @@ fn change_tensor(tensor: &mut TensorProto, random: &mut Random) {
         }
         4 if !tensor.int64_data.is_empty() => change_list(&mut tensor.int64_data, Random::whole, random),
         5 if !tensor.float_data.is_empty() => change_list(&mut tensor.float_data, Random::float, random),
-        6 if !tensor.int32_data.is_empty() => change_list(&mut tensor.int32_data, |random| random.whole() as i32, random),
+        6 if !tensor.int32_data.is_empty() => {
+            change_list(&mut tensor.int32_data, |random| random.whole() as i32, random)
+        }
         _ => fill(tensor, random),
     }
 }
@@ -241,7 +246,8 @@ fn change_tensor(tensor: &mut TensorProto, random: &mut Random) {
 /// Gives a tensor as many elements as its extents ask for, unless those are absurd.
 fn fill(tensor: &mut TensorProto, random: &mut Random) {
     const MOST: i64 = 4096;
-    let product = tensor.dims.iter().try_fold(1i64, |n, &dim| n.checked_mul(dim).filter(|n| (0..=MOST).contains(n)));
+    let product =
+        tensor.dims.iter().try_fold(1i64, |n, &dim| n.checked_mul(dim).filter(|n| (0..=MOST).contains(n)));
     let Some(elements) = product.and_then(|n| usize::try_from(n).ok()) else { return };
     let empty = TensorProto {
         name: tensor.name.take(),

@@ -10,6 +10,7 @@ mod dense;
 mod depthwise;
 mod filter;
 mod pad;
+mod planar;
 mod pool;
 mod rows;
 mod transposed;
@@ -20,6 +21,7 @@ mod tests;
 
 pub use dense::{Conv, Input, conv2d};
 pub use filter::Filter;
+pub use planar::Planar;
 pub use pool::{average_pool, global_average_pool, max_pool};
 pub use transposed::{ConvTranspose, TransposedFilter, conv_transpose2d};
 pub use window::Window;

@@ -106,15 +106,21 @@ fn truth<S: Simd>(s: S, mask: S::Mask) -> S::F32 {
     s.select(mask, s.splat(1.0), s.zero())
 }
 
-/// `f`, or `scalar` of each lane where one is too large for `f`.
+/// `y`, but `scalar` of each lane of `x` that is too large for the vector form. Other lanes keep `y`, so that a result does
+/// not depend on what stands beside it.
 #[inline(always)]
 fn reduced<S: Simd>(s: S, x: S::F32, y: S::F32, scalar: fn(f32) -> f32) -> S::F32 {
     if !s.any(s.gt(s.abs(x), s.splat(math::TRIGONOMETRIC_LIMIT))) {
         return y;
     }
-    let mut lanes = [0.0; LANES];
-    s.store(&mut lanes, x);
-    lanes.iter_mut().for_each(|x| *x = scalar(*x));
+    let (mut from, mut lanes) = ([0.0; LANES], [0.0; LANES]);
+    s.store(&mut from, x);
+    s.store(&mut lanes, y);
+    for (x, lane) in from.into_iter().zip(&mut lanes) {
+        if x.abs() > math::TRIGONOMETRIC_LIMIT {
+            *lane = scalar(x);
+        }
+    }
     s.load(&lanes)
 }
 

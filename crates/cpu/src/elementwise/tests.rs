@@ -17,7 +17,8 @@ use inferrum_ops::unary::{Unary, UnaryKind};
 use inferrum_ops::variadic::{Variadic, VariadicKind};
 use inferrum_tensor::{DType, Shape, Tensor};
 
-use crate::testing::{Tolerance, agree, agree_with, random, random_of};
+use crate::testing::{Tolerance, agree, agree_with, computed, random, random_of};
+use proptest::prelude::*;
 
 const CLOSE: Tolerance = Tolerance { relative: 1e-6, absolute: 1e-6 };
 
@@ -62,7 +63,11 @@ fn every_broadcast_of_two() {
         agree(Binary::new(BinaryKind::Sub), &pair(shapes, DType::F32), CLOSE);
         agree(Binary::new(BinaryKind::Sub), &pair((shapes.1, shapes.0), DType::F32), CLOSE);
         agree(Binary::new(BinaryKind::Less), &pair(shapes, DType::F32), Tolerance::EXACT);
-        agree(Binary::new(BinaryKind::Mul), &pair(shapes, DType::F16), Tolerance { relative: 1e-3, absolute: 0.0 });
+        agree(
+            Binary::new(BinaryKind::Mul),
+            &pair(shapes, DType::F16),
+            Tolerance { relative: 1e-3, absolute: 0.0 },
+        );
         agree(Binary::new(BinaryKind::Sub), &pair(shapes, DType::I64), Tolerance::EXACT);
         agree(Binary::new(BinaryKind::Xor), &pair(shapes, DType::Bool), Tolerance::EXACT);
     }
@@ -71,7 +76,9 @@ fn every_broadcast_of_two() {
 #[test]
 fn every_function_of_two() {
     for &kind in BinaryKind::ALL {
-        for dtype in [DType::F32, DType::BF16, DType::F64, DType::I32, DType::I64, DType::U8, DType::I8, DType::Bool] {
+        for dtype in
+            [DType::F32, DType::BF16, DType::F64, DType::I32, DType::I64, DType::U8, DType::I8, DType::Bool]
+        {
             if !kind.row().types.hold(dtype) {
                 continue;
             }
@@ -142,7 +149,8 @@ fn every_activation() {
 #[test]
 fn constant_powers_take_the_short_way() {
     for exponent in [0.5, 1.0, 2.0, 3.0, -1.0, -0.5, 1.7] {
-        let x = Tensor::from_f64(DType::F32, [50], &(0..50).map(|i| 0.1 + f64::from(i)).collect::<Vec<_>>()).unwrap();
+        let x = Tensor::from_f64(DType::F32, [50], &(0..50).map(|i| 0.1 + f64::from(i)).collect::<Vec<_>>())
+            .unwrap();
         for exponent in [Tensor::scalar(exponent as f32), Tensor::scalar(exponent)] {
             let inputs = [Some((x.clone(), false)), Some((exponent, true))];
             agree_with(Binary::new(BinaryKind::Pow), &inputs, 1, CLOSE);
@@ -177,7 +185,13 @@ fn any_number_of_operands() {
 
 #[test]
 fn bounds_constant_or_not_and_left_out() {
-    for (low, high) in [(Some(-1.0f32), Some(1.5f32)), (Some(0.0), None), (None, Some(0.5)), (None, None), (Some(2.0), Some(1.0))] {
+    for (low, high) in [
+        (Some(-1.0f32), Some(1.5f32)),
+        (Some(0.0), None),
+        (None, Some(0.5)),
+        (None, None),
+        (Some(2.0), Some(1.0)),
+    ] {
         for constant in [false, true] {
             for dtype in [DType::F32, DType::F16, DType::I64] {
                 let bound = |x: Option<f32>| {
@@ -240,7 +254,12 @@ fn chains_are_one_pass() {
     for [a, b, c] in shapes {
         let inputs = [random(a, 1), random(b, 2), random(c, 3), Tensor::scalar(0.25f32)];
         agree(chain.clone(), &inputs, CLOSE);
-        let constant = [Some((inputs[0].clone(), false)), Some((inputs[1].clone(), true)), Some((inputs[2].clone(), false)), Some((inputs[3].clone(), true))];
+        let constant = [
+            Some((inputs[0].clone(), false)),
+            Some((inputs[1].clone(), true)),
+            Some((inputs[2].clone(), false)),
+            Some((inputs[3].clone(), true)),
+        ];
         agree_with(chain.clone(), &constant, 1, CLOSE);
     }
 }
@@ -256,7 +275,9 @@ fn chains_of_half_floats_and_truth_values() {
             step(Unary { kind: UnaryKind::Not }, &[Step(2)]),
         ],
     };
-    for [a, b, c] in [[&[6, 70][..], &[70], &[6, 1]], [&[300, 5], &[300, 1], &[5]], [&[4, 3, 2], &[2], &[3, 1]]] {
+    for [a, b, c] in
+        [[&[6, 70][..], &[70], &[6, 1]], [&[300, 5], &[300, 1], &[5]], [&[4, 3, 2], &[2], &[3, 1]]]
+    {
         let inputs = [random(a, 1), random(b, 2), random_of(DType::Bool, c, 3)];
         agree(chain.clone(), &inputs, Tolerance::EXACT);
     }
@@ -271,11 +292,13 @@ fn chains_of_half_floats_and_truth_values() {
             step(cast(DType::F16), &[Step(3)]),
         ],
     };
-    let inputs = [random_of(DType::F16, &[9, 40], 1), Tensor::vector((0..40).map(|i| (i % 3) as f32).collect())];
+    let inputs =
+        [random_of(DType::F16, &[9, 40], 1), Tensor::vector((0..40).map(|i| (i % 3) as f32).collect())];
     agree(chain, &inputs, Tolerance { relative: 1e-3, absolute: 0.0 });
     // Numbers that 16 bits hold exactly, so that rounding between steps makes no difference.
     let exact = |shape: &[usize], seed| {
-        let values: Vec<f64> = random(shape, seed).to_f64().unwrap().iter().map(|x| (x * 4.0).round()).collect();
+        let values: Vec<f64> =
+            random(shape, seed).to_f64().unwrap().iter().map(|x| (x * 4.0).round()).collect();
         Tensor::from_f64(DType::BF16, Shape::from(shape), &values).unwrap()
     };
     let chain = Elementwise {
@@ -287,5 +310,113 @@ fn chains_of_half_floats_and_truth_values() {
     };
     for (a, b) in PAIRS.iter().copied().filter(|(a, b)| a.len() >= b.len()) {
         agree(chain.clone(), &[exact(a, 1), exact(b, 2)], Tolerance::EXACT);
+    }
+}
+
+/// The operators of a random chain, by number; the first ones are the likely ones.
+fn random_op(number: usize) -> (Arc<dyn Operator>, usize) {
+    const UNARY: [UnaryKind; 14] = [
+        UnaryKind::Exp,
+        UnaryKind::Sigmoid,
+        UnaryKind::Tanh,
+        UnaryKind::Neg,
+        UnaryKind::Abs,
+        UnaryKind::Sqrt,
+        UnaryKind::Reciprocal,
+        UnaryKind::Erf,
+        UnaryKind::HardSwish,
+        UnaryKind::Log,
+        UnaryKind::Sin,
+        UnaryKind::Round,
+        UnaryKind::Atan,
+        UnaryKind::Mish,
+    ];
+    const BINARY: [BinaryKind; 5] =
+        [BinaryKind::Add, BinaryKind::Mul, BinaryKind::Sub, BinaryKind::Div, BinaryKind::Pow];
+    const OTHERS: [Activation; 4] = [
+        Activation::Gelu,
+        Activation::Swish { alpha: 1.0 },
+        Activation::HardSigmoid { alpha: 0.2, beta: 0.5 },
+        Activation::LeakyRelu { alpha: 0.1 },
+    ];
+    match number {
+        0..14 => (Arc::new(Unary { kind: UNARY[number] }), 1),
+        14..19 => (Arc::new(Binary::new(BINARY[number - 14])), 2),
+        19..23 => (Arc::new(OTHERS[number - 19]), 1),
+        23 => (Arc::new(Clip { has_min: false, has_max: false }), 1),
+        24 => (Arc::new(Variadic { kind: VariadicKind::Max, operands: 2 }), 2),
+        _ => (Arc::new(Variadic { kind: VariadicKind::Mean, operands: 3 }), 3),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// A chain gives the bits that its operators give one by one, each by its own kernel, with what is not finite too.
+    #[test]
+    fn random_chains_equal_their_operators(
+        ops in prop::collection::vec((0usize..26, 0usize..4, 0usize..6, 0usize..6), 1..12),
+        dims in prop::collection::vec(prop::sample::select(vec![1usize, 2, 3, 5, 17, 40, 130]), 1..4),
+        ones in 0usize..8,
+        threads in 1usize..3,
+    ) {
+        let broadcast: Vec<usize> =
+            dims.iter().enumerate().map(|(axis, &extent)| if ones >> axis & 1 == 1 { 1 } else { extent }).collect();
+        let mut data = random(&dims, 1).as_slice::<f32>().unwrap().to_vec();
+        let special = special(10);
+        data.iter_mut().step_by(7).zip(special.as_slice::<f32>().unwrap()).for_each(|(x, special)| *x = *special);
+        let inputs = [
+            Tensor::from_vec(&dims[..], data).unwrap(),
+            random(&broadcast, 2),
+            random(&dims[dims.len() - 1..], 3),
+            Tensor::scalar(0.75f32),
+        ];
+        let mut steps: Vec<Step> = Vec::new();
+        let mut results: Vec<Tensor> = Vec::new();
+        for &(number, i, j, k) in &ops {
+            let (op, arity) = random_op(number);
+            // The first operand is of the full shape: a result, or the first input.
+            let first = results.len().checked_sub(1 + i).map_or(Operand::Input(0), Operand::Step);
+            let other = |j: usize| match results.len().checked_sub(4.max(j) - 3) {
+                Some(step) if j > 3 && step < results.len() => Operand::Step(step),
+                _ => Operand::Input(j % 4),
+            };
+            let operands = [first, other(j), other(k)][..arity].to_vec();
+            let values: Vec<Tensor> = operands.iter().map(|operand| match *operand {
+                Operand::Input(input) => inputs[input].clone(),
+                Operand::Step(step) => results[step].clone(),
+            }).collect();
+            results.push(computed(Arc::clone(&op), &values, threads));
+            steps.push(Step { op, operands: operands.into_iter().map(Some).collect() });
+        }
+        let got = computed(Arc::new(Elementwise { steps }), &inputs, threads);
+        let want = results.last().unwrap();
+        prop_assert_eq!(got.shape(), want.shape());
+        prop_assert_eq!(got.bytes(), want.bytes());
+    }
+}
+
+#[test]
+fn narrow_floats_at_the_ends_are_rounded_as_casts_round() {
+    use Operand::{Input, Step};
+    let cast = |to| Cast { to, conversion: Conversion::default() };
+    for (from, to) in [
+        (DType::F16, DType::BF16),
+        (DType::BF16, DType::F16),
+        (DType::F16, DType::Bool),
+        (DType::Bool, DType::F16),
+    ] {
+        let x = random_of(from, &[3, 41], 4);
+        let wide = computed(Arc::new(cast(DType::F32)), std::slice::from_ref(&x), 1);
+        let sine = computed(Arc::new(Unary { kind: UnaryKind::Sin }), &[wide], 1);
+        let want = computed(Arc::new(cast(to)), &[sine], 1);
+        let chain = Elementwise {
+            steps: vec![
+                step(cast(DType::F32), &[Input(0)]),
+                step(Unary { kind: UnaryKind::Sin }, &[Step(0)]),
+                step(cast(to), &[Step(1)]),
+            ],
+        };
+        assert_eq!(computed(Arc::new(chain), &[x], 2).bytes(), want.bytes());
     }
 }

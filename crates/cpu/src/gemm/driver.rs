@@ -248,6 +248,7 @@ impl<R: Rows> Product<'_, R> {
                 c_stride: self.c_stride,
                 cols,
                 alpha: epilogue.alpha,
+                in_order: epilogue.in_order,
                 accumulate: epilogue.accumulate || block.k.start > 0,
                 finish: last.then_some(&finish),
             };

@@ -22,6 +22,9 @@ pub struct Epilogue<'a> {
     pub alpha: f32,
     /// Whether the old contents of C are added. If not, they are never read.
     pub accumulate: bool,
+    /// Whether the products of an element, up to 512 of them, must be added one after the other. If not, small products
+    /// have several sums, which is faster.
+    pub in_order: bool,
     /// Vector added.
     pub bias: Bias<'a>,
     /// Matrix added, of the shape of C.
@@ -36,6 +39,7 @@ impl Default for Epilogue<'_> {
         Epilogue {
             alpha: 1.0,
             accumulate: false,
+            in_order: false,
             bias: Bias::None,
             residual: None,
             activation: Activation::None,

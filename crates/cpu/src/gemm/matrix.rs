@@ -88,6 +88,12 @@ impl<'a> MatMut<'a> {
     pub(crate) unsafe fn from_raw(data: *mut f32, rows: usize, cols: usize, stride: usize) -> Self {
         MatMut { data, rows, cols, stride, borrow: PhantomData }
     }
+    /// A row. Panics if it is not within the matrix.
+    pub(crate) fn row_mut(&mut self, i: usize) -> &mut [f32] {
+        assert!(i < self.rows);
+        // SAFETY: the row lies within the matrix, which is ours alone.
+        unsafe { std::slice::from_raw_parts_mut(self.data.add(i * self.stride), self.cols) }
+    }
     /// The part from `row` and `col` on, `rows` x `cols`. Panics if it is not within the matrix.
     pub(crate) fn part(&mut self, row: usize, rows: usize, col: usize, cols: usize) -> MatMut<'_> {
         assert!(row + rows <= self.rows && col + cols <= self.cols);

@@ -31,7 +31,7 @@ pub use batch::{Batch, Item, Operand, matmul_batch};
 pub use buffer::Buffer;
 pub use epilogue::{Bias, Epilogue};
 pub use matrix::{MatMut, MatRef};
-pub use pack::{Packed, PackedB, Unpacked, packed_len};
+pub use pack::{Packed, PackedB, RawB, Unpacked, packed_len};
 
 pub(crate) use driver::product;
 pub(crate) use plan::{RESIDENT_BYTES, rows_per_tile};

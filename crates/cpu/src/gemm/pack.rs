@@ -5,9 +5,14 @@
 
 use super::buffer::Buffer;
 use super::matrix::MatRef;
+use super::scratch::with_scratch;
 use crate::simd::{Isa, Kernel, Simd};
 use crate::threads::{Shared, Threads};
 use std::fmt;
+use std::ops::Range;
+
+/// Floats of an unaligned operand that are copied at a time.
+const UNALIGNED_FLOATS: usize = 64 << 10;
 
 /// A right-hand operand in its natural layout.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +23,15 @@ pub enum Unpacked<'a> {
     Transposed(MatRef<'a>),
 }
 
-impl Unpacked<'_> {
+impl<'a> Unpacked<'a> {
+    /// `depth` x `cols` elements, or `cols` x `depth` if transposed.
+    pub fn new(elements: &'a [f32], depth: usize, cols: usize, transposed: bool) -> Self {
+        if transposed {
+            Unpacked::Transposed(MatRef::new(elements, cols, depth))
+        } else {
+            Unpacked::Normal(MatRef::new(elements, depth, cols))
+        }
+    }
     /// K.
     pub fn depth(&self) -> usize {
         match self {
@@ -31,6 +44,35 @@ impl Unpacked<'_> {
         match self {
             Unpacked::Normal(b) => b.cols,
             Unpacked::Transposed(b) => b.rows,
+        }
+    }
+}
+
+/// A right-hand operand as the bytes of a file: f32 in native order, perhaps unaligned.
+#[derive(Clone, Copy, Debug)]
+pub struct RawB<'a> {
+    /// K x N, or N x K if transposed.
+    pub bytes: &'a [u8],
+    /// K.
+    pub depth: usize,
+    /// N.
+    pub cols: usize,
+    /// Whether each column is contiguous.
+    pub transposed: bool,
+}
+
+impl RawB<'_> {
+    /// Copies columns `columns` to `to`, in the same layout.
+    fn copy(&self, columns: Range<usize>, to: &mut [f32]) {
+        let (run, stride, start) = if self.transposed {
+            (columns.len() * self.depth, columns.len() * self.depth, columns.start * self.depth)
+        } else {
+            (columns.len(), self.cols, columns.start)
+        };
+        let size = size_of::<f32>();
+        for (i, to) in to.chunks_exact_mut(run).enumerate() {
+            let from = (start + i * stride) * size;
+            bytemuck::cast_slice_mut(to).copy_from_slice(&self.bytes[from..from + run * size]);
         }
     }
 }
@@ -49,6 +91,8 @@ pub struct Packed<'a> {
     isa: Isa,
     depth: usize,
     cols: usize,
+    /// Rows of each panel; more than `depth` where only the first rows are meant.
+    stored: usize,
     data: &'a [f32],
 }
 
@@ -60,9 +104,37 @@ impl PackedB {
         PackedB { isa, depth: b.depth(), cols: b.cols(), data }
     }
 
+    /// Packs the bytes of a file, in parallel; unaligned bytes are first copied, some panels at a time. Panics if there are
+    /// not as many bytes as it takes.
+    pub fn from_raw(isa: Isa, threads: &Threads, b: RawB) -> Self {
+        let RawB { bytes, depth, cols, transposed } = b;
+        assert_eq!(bytes.len(), depth * cols * size_of::<f32>(), "bytes of a {depth} x {cols} operand");
+        if let Ok(elements) = bytemuck::try_cast_slice(bytes) {
+            return PackedB::new(isa, threads, Unpacked::new(elements, depth, cols, transposed));
+        }
+        let mut data = Buffer::zeroed(packed_len(isa, depth, cols));
+        // A whole number of panels, of about a quarter of the second-level cache.
+        let width = 2 * isa.lanes();
+        let at_once = (UNALIGNED_FLOATS / depth.max(1)).max(1).next_multiple_of(width);
+        threads.par_chunks_mut(&mut data, (at_once * depth).max(1), |i, panels| {
+            let columns = i * at_once..cols.min((i + 1) * at_once);
+            with_scratch(columns.len() * depth, |copy| {
+                b.copy(columns.clone(), copy);
+                Packed::pack(
+                    isa,
+                    &Threads::single(),
+                    Unpacked::new(copy, depth, columns.len(), transposed),
+                    panels,
+                );
+            });
+        });
+        PackedB { isa, depth, cols, data }
+    }
+
     /// A view, as the products take it.
     pub fn view(&self) -> Packed<'_> {
-        Packed { isa: self.isa, depth: self.depth, cols: self.cols, data: &self.data }
+        let PackedB { isa, depth, cols, ref data } = *self;
+        Packed { isa, depth, cols, stored: depth, data }
     }
 
     /// Bytes held.
@@ -115,7 +187,7 @@ impl<'a> Packed<'a> {
                 }
             });
         }
-        Packed { isa, depth, cols, data: dst }
+        Packed { isa, depth, cols, stored: depth, data: dst }
     }
 
     /// K.
@@ -126,9 +198,24 @@ impl<'a> Packed<'a> {
     pub fn cols(&self) -> usize {
         self.cols
     }
+    /// The elements, panel by panel.
+    #[cfg(test)]
+    pub(crate) fn elements(&self) -> &'a [f32] {
+        self.data
+    }
     /// The instruction set it is packed for, which products with it then use.
     pub fn isa(&self) -> Isa {
         self.isa
+    }
+    /// The first `depth` rows. Panics if there are fewer.
+    pub(crate) fn first_rows(self, depth: usize) -> Packed<'a> {
+        assert!(depth <= self.depth);
+        Packed { depth, ..self }
+    }
+    /// The first columns: at least `cols`, in whole panels. Panics if there are fewer.
+    pub(crate) fn first_panels(self, cols: usize) -> Packed<'a> {
+        assert!(cols <= self.cols);
+        Packed { cols: cols.next_multiple_of(2 * self.isa.lanes()).min(self.cols), ..self }
     }
 }
 
@@ -139,13 +226,15 @@ pub(crate) struct Right<'a> {
     pub(crate) depth: usize,
     pub(crate) cols: usize,
     data: &'a [f32],
+    /// Rows of each panel, if packed.
+    stored: usize,
     /// Distance of rows; None if packed.
     stride: Option<usize>,
 }
 
 impl<'a> From<Packed<'a>> for Right<'a> {
     fn from(b: Packed<'a>) -> Self {
-        Right { isa: b.isa, depth: b.depth, cols: b.cols, data: b.data, stride: None }
+        Right { isa: b.isa, depth: b.depth, cols: b.cols, data: b.data, stored: b.stored, stride: None }
     }
 }
 
@@ -153,7 +242,7 @@ impl<'a> Right<'a> {
     /// The first columns of `b` that make full panels, in place.
     pub(crate) fn full_panels(isa: Isa, b: MatRef<'a>) -> Self {
         let cols = b.cols - b.cols % (2 * isa.lanes());
-        Right { isa, depth: b.rows, cols, data: b.data, stride: Some(b.stride) }
+        Right { isa, depth: b.rows, cols, data: b.data, stored: b.rows, stride: Some(b.stride) }
     }
 
     /// Whether rows of a panel follow each other in memory.
@@ -167,7 +256,7 @@ impl<'a> Right<'a> {
     pub(crate) fn panel<S: Simd>(&self, first: usize, k: usize) -> (*const f32, usize) {
         let width = (2 * S::LANES).min((self.cols - first).next_multiple_of(S::LANES));
         let (start, stride) = match self.stride {
-            None => (first * self.depth + k * width, width),
+            None => (first * self.stored + k * width, width),
             Some(stride) => (first + k * stride, stride),
         };
         (self.data.as_ptr().wrapping_add(start), stride)

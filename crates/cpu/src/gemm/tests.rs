@@ -85,6 +85,7 @@ fn check(isa: Isa, threads: &Threads, (m, n, k): (usize, usize, usize), form: Fo
     let epilogue = Epilogue {
         alpha: [1.0, -0.5][random.below(2)],
         accumulate: random.below(3) == 0,
+        in_order: random.below(2) == 0,
         bias: [Bias::None, Bias::Columns(&bias[..n]), Bias::Rows(&bias[..m])][random.below(3)],
         residual: (random.below(2) == 0).then(|| residual.view()),
         activation: ALL[random.below(ALL.len())],
@@ -227,6 +228,32 @@ fn packed_layout_is_reported() {
         let packed = PackedB::new(isa, &Threads::single(), Unpacked::Normal(MatRef::new(&b, 5, 37)));
         assert_eq!((packed.view().depth(), packed.view().cols(), packed.view().isa()), (5, 37, isa));
         assert_eq!(packed.size_bytes(), 4 * packed_len(isa, 5, 37));
+    }
+}
+
+#[test]
+fn unaligned_bytes_are_packed_alike() {
+    let threads = Threads::new(2);
+    for isa in Isa::available() {
+        // The last has several pieces, and a part of a panel at the end.
+        for (k, n) in [(0, 5), (5, 0), (1, 1), (3, 37), (17, 64), (5000, 139)] {
+            let b: Vec<f32> = (0..k * n).map(|i| i as f32 + 0.5).collect();
+            for offset in 0..3 {
+                let mut file = vec![0xABu8; offset];
+                file.extend_from_slice(bytemuck::cast_slice(&b));
+                for transposed in [false, true] {
+                    let aligned = if transposed {
+                        Unpacked::Transposed(MatRef::new(&b, n, k))
+                    } else {
+                        Unpacked::Normal(MatRef::new(&b, k, n))
+                    };
+                    let raw = RawB { bytes: &file[offset..], depth: k, cols: n, transposed };
+                    let (raw, aligned) =
+                        (PackedB::from_raw(isa, &threads, raw), PackedB::new(isa, &threads, aligned));
+                    assert!(raw.view().elements() == aligned.view().elements(), "{isa:?} {k} x {n}");
+                }
+            }
+        }
     }
 }
 

@@ -53,6 +53,8 @@ pub(crate) struct Tile<'a> {
     /// Columns of C to be stored, at most the tile's width.
     pub(crate) cols: usize,
     pub(crate) alpha: f32,
+    /// Whether each element has one sum, in order of K.
+    pub(crate) in_order: bool,
     /// Whether the old C is added.
     pub(crate) accumulate: bool,
     pub(crate) finish: Option<&'a Finish>,
@@ -148,7 +150,7 @@ unsafe fn step<S: Simd, const MR: usize, const NV: usize>(
 #[inline(always)]
 unsafe fn product<S: Simd, const MR: usize, const NV: usize>(s: S, t: &Tile) -> Acc<S, MR, NV> {
     // The chains of a small tile are too few to hide the latency of an addition: give it several sums.
-    let many = MR * NV <= 4;
+    let many = MR * NV <= 4 && !t.in_order;
     let mut acc = [[s.zero(); NV]; MR];
     let mut more = [[[s.zero(); NV]; MR]; 3];
     let mut b = t.b;

@@ -1,7 +1,7 @@
 //! Lays images out channels last, [N, spatial axes, C], where kernels compute fastest on that.
 //!
-//! Values get a *twin*, the same image channels last. Convolutions and pools take and give twins; element-wise operators,
-//! concatenations and the like follow where twins lead. A `Transpose` is made only where a value is wanted in the form
+//! Values get a *twin*, the same image channels last. Convolutions and pools take and give twins; element-wise operators
+//! and chains of them, normalisations, resizing, padding, concatenations and the like follow where twins lead. A `Transpose` is made only where a value is wanted in the form
 //! that it is not in, and once for each value.
 
 use std::collections::{HashMap, HashSet};
@@ -10,6 +10,8 @@ use std::sync::Arc;
 use inferrum_graph::{Fact, Graph, Node, NodeError, Operator, ValueId};
 use inferrum_ops::concat::Concat;
 use inferrum_ops::fused::channels_last::{ChannelsLast, to_channels_first, to_channels_last};
+use inferrum_ops::identity::Identity;
+use inferrum_ops::quantize::DequantizeLinear;
 use inferrum_ops::split::Split;
 use inferrum_ops::transpose::Transpose;
 use inferrum_tensor::{DType, Tensor};
@@ -22,14 +24,24 @@ use super::image_ops::{self, Role};
 /// An operator refuses its inputs; they were accepted before, so this is a bug here.
 pub(crate) fn run(mut graph: Graph) -> Result<Graph, NodeError> {
     let nodes = std::mem::take(graph.nodes_mut());
-    let mut pass =
-        Pass { graph, made: Vec::with_capacity(nodes.len()), twins: HashMap::new(), absent: HashSet::new() };
+    let dequantizing = nodes.iter().filter(|node| image_ops::downcast::<DequantizeLinear>(node).is_some());
+    let quantized = dequantizing.flat_map(|node| node.outputs.iter().copied().flatten()).collect();
+    let mut pass = Pass {
+        graph,
+        quantized,
+        made: Vec::with_capacity(nodes.len()),
+        twins: HashMap::new(),
+        absent: HashSet::new(),
+        given: HashSet::new(),
+        transposed: HashMap::new(),
+    };
     for node in nodes {
         pass.node(node)?;
     }
     for id in pass.graph.outputs.clone() {
         pass.first(id)?;
     }
+    pass.drop_unused();
     let Pass { mut graph, made, .. } = pass;
     *graph.nodes_mut() = made;
     Ok(graph)
@@ -38,11 +50,17 @@ pub(crate) fn run(mut graph: Graph) -> Result<Graph, NodeError> {
 struct Pass {
     /// The graph, without its nodes.
     graph: Graph,
+    /// Outputs of `DequantizeLinear`.
+    quantized: HashSet<ValueId>,
     made: Vec<Node>,
     /// The channels-last form of values.
     twins: HashMap<ValueId, ValueId>,
     /// Values that exist only as twins so far.
     absent: HashSet<ValueId>,
+    /// Values that a node gives as twins, whether or not they exist otherwise by now.
+    given: HashSet<ValueId>,
+    /// What a `Transpose` of the graph gives: of which value, and how the axes are permuted.
+    transposed: HashMap<ValueId, (ValueId, Vec<usize>)>,
 }
 
 impl Pass {
@@ -51,14 +69,41 @@ impl Pass {
             let bodies = control.bodies().into_iter().map(|body| run(Graph::clone(body)).map(Arc::new));
             node.op = control.with_bodies(bodies.collect::<Result<_, _>>()?);
         }
-        match image_ops::role(&self.graph, &node) {
+        match image_ops::role(&self.graph, &self.quantized, &node) {
             Role::Image { images } => self.wrap(node, images),
             Role::Follower { images } if self.leads(&node) => self.wrap(node, images),
             Role::Elementwise if self.leads(&node) && self.can_follow(&node) => self.follow(node, None),
             Role::Concat(axis) if self.mostly_twins(&node) => self.follow(node, Some(axis)),
             Role::Split(axis) if self.leads(&node) => self.follow(node, Some(axis)),
+            Role::Transpose(perm) => self.permute(node, perm),
             _ => self.keep(node),
         }
+    }
+
+    /// A `Transpose`, of the channels-last form where only that is there.
+    fn permute(&mut self, node: Node, perm: Vec<usize>) -> Result<(), NodeError> {
+        let &[Some(from)] = &node.inputs[..] else { return self.keep(node) };
+        let &[Some(to)] = &node.outputs[..] else { return self.keep(node) };
+        match self.twins.get(&from).filter(|_| self.is_twin(from)) {
+            None => {
+                self.transposed.insert(to, (from, perm));
+                self.keep(node)
+            }
+            Some(&twin) => {
+                let first = to_channels_first(perm.len());
+                let op = permutation(perm.into_iter().map(|axis| first[axis]).collect());
+                self.made.push(Node { op, inputs: vec![Some(twin)], ..node });
+                Ok(())
+            }
+        }
+    }
+
+    /// Drops the transposes that nobody wants any more, since their users took the channels-last form.
+    fn drop_unused(&mut self) {
+        let mut used: HashSet<ValueId> = self.graph.outputs.iter().copied().collect();
+        used.extend(self.made.iter().flat_map(|node| node.inputs.iter().flatten()));
+        let wanted = |id: &ValueId| used.contains(id) || !self.transposed.contains_key(id);
+        self.made.retain(|node| node.outputs.iter().flatten().any(wanted));
     }
 
     /// The node as it is.
@@ -112,6 +157,7 @@ impl Pass {
                 let twin = self.graph.add_value(format!("{}.channels_last", self.graph.value(id).name), fact);
                 self.twins.insert(id, twin);
                 self.absent.insert(id);
+                self.given.insert(id);
                 twin
             }));
         }
@@ -126,6 +172,18 @@ impl Pass {
         }
         let rank = self.rank(id).unwrap_or(0);
         let name = format!("{}.channels_last", self.graph.value(id).name);
+        if let Some((from, perm)) = self.transposed.get(&id).cloned() {
+            let perm: Vec<usize> = to_channels_last(rank).into_iter().map(|axis| perm[axis]).collect();
+            let twin = if is_identity(&perm) {
+                from
+            } else {
+                let twin = self.graph.add_value(name, Fact::Unknown);
+                self.transpose(from, twin, perm)?;
+                twin
+            };
+            self.twins.insert(id, twin);
+            return Ok(twin);
+        }
         let twin = match self.graph.constant(id).and_then(|tensor| transposed(tensor, to_channels_last(rank)))
         {
             Some(constant) => self.graph.add_constant(name, constant),
@@ -171,10 +229,10 @@ impl Pass {
     }
 
     fn is_twin(&self, id: ValueId) -> bool {
-        self.absent.contains(&id)
+        self.given.contains(&id)
     }
 
-    /// Whether an input exists only channels last.
+    /// Whether an input comes channels last.
     fn leads(&self, node: &Node) -> bool {
         node.inputs.iter().flatten().any(|id| self.is_twin(*id))
     }
@@ -185,15 +243,25 @@ impl Pass {
     }
 
     /// Whether every input of an element-wise node can be had channels last at little cost: a twin, a constant, one
-    /// element, or an image of the output's rank that is small.
+    /// element, an image of the output's rank that is small, or one of fewer images than there are twins, which would
+    /// have to be laid out otherwise.
     fn can_follow(&self, node: &Node) -> bool {
         let Some(rank) = self.output_rank(node).filter(|rank| *rank >= 3) else { return false };
-        node.inputs.iter().flatten().all(|&id| {
-            let Some(own) = self.rank(id) else { return false };
+        let (mut leading, mut others) = (0, 0);
+        for &id in node.inputs.iter().flatten() {
             let single = self.graph.fact(id).concrete_shape().is_some_and(|shape| shape.elements() == 1);
             let aligned = self.graph.constant(id).is_some() || single;
-            if own == rank { self.twins.contains_key(&id) || aligned || self.is_small(id) } else { aligned }
-        })
+            match self.rank(id) {
+                Some(own) if own == rank => {
+                    leading += usize::from(self.is_twin(id));
+                    let near = self.twins.contains_key(&id) || aligned || self.is_small(id);
+                    others += usize::from(!near);
+                }
+                Some(_) if aligned => {}
+                _ => return false,
+            }
+        }
+        others == 0 || others < leading
     }
 
     /// Whether an image has one pixel, like a channel's gate.
@@ -218,6 +286,15 @@ impl Pass {
     }
 }
 
+/// The operator that permutes axes.
+fn permutation(perm: Vec<usize>) -> Arc<dyn Operator> {
+    if is_identity(&perm) { Arc::new(Identity) } else { Arc::new(Transpose { perm: Some(perm) }) }
+}
+
+fn is_identity(perm: &[usize]) -> bool {
+    perm.iter().copied().eq(0..perm.len())
+}
+
 fn transposed(tensor: &Tensor, perm: Vec<usize>) -> Option<Tensor> {
     let value = inferrum_tensor::Value::Tensor(tensor.clone());
     let outputs = Transpose { perm: Some(perm) }.reference(inferrum_graph::Inputs(&[Some(&value)])).ok()?;
@@ -235,7 +312,10 @@ mod tests {
     use super::*;
     use crate::testing::{Tolerance, assert_close, random};
     use inferrum_graph::interpret;
+    use inferrum_ops::conv::{Conv, FusedConv};
+    use inferrum_ops::fused::elementwise::{Elementwise, Operand, Step};
     use inferrum_ops::pool::AveragePool;
+    use inferrum_ops::window::WindowSpec;
     use inferrum_tensor::Value;
 
     fn parse(op_type: &str, attrs: &[(&str, inferrum_graph::Attr)]) -> Arc<dyn Operator> {
@@ -288,5 +368,128 @@ mod tests {
         let rewritten = run(model()).unwrap();
         let transposes = rewritten.nodes().iter().filter(|node| node.op.key().op_type == "Transpose").count();
         assert_eq!(transposes, 3, "{rewritten}");
+    }
+
+    #[test]
+    fn convolutions_of_quantized_images_stay_planar() {
+        for quantized in [false, true] {
+            let mut graph = Graph::new("test");
+            let dtype = if quantized { DType::U8 } else { DType::F32 };
+            let mut x = graph.add_input("x", Fact::tensor(dtype, [2, 3, 6, 5]));
+            if quantized {
+                let scale = graph.add_constant("scale", Tensor::scalar(0.5f32));
+                let dequantize = parse("DequantizeLinear", &[]);
+                x = graph.add_node("dequantize", dequantize, vec![Some(x), Some(scale)]).unwrap();
+            }
+            let w = graph.add_constant("w", random(&[4, 3, 3, 3], 1));
+            let conv = FusedConv { conv: Conv { group: 1, window: WindowSpec::default() }, activation: None };
+            let y = graph.add_node("conv", Arc::new(conv), vec![Some(x), Some(w)]).unwrap();
+            graph.outputs = vec![y];
+            let rewritten = run(graph).unwrap();
+            let wrapped = |node: &Node| image_ops::downcast::<ChannelsLast>(node).is_some();
+            assert_eq!(rewritten.nodes().iter().any(wrapped), !quantized, "{rewritten}");
+        }
+    }
+
+    fn transposes(graph: &Graph) -> usize {
+        graph.nodes().iter().filter(|node| node.op.key().op_type == "Transpose").count()
+    }
+
+    fn same(graph: &Graph, shape: &[usize]) -> Graph {
+        let rewritten = run(graph.clone()).unwrap();
+        let x = vec![Value::Tensor(random(shape, 9))];
+        let want = interpret(graph, x.clone()).unwrap();
+        let got = interpret(&rewritten, x).unwrap();
+        for (got, want) in got.iter().zip(&want) {
+            let tolerance = Tolerance { relative: 1e-5, absolute: 1e-5 };
+            assert_close(got.as_tensor().unwrap(), want.as_tensor().unwrap(), tolerance, "rewritten");
+        }
+        rewritten
+    }
+
+    /// Between two convolutions: padding, normalisation, resizing, a mean that keeps its axes, a chain of element-wise
+    /// operators, quantising.
+    #[test]
+    fn what_follows_a_convolution_stays_channels_last() {
+        let mut graph = Graph::new("test");
+        let x = graph.add_input("x", Fact::tensor(DType::F32, [1, 3, 6, 5]));
+        let constant = |graph: &mut Graph, shape: &[usize], seed| {
+            let values =
+                random(shape, seed).to_f64().unwrap().iter().map(|x| x.abs() + 0.1).collect::<Vec<_>>();
+            Some(
+                graph.add_constant(format!("c{seed}"), Tensor::from_f64(DType::F32, shape, &values).unwrap()),
+            )
+        };
+        let list = |graph: &mut Graph, name: &str, values: Vec<i64>| {
+            Some(graph.add_constant(name, Tensor::vector(values)))
+        };
+        let w = constant(&mut graph, &[4, 3, 1, 1], 1);
+        let conv = graph.add_node("conv", parse("Conv", &[]), vec![Some(x), w]).unwrap();
+        let pads = list(&mut graph, "pads", vec![0, 0, 1, 1, 0, 0, 1, 1]);
+        let y = graph.add_node("pad", parse("Pad", &[]), vec![Some(conv), pads]).unwrap();
+        let (scale, bias) = (constant(&mut graph, &[4], 2), constant(&mut graph, &[4], 3));
+        let y =
+            graph.add_node("in", parse("InstanceNormalization", &[]), vec![Some(y), scale, bias]).unwrap();
+        let (mean, variance) = (constant(&mut graph, &[4], 4), constant(&mut graph, &[4], 5));
+        let inputs = vec![Some(y), scale, bias, mean, variance];
+        let y = graph.add_node("bn", parse("BatchNormalization", &[]), inputs).unwrap();
+        let scales = Some(graph.add_constant("scales", Tensor::vector(vec![1f32, 1.0, 2.0, 2.0])));
+        let y = graph.add_node("resize", parse("Resize", &[]), vec![Some(y), None, scales]).unwrap();
+        let axes = inferrum_graph::Attr::Ints(vec![2, 3]);
+        let mean = graph.add_node("mean", parse("ReduceMean", &[("axes", axes)]), vec![Some(y)]).unwrap();
+        let steps = vec![
+            Step { op: parse("Sub", &[]), operands: vec![Some(Operand::Input(0)), Some(Operand::Input(1))] },
+            Step { op: parse("Exp", &[]), operands: vec![Some(Operand::Step(0))] },
+        ];
+        let chain = Arc::new(Elementwise { steps });
+        let y = graph.add_node("chain", chain, vec![Some(y), Some(mean)]).unwrap();
+        let step = Some(graph.add_constant("step", Tensor::scalar(0.02f32)));
+        let zero = Some(graph.add_constant("zero", Tensor::scalar(3u8)));
+        let y = graph.add_node("q", parse("QuantizeLinear", &[]), vec![Some(y), step, zero]).unwrap();
+        let y = graph.add_node("dq", parse("DequantizeLinear", &[]), vec![Some(y), step, zero]).unwrap();
+        let w = constant(&mut graph, &[2, 4, 1, 1], 6);
+        let y = graph.add_node("last", parse("Conv", &[]), vec![Some(y), w]).unwrap();
+        graph.outputs = vec![y];
+        let rewritten = same(&graph, &[1, 3, 6, 5]);
+        assert_eq!(transposes(&rewritten), 2, "{rewritten}");
+    }
+
+    #[test]
+    fn transposes_of_the_model_meet_those_of_the_layout() {
+        let mut graph = Graph::new("test");
+        let x = graph.add_input("x", Fact::tensor(DType::F32, [1, 6, 5, 3]));
+        let transpose = |perm: Vec<usize>| Arc::new(Transpose { perm: Some(perm) });
+        let first = graph.add_node("first", transpose(vec![0, 3, 1, 2]), vec![Some(x)]).unwrap();
+        let w = graph.add_constant("w", random(&[4, 3, 1, 1], 1));
+        let conv = graph.add_node("conv", parse("Conv", &[]), vec![Some(first), Some(w)]).unwrap();
+        let last = graph.add_node("last", transpose(vec![0, 2, 3, 1]), vec![Some(conv)]).unwrap();
+        let other = graph.add_node("other", transpose(vec![0, 1, 3, 2]), vec![Some(conv)]).unwrap();
+        graph.outputs = vec![last, other];
+        let rewritten = same(&graph, &[1, 6, 5, 3]);
+        assert_eq!(transposes(&rewritten), 1, "{rewritten}");
+    }
+
+    #[test]
+    fn fewer_images_are_laid_out_otherwise() {
+        let mut graph = Graph::new("test");
+        let x = graph.add_input("x", Fact::tensor(DType::F32, [1, 3, 6, 5]));
+        let swapped = Arc::new(Transpose { perm: Some(vec![0, 1, 3, 2]) });
+        let conv = |graph: &mut Graph, seed| {
+            let w = graph.add_constant(format!("w{seed}"), random(&[5, 3, 1, 1], seed));
+            graph.add_node(format!("conv{seed}"), parse("Conv", &[]), vec![Some(x), Some(w)]).unwrap()
+        };
+        let (a, b) = (conv(&mut graph, 1), conv(&mut graph, 2));
+        let other = graph.add_input("z", Fact::tensor(DType::F32, [1, 5, 5, 6]));
+        let other = graph.add_node("swap", swapped, vec![Some(other)]).unwrap();
+        let sum = parse("Sum", &[]);
+        let y = graph.add_node("sum", sum, vec![Some(a), Some(b), Some(other)]).unwrap();
+        graph.outputs = vec![y];
+        let rewritten = run(graph.clone()).unwrap();
+        let x = vec![Value::Tensor(random(&[1, 3, 6, 5], 1)), Value::Tensor(random(&[1, 5, 5, 6], 2))];
+        let want = interpret(&graph, x.clone()).unwrap().remove(0).into_tensor().unwrap();
+        let got = interpret(&rewritten, x).unwrap().remove(0).into_tensor().unwrap();
+        assert_close(&got, &want, Tolerance { relative: 1e-6, absolute: 1e-6 }, "rewritten");
+        // One of the input, one of the third operand, one of the sum.
+        assert_eq!(transposes(&rewritten), 3, "{rewritten}");
     }
 }

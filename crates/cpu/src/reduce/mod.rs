@@ -27,9 +27,16 @@ struct Geometry {
 }
 
 pub(crate) fn lower(op: &Reduce, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    let order: Vec<usize> = (0..lowering.shape(0)?.rank()).collect();
+    lower_in(op, &order, lowering)
+}
+
+/// As [`lower`], of a tensor whose axes are laid out in another order: axis `i` is the operator's axis `order[i]`.
+pub(crate) fn lower_in(op: &Reduce, order: &[usize], lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     let shape = lowering.shape(0)?;
     let axes = lowering.has(1).then(|| lowering.ints(1)).transpose()?;
     let reduced = op.reduced(shape.rank(), axes.as_deref()).map_err(|error| Decline(error.to_string()))?;
+    let reduced: Vec<bool> = order.iter().map(|&axis| reduced[axis]).collect();
     if shape.elements() == 0 {
         return Err(Decline("nothing to reduce".into()));
     }

@@ -40,6 +40,14 @@ pub fn exp<S: Simd>(s: S, x: S::F32) -> S::F32 {
     s.mul(s.mul(p, low), high)
 }
 
+/// `e^x` for `x <= 0`, relative error below 1.2e-7; 0 below -87.
+#[inline(always)]
+pub fn exp_negative<S: Simd>(s: S, x: S::F32) -> S::F32 {
+    let least = s.splat(-87.0);
+    let y = exp_bounded(s, s.max(least, x));
+    s.select(s.lt(x, least), s.zero(), y)
+}
+
 /// ln 2 in two parts, the first with so few bits that its product with an exponent is exact.
 const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 

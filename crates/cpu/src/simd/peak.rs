@@ -54,7 +54,7 @@ pub(crate) fn measure(isa: Isa, threads: &Threads) -> f64 {
 
 /// The time of `rounds` rounds on each thread at once.
 fn timed(isa: Isa, threads: &Threads, rounds: usize) -> Duration {
-    threads.install(|| {
+    threads.enter(|| {
         let start = Instant::now();
         threads.par_for(threads.count(), |_| {
             black_box(isa.dispatch(Chains { rounds: black_box(rounds) }));

@@ -2,7 +2,9 @@
 
 use inferrum_tensor::{Tensor, Value};
 
-use crate::model::{accepted, body, float_data, floats, graph, int, int_data, model, node, refused, tensor_type, value};
+use crate::model::{
+    accepted, body, float_data, floats, graph, int, int_data, model, node, refused, tensor_type, value,
+};
 use crate::proto::{GraphProto, ValueInfoProto};
 
 const BOOL: i32 = crate::model::BOOL;
@@ -28,7 +30,8 @@ fn if_takes_inputs_initializers_and_results_of_nodes() {
             .with(body("then_branch", graph(vec![], vec![node("Add", &["n", "w"], &["r"])], &["r"])))
             .with(body("else_branch", graph(vec![], vec![node("Mul", &["x", "w"], &["r"])], &["r"]))),
     ];
-    let graph = graph(vec![floats("x", &[2]), flag("flag")], nodes, &["y"]).storing(float_data("w", &[], &[10.]));
+    let graph =
+        graph(vec![floats("x", &[2]), flag("flag")], nodes, &["y"]).storing(float_data("w", &[], &[10.]));
     let loaded = accepted(&model(graph));
     let inputs = |flag: bool| vec![Tensor::vector(vec![1f32, 2.]).into(), Tensor::scalar(flag).into()];
     assert_eq!((run(&loaded, inputs(true)), run(&loaded, inputs(false))), (vec![9., 8.], vec![10., 20.]));
@@ -51,12 +54,17 @@ fn loop_takes_a_value_from_around_it() {
 
 #[test]
 fn scan_takes_a_value_from_around_it() {
-    let inner = graph(vec![floats("s", &[]), floats("e", &[])], vec![
-        node("Mul", &["e", "factor"], &["p"]),
-        node("Add", &["s", "p"], &["t"]),
-        node("Identity", &["t"], &["each"]),
-    ], &["t", "each"]);
-    let scan = node("Scan", &["x0", "xs"], &["last", "y"]).with(int("num_scan_inputs", 1)).with(body("body", inner));
+    let inner = graph(
+        vec![floats("s", &[]), floats("e", &[])],
+        vec![
+            node("Mul", &["e", "factor"], &["p"]),
+            node("Add", &["s", "p"], &["t"]),
+            node("Identity", &["t"], &["each"]),
+        ],
+        &["t", "each"],
+    );
+    let scan =
+        node("Scan", &["x0", "xs"], &["last", "y"]).with(int("num_scan_inputs", 1)).with(body("body", inner));
     let inputs = vec![floats("x0", &[]), floats("xs", &[3]), floats("factor", &[])];
     let loaded = accepted(&model(graph(inputs, vec![scan], &["y"])));
     let inputs = vec![
@@ -71,7 +79,9 @@ fn scan_takes_a_value_from_around_it() {
 fn a_body_within_a_body_takes_from_the_outermost() {
     let innermost = |op: &str| graph(vec![], vec![node(op, &["s", "step"], &["t0"])], &["t0"]);
     let nodes = vec![
-        node("If", &["go"], &["t"]).with(body("then_branch", innermost("Add"))).with(body("else_branch", innermost("Sub"))),
+        node("If", &["go"], &["t"])
+            .with(body("then_branch", innermost("Add")))
+            .with(body("else_branch", innermost("Sub"))),
         node("Identity", &["go"], &["on"]),
     ];
     let loaded = accepted(&model(looping(nodes, &["on", "t"])));
@@ -83,7 +93,8 @@ fn a_body_within_a_body_takes_from_the_outermost() {
 fn a_body_may_use_a_name_of_the_graph_around_it_for_its_own() {
     // `step` is the body's own constant here, and `x` its own value.
     let nodes = vec![
-        node("Constant", &[], &["step"]).with(crate::model::tensor_attribute("value", float_data("", &[2], &[100., 0.]))),
+        node("Constant", &[], &["step"])
+            .with(crate::model::tensor_attribute("value", float_data("", &[2], &[100., 0.]))),
         node("Add", &["s", "step"], &["x"]),
         node("Identity", &["go"], &["on"]),
     ];
@@ -102,15 +113,24 @@ fn names_that_no_graph_around_defines() {
 
 #[test]
 fn bodies_that_do_not_fit_their_operator() {
-    let missing = graph(vec![flag("flag"), floats("x", &[2])], vec![
-        node("If", &["flag"], &["y"]).with(body("then_branch", graph(vec![], vec![node("Neg", &["x"], &["r"])], &["r"]))),
-    ], &["y"]);
+    let missing = graph(
+        vec![flag("flag"), floats("x", &[2])],
+        vec![
+            node("If", &["flag"], &["y"])
+                .with(body("then_branch", graph(vec![], vec![node("Neg", &["x"], &["r"])], &["r"]))),
+        ],
+        &["y"],
+    );
     refused(&model(missing), &["the_If", "If", "`else_branch`", "nothing"]);
-    let counts = graph(vec![flag("flag"), floats("x", &[2])], vec![
-        node("If", &["flag"], &["y"])
-            .with(body("then_branch", graph(vec![], vec![node("Neg", &["x"], &["r"])], &["r"])))
-            .with(body("else_branch", graph(vec![], vec![node("Neg", &["x"], &["r"])], &["r", "r"]))),
-    ], &["y"]);
+    let counts = graph(
+        vec![flag("flag"), floats("x", &[2])],
+        vec![
+            node("If", &["flag"], &["y"])
+                .with(body("then_branch", graph(vec![], vec![node("Neg", &["x"], &["r"])], &["r"])))
+                .with(body("else_branch", graph(vec![], vec![node("Neg", &["x"], &["r"])], &["r", "r"]))),
+        ],
+        &["y"],
+    );
     refused(&model(counts), &["the_If", "If"]);
     let few = graph(vec![number("i")], vec![node("Identity", &["i"], &["on"])], &["on"]);
     let short = node("Loop", &["m", "", "x"], &["y"]).with(body("body", few));
@@ -119,7 +139,10 @@ fn bodies_that_do_not_fit_their_operator() {
     let scan = node("Scan", &["x"], &["y"])
         .with(int("num_scan_inputs", i64::MAX))
         .with(body("body", graph(vec![floats("e", &[])], vec![node("Neg", &["e"], &["r"])], &["r"])));
-    refused(&model(graph(vec![floats("x", &[2])], vec![scan], &["y"])), &["the_Scan", "Scan", "num_scan_inputs"]);
+    refused(
+        &model(graph(vec![floats("x", &[2])], vec![scan], &["y"])),
+        &["the_Scan", "Scan", "num_scan_inputs"],
+    );
 }
 
 #[test]

@@ -13,15 +13,21 @@ fn sample() -> ModelProto {
     let branch = |op: &str| graph(vec![], vec![node(op, &["h"], &["b"])], &["b"]);
     let nodes = vec![
         node("Gemm", &["x", "w", "c"], &["h"]).with(int("transB", 1)),
-        node("If", &["flag"], &["i"]).with(body("then_branch", branch("Relu"))).with(body("else_branch", branch("Neg"))),
+        node("If", &["flag"], &["i"])
+            .with(body("then_branch", branch("Relu")))
+            .with(body("else_branch", branch("Neg"))),
         node("Twice", &["i"], &["y"]).of("local"),
     ];
     let inputs = vec![floats("x", &[2, 3]), value("flag", tensor_type(9, &[]))];
     let graph = graph(inputs, nodes, &["y"])
         .storing(float_data("w", &[4, 3], &[0.5; 12]))
         .storing(float_data("c", &[4], &[1.; 4]));
-    let mut model =
-        model(graph).defining(vec![function("Twice", &["a"], vec![node("Add", &["a", "a"], &["b"])], &["b"])]);
+    let mut model = model(graph).defining(vec![function(
+        "Twice",
+        &["a"],
+        vec![node("Add", &["a", "a"], &["b"])],
+        &["b"],
+    )]);
     model.graph.as_mut().expect("a graph").value_info.push(floats("h", &[2, 4]));
     model.opset_import.push(opset("com.microsoft", 1));
     model.producer_name = Some("a test".into());
@@ -46,7 +52,8 @@ fn try_to_load(bytes: Vec<u8>) -> bool {
 #[test]
 fn cut_off_at_every_length() {
     let bytes = sample().encode_to_vec();
-    let digits = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/digits.onnx")).expect("an asset");
+    let digits =
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/digits.onnx")).expect("an asset");
     assert!(try_to_load(bytes.clone()) && try_to_load(digits.clone()));
     for len in 0..bytes.len() {
         try_to_load(bytes[..len].to_vec());
@@ -67,7 +74,8 @@ fn with_every_bit_flipped() {
             let mut flipped = bytes.clone();
             flipped[index] ^= 1 << bit;
             let result = catch_unwind(AssertUnwindSafe(|| try_to_load(flipped)));
-            loaded += usize::from(result.unwrap_or_else(|_| panic!("it panicked with bit {bit} of byte {index}")));
+            loaded +=
+                usize::from(result.unwrap_or_else(|_| panic!("it panicked with bit {bit} of byte {index}")));
         }
     }
     // Most flips are of names and weights, which may be anything.

@@ -1,12 +1,16 @@
 //! Absurd extents.
 
-use crate::model::{F32, I64, float_data, floats, graph, int_data, model, node, refused, value, tensor_type, accepted};
+use crate::model::{
+    F32, I64, accepted, float_data, floats, graph, int_data, model, node, refused, tensor_type, value,
+};
 
 const HUGE: i64 = 1_000_000_000_000_000_000;
 
 #[test]
 fn of_initializers() {
-    for dims in [&[HUGE][..], &[HUGE, HUGE], &[i64::MAX], &[i64::MAX; 8], &[1 << 32, 1 << 32], &[1 << 62, 2, 2]] {
+    for dims in
+        [&[HUGE][..], &[HUGE, HUGE], &[i64::MAX], &[i64::MAX; 8], &[1 << 32, 1 << 32], &[1 << 62, 2, 2]]
+    {
         let stored = model(graph(vec![], vec![], &["w"]).storing(float_data("w", dims, &[1.0])));
         refused(&stored, &["initializer `w`", "float32[", "float_data", "got 1"]);
     }
@@ -32,25 +36,36 @@ fn of_inputs() {
 fn of_shapes_that_are_elements() {
     let filled = |shape: &[i64]| {
         let n = i64::try_from(shape.len()).unwrap();
-        model(
-            graph(vec![], vec![node("ConstantOfShape", &["s"], &["y"])], &["y"]).storing(int_data("s", &[n], shape)),
-        )
+        model(graph(vec![], vec![node("ConstantOfShape", &["s"], &["y"])], &["y"]).storing(int_data(
+            "s",
+            &[n],
+            shape,
+        )))
     };
     accepted(&filled(&[HUGE, HUGE]));
     refused(&filled(&[2, -1]), &["the_ConstantOfShape", "(ConstantOfShape", "-1"]);
     let expand = |shape: &[i64]| {
         let inputs = vec![value("x", tensor_type(F32, &[2, 1]))];
         let n = i64::try_from(shape.len()).unwrap();
-        model(graph(inputs, vec![node("Expand", &["x", "s"], &["y"])], &["y"]).storing(int_data("s", &[n], shape)))
+        model(graph(inputs, vec![node("Expand", &["x", "s"], &["y"])], &["y"]).storing(int_data(
+            "s",
+            &[n],
+            shape,
+        )))
     };
     accepted(&expand(&[HUGE, 2, HUGE]));
     refused(&expand(&[3, 4]), &["the_Expand", "Expand", "float32[2x1]"]);
     let reshape = |shape: &[i64]| {
         let inputs = vec![value("x", tensor_type(I64, &[2, 3]))];
         let n = i64::try_from(shape.len()).unwrap();
-        model(graph(inputs, vec![node("Reshape", &["x", "s"], &["y"])], &["y"]).storing(int_data("s", &[n], shape)))
+        model(graph(inputs, vec![node("Reshape", &["x", "s"], &["y"])], &["y"]).storing(int_data(
+            "s",
+            &[n],
+            shape,
+        )))
     };
-    for shape in [&[HUGE, HUGE][..], &[-2, 3], &[i64::MIN], &[-1, -1], &[4, -1], &[i64::MAX, -1], &[6, 0, 0]] {
+    for shape in [&[HUGE, HUGE][..], &[-2, 3], &[i64::MIN], &[-1, -1], &[4, -1], &[i64::MAX, -1], &[6, 0, 0]]
+    {
         refused(&reshape(shape), &["the_Reshape", "Reshape", "int64[2x3]"]);
     }
 }

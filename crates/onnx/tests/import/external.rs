@@ -37,7 +37,8 @@ fn folder(files: &[(&str, usize)]) -> TempDir {
     for (name, count) in files {
         let path = folder.path().join(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect("it can be made");
-        fs::write(path, floats(&(0..*count).map(|i| i as f32).collect::<Vec<_>>())).expect("it can be written");
+        fs::write(path, floats(&(0..*count).map(|i| i as f32).collect::<Vec<_>>()))
+            .expect("it can be written");
     }
     folder
 }
@@ -95,8 +96,13 @@ fn offsets_that_are_not_aligned_are_read() {
 fn ranges_beyond_the_file() {
     let folder = folder(&[("a.bin", 3), ("empty.bin", 0)]);
     let max = u64::MAX.to_string();
-    for (offset, length) in [("8", "8"), ("0", "16"), ("13", "0"), (&*max, "8"), ("8", &*max), (&*max, &*max)] {
-        bad(folder.path(), &[("location", "a.bin"), ("offset", offset), ("length", length)], &["`a.bin` has 12"]);
+    for (offset, length) in [("8", "8"), ("0", "16"), ("13", "0"), (&*max, "8"), ("8", &*max), (&*max, &*max)]
+    {
+        bad(
+            folder.path(),
+            &[("location", "a.bin"), ("offset", offset), ("length", length)],
+            &["`a.bin` has 12"],
+        );
     }
     bad(folder.path(), &[("location", "empty.bin")], &["bytes 0 to 8 are needed", "has 0"]);
     for text in ["-1", "1e3", "", "99999999999999999999999", "0x10"] {
@@ -111,10 +117,8 @@ fn ranges_beyond_the_file() {
 fn a_length_that_is_not_the_tensors() {
     let folder = folder(&[("a.bin", 6)]);
     for length in ["4", "0", "12"] {
-        let path = write(
-            folder.path(),
-            &holding(vec![outside("w", &[("location", "a.bin"), ("length", length)])]),
-        );
+        let path =
+            write(folder.path(), &holding(vec![outside("w", &[("location", "a.bin"), ("length", length)])]));
         let error = load(&path).err().expect("the model is refused").to_string();
         let message = format!("float32[2] needs 8 bytes in `external_data`, got {length}");
         assert!(error.contains("initializer `w`") && error.contains(&message), "{error}");
@@ -126,7 +130,9 @@ fn locations_outside_the_folder() {
     let folder = folder(&[("secret.bin", 2), ("model/a.bin", 2)]);
     let inner = folder.path().join("model");
     let absolute = folder.path().join("secret.bin").display().to_string();
-    for location in ["../secret.bin", "sub/../../secret.bin", "..", "", &absolute, "..\\secret.bin", "a.bin\0"] {
+    for location in
+        ["../secret.bin", "sub/../../secret.bin", "..", "", &absolute, "..\\secret.bin", "a.bin\0"]
+    {
         bad(&inner, &[("location", location)], &["must be a relative path in the model's folder"]);
     }
     bad(&inner, &[("location", "missing.bin")], &["missing.bin"]);
@@ -154,7 +160,10 @@ fn links_that_lead_out() {
 
 #[test]
 fn without_a_folder() {
-    refused(&holding(vec![outside("w", &[("location", "a.bin")])]), &["initializer `w`", "load it by its path"]);
+    refused(
+        &holding(vec![outside("w", &[("location", "a.bin")])]),
+        &["initializer `w`", "load it by its path"],
+    );
 }
 
 #[test]

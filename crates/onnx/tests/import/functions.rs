@@ -1,8 +1,8 @@
 //! Functions that a model defines.
 
 use crate::model::{
-    accepted, body, computed, float, float_data, floats, function, graph, int, model, node, opset, reference, refused,
-    tensor_type, value,
+    accepted, body, computed, float, float_data, floats, function, graph, int, model, node, opset, reference,
+    refused, tensor_type, value,
 };
 use crate::proto::attribute_proto::AttributeType;
 use crate::proto::{FunctionProto, ModelProto, NodeProto};
@@ -60,13 +60,17 @@ fn attributes_that_the_function_does_not_have() {
     let call = leaks(node("Leaky", &["x"], &["y"])).with(float("slope", 0.5)).with(float("slope", 0.5));
     refused(&calling(call, vec![leaky()]), &["the_Leaky", "attribute `slope` is given twice"]);
     let call = leaks(node("Leaky", &["x"], &["y"])).with(int("slope", 2));
-    refused(&calling(call, vec![leaky()]), &["the_LeakyRelu", "LeakyRelu", "`alpha`", "a float", "an integer"]);
+    refused(
+        &calling(call, vec![leaky()]),
+        &["the_LeakyRelu", "LeakyRelu", "`alpha`", "a float", "an integer"],
+    );
 }
 
 #[test]
 fn inner_names_collide_with_nothing() {
     // `x`, `y` and `t` mean other values within the function, and each call has its own.
-    let nodes = vec![node("Neg", &["y"], &["t"]), node("Add", &["t", "y"], &["x"]), node("Sub", &["x", "t"], &["z"])];
+    let nodes =
+        vec![node("Neg", &["y"], &["t"]), node("Add", &["t", "y"], &["x"]), node("Sub", &["x", "t"], &["z"])];
     let same = function("Same", &["y"], nodes, &["z"]);
     let calls = vec![
         leaks(node("Same", &["x"], &["t"])).named("one"),
@@ -78,7 +82,8 @@ fn inner_names_collide_with_nothing() {
 
 #[test]
 fn inputs_and_outputs_left_out() {
-    let clip = function("MyClip", &["a", "low", "high"], vec![node("Clip", &["a", "low", "high"], &["b"])], &["b"]);
+    let clip =
+        function("MyClip", &["a", "low", "high"], vec![node("Clip", &["a", "low", "high"], &["b"])], &["b"]);
     let call = leaks(node("MyClip", &["x", "", "h"], &["y"]));
     let graph = graph(vec![floats("x", &[2])], vec![call], &["y"]).storing(float_data("h", &[], &[1.]));
     assert_eq!(computed(&accepted(&model(graph).defining(vec![clip])), &[&[-5., 5.]]), [-5., 1.]);
@@ -91,7 +96,10 @@ fn inputs_and_outputs_left_out() {
     refused(&calling(two, vec![both()]), &["node `the_Both` (local.Both)", "takes 1 inputs", "got 2 and 1"]);
     let absent = function("Absent", &["a", "b"], vec![node("Neg", &["a"], &["n"])], &["b"]);
     let call = leaks(node("Absent", &["x"], &["y"]));
-    refused(&calling(call, vec![absent]), &["node `the_Absent` (local.Absent)", "input `b`, which the call leaves out"]);
+    refused(
+        &calling(call, vec![absent]),
+        &["node `the_Absent` (local.Absent)", "input `b`, which the call leaves out"],
+    );
 }
 
 #[test]
@@ -99,7 +107,9 @@ fn bodies_of_functions_see_their_values() {
     let branch = |op: &str| graph(vec![], vec![node(op, &["a", "k"], &["r"])], &["r"]);
     let nodes = vec![
         node("Constant", &[], &["k"]).with(float("value_float", 10.)),
-        node("If", &["flag"], &["b"]).with(body("then_branch", branch("Add"))).with(body("else_branch", branch("Mul"))),
+        node("If", &["flag"], &["b"])
+            .with(body("then_branch", branch("Add")))
+            .with(body("else_branch", branch("Mul"))),
     ];
     let choose = function("Choose", &["a", "flag"], nodes, &["b"]);
     let inputs = vec![floats("x", &[2]), value("f", tensor_type(9, &[]))];
@@ -112,7 +122,8 @@ fn bodies_of_functions_see_their_values() {
         ]
     };
     let run = |flag: bool| {
-        let outputs = inferrum_graph::interpret(&loaded.graph, values(flag)).unwrap_or_else(|e| panic!("{e}"));
+        let outputs =
+            inferrum_graph::interpret(&loaded.graph, values(flag)).unwrap_or_else(|e| panic!("{e}"));
         outputs[0].as_tensor().expect("a tensor").to_f64().unwrap()
     };
     assert_eq!((run(true), run(false)), (vec![11., 12.], vec![10., 20.]));
@@ -132,7 +143,10 @@ fn overloads_and_names_that_hide_operators() {
     call.overload = Some("second".into());
     assert_eq!(computed(&accepted(&calling(call, vec![leaky(), overloaded])), &[&[-5., 5.]]), [5., -5.]);
     let twice = vec![leaky(), leaky()];
-    refused(&calling(leaks(node("Leaky", &["x"], &["y"])), twice), &["function `local.Leaky`", "defined twice"]);
+    refused(
+        &calling(leaks(node("Leaky", &["x"], &["y"])), twice),
+        &["function `local.Leaky`", "defined twice"],
+    );
 }
 
 #[test]

@@ -156,7 +156,12 @@ impl ModelProto {
 }
 
 /// A function of domain `local` with opset 17.
-pub(crate) fn function(name: &str, inputs: &[&str], nodes: Vec<NodeProto>, outputs: &[&str]) -> FunctionProto {
+pub(crate) fn function(
+    name: &str,
+    inputs: &[&str],
+    nodes: Vec<NodeProto>,
+    outputs: &[&str],
+) -> FunctionProto {
     FunctionProto {
         name: Some(name.into()),
         domain: Some("local".into()),

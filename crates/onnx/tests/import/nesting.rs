@@ -3,7 +3,9 @@
 use inferrum_onnx::{load_bytes, summary_bytes};
 use prost::Message;
 
-use crate::model::{accepted, body, computed, floats, function, graph, model, node, refused, tensor_type, value};
+use crate::model::{
+    accepted, body, computed, floats, function, graph, model, node, refused, tensor_type, value,
+};
 use crate::proto::type_proto::{self, Value as Kind};
 use crate::proto::{FunctionProto, GraphProto, TypeProto};
 
@@ -44,7 +46,9 @@ fn bodies_as_deep_as_the_decoder_goes() {
     for depth in 1..40 {
         let mut inner = graph(vec![], vec![node("Relu", &["x"], &["y"])], &["y"]);
         for _ in 0..depth {
-            let branches = node("If", &["flag"], &["y"]).with(body("then_branch", inner.clone())).with(body("else_branch", graph(vec![], vec![node("Neg", &["x"], &["y"])], &["y"])));
+            let branches = node("If", &["flag"], &["y"])
+                .with(body("then_branch", inner.clone()))
+                .with(body("else_branch", graph(vec![], vec![node("Neg", &["x"], &["y"])], &["y"])));
             inner = graph(vec![], vec![branches], &["y"]);
         }
         inner.input = vec![floats("x", &[2]), value("flag", tensor_type(9, &[]))];
@@ -92,7 +96,8 @@ fn chain(count: usize, calls: usize) -> Vec<FunctionProto> {
         let value = |k: usize| if k == 0 { "a".to_owned() } else { format!("v{k}") };
         let op = if i + 1 == count { "Neg".to_owned() } else { format!("f{}", i + 1) };
         let domain = if i + 1 == count { "" } else { "local" };
-        let nodes = (0..calls).map(|k| node(&op, &[&value(k)], &[&value(k + 1)]).of(domain).named(&format!("n{k}")));
+        let nodes =
+            (0..calls).map(|k| node(&op, &[&value(k)], &[&value(k + 1)]).of(domain).named(&format!("n{k}")));
         function(&format!("f{i}"), &["a"], nodes.collect(), &[&value(calls)])
     };
     (0..count).map(step).collect()
@@ -115,8 +120,12 @@ fn functions_that_call_each_other_without_end() {
     refused(&calling(each_other), &["calls itself, directly or through others"]);
     // Through a body.
     let inner = || graph(vec![], vec![node("f0", &["a"], &["b"]).of("local")], &["b"]);
-    let branches = node("If", &["a"], &["b"]).with(body("then_branch", inner())).with(body("else_branch", inner()));
-    refused(&calling(vec![function("f0", &["a"], vec![branches], &["b"])]), &["function `local.f0` calls itself"]);
+    let branches =
+        node("If", &["a"], &["b"]).with(body("then_branch", inner())).with(body("else_branch", inner()));
+    refused(
+        &calling(vec![function("f0", &["a"], vec![branches], &["b"])]),
+        &["function `local.f0` calls itself"],
+    );
 }
 
 #[test]

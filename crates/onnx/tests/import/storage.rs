@@ -29,7 +29,8 @@ fn read(tensor: TensorProto) -> Tensor {
     let as_initializer = load(&model(graph(vec![], vec![], &["w"]).storing(tensor.clone())));
     let constant_node = node("Constant", &[], &["w"]).with(tensor_attribute("value", tensor));
     let as_attribute = load(&model(graph(vec![], vec![constant_node], &["w"])));
-    let (a, b) = (as_initializer.unwrap_or_else(|e| panic!("{e}")), as_attribute.unwrap_or_else(|e| panic!("{e}")));
+    let (a, b) =
+        (as_initializer.unwrap_or_else(|e| panic!("{e}")), as_attribute.unwrap_or_else(|e| panic!("{e}")));
     assert_eq!(constant(&a), constant(&b));
     constant(&a)
 }
@@ -126,7 +127,8 @@ fn the_other_typed_fields() {
     assert_eq!(read(tensor), Tensor::vector(vec![i64::MIN, 3]));
     let tensor = TensorProto { uint64_data: vec![u64::MAX, 3], ..stored(DType::U64.onnx_code(), &[2]) };
     assert_eq!(read(tensor), Tensor::vector(vec![u64::MAX, 3]));
-    let tensor = TensorProto { uint64_data: vec![u32::MAX.into(), 3], ..stored(DType::U32.onnx_code(), &[2]) };
+    let tensor =
+        TensorProto { uint64_data: vec![u32::MAX.into(), 3], ..stored(DType::U32.onnx_code(), &[2]) };
     assert_eq!(read(tensor), Tensor::vector(vec![u32::MAX, 3]));
     let texts = vec![Bytes::from_static(b""), Bytes::from_static("žluť".as_bytes())];
     let tensor = TensorProto { string_data: texts, ..stored(DType::String.onnx_code(), &[2]) };
@@ -187,7 +189,10 @@ fn numbers_that_the_type_cannot_hold() {
     let wide = TensorProto { uint64_data: vec![1 << 32], ..stored(DType::U32.onnx_code(), &[1]) };
     bad(wide, &["4294967296 in `uint64_data` is no uint32"]);
     bad(raw(DType::Bool.onnx_code(), &[2], &[0, 2]), &["not valid elements of bool"]);
-    let text = TensorProto { string_data: vec![Bytes::from_static(b"\xFF")], ..stored(DType::String.onnx_code(), &[1]) };
+    let text = TensorProto {
+        string_data: vec![Bytes::from_static(b"\xFF")],
+        ..stored(DType::String.onnx_code(), &[1])
+    };
     bad(text, &["string 0 is not UTF-8"]);
     bad(raw(DType::String.onnx_code(), &[1], b"x"), &["raw_data", "string"]);
     for code in [0, -1, 27, 28, 29, i32::MAX, i32::MIN] {

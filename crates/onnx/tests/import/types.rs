@@ -24,7 +24,8 @@ fn map(key: i32, inner: TypeProto) -> TypeProto {
 /// The type that the importer gives to an input of a declared type.
 #[track_caller]
 fn shown(declared: TypeProto) -> String {
-    let loaded = accepted(&model(graph(vec![value("x", declared)], vec![node("Identity", &["x"], &["y"])], &["y"])));
+    let loaded =
+        accepted(&model(graph(vec![value("x", declared)], vec![node("Identity", &["x"], &["y"])], &["y"])));
     assert_eq!(loaded.graph.fact(loaded.graph.outputs[0]), loaded.graph.fact(loaded.graph.inputs[0]));
     loaded.graph.fact(loaded.graph.inputs[0]).to_string()
 }
@@ -40,7 +41,10 @@ fn containers() {
     assert_eq!(shown(tensor_type(STRING, &[3])), "string[3]");
     // A sparse input is given dense.
     let shape = Some(TensorShapeProto::default());
-    assert_eq!(shown(of(Kind::SparseTensorType(type_proto::SparseTensor { elem_type: Some(1), shape }))), "float32[scalar]");
+    assert_eq!(
+        shown(of(Kind::SparseTensorType(type_proto::SparseTensor { elem_type: Some(1), shape }))),
+        "float32[scalar]"
+    );
 }
 
 #[test]
@@ -65,22 +69,37 @@ fn types_that_are_unfit() {
     };
     for code in [-1, 27, 28, 29, i32::MAX, i32::MIN] {
         bad(tensor_type(code, &[1]), &[&format!("element type {code} of TensorProto is not supported")]);
-        bad(sequence(tensor_type(code, &[1])), &[&format!("element type {code} of TensorProto is not supported")]);
-        bad(map(code, tensor_type(1, &[])), &[&format!("element type {code} of TensorProto is not supported")]);
+        bad(
+            sequence(tensor_type(code, &[1])),
+            &[&format!("element type {code} of TensorProto is not supported")],
+        );
+        bad(
+            map(code, tensor_type(1, &[])),
+            &[&format!("element type {code} of TensorProto is not supported")],
+        );
     }
     bad(map(7, sequence(tensor_type(1, &[]))), &["maps to tensors are supported"]);
     bad(map(1, tensor_type(1, &[])), &["keys", "float32"]);
-    bad(of(Kind::OpaqueType(type_proto::Opaque { domain: Some("d".into()), name: Some("n".into()) })), &["opaque", "`d.n`"]);
+    bad(
+        of(Kind::OpaqueType(type_proto::Opaque { domain: Some("d".into()), name: Some("n".into()) })),
+        &["opaque", "`d.n`"],
+    );
     bad(TypeProto::default(), &["not declared"]);
     bad(tensor_type(0, &[1]), &["not declared"]);
 }
 
 #[test]
 fn a_container_where_a_tensor_is_needed() {
-    for declared in [sequence(tensor_type(1, &[2])), optional(tensor_type(1, &[2])), map(7, tensor_type(1, &[]))] {
+    for declared in
+        [sequence(tensor_type(1, &[2])), optional(tensor_type(1, &[2])), map(7, tensor_type(1, &[]))]
+    {
         for op_type in ["Relu", "Shape", "Softmax"] {
-            let graph = graph(vec![value("x", declared.clone())], vec![node(op_type, &["x"], &["y"])], &["y"]);
-            refused(&model(graph), &[&format!("node `the_{op_type}` ({op_type}"), "input 0 must be a tensor"]);
+            let graph =
+                graph(vec![value("x", declared.clone())], vec![node(op_type, &["x"], &["y"])], &["y"]);
+            refused(
+                &model(graph),
+                &[&format!("node `the_{op_type}` ({op_type}"), "input 0 must be a tensor"],
+            );
         }
     }
     let graph = graph(vec![floats("x", &[2])], vec![node("SequenceLength", &["x"], &["y"])], &["y"]);

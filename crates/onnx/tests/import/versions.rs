@@ -11,7 +11,10 @@ fn relu() -> ModelProto {
 }
 
 fn with_opsets(opsets: &[(&str, i64)]) -> ModelProto {
-    ModelProto { opset_import: opsets.iter().map(|&(domain, version)| opset(domain, version)).collect(), ..relu() }
+    ModelProto {
+        opset_import: opsets.iter().map(|&(domain, version)| opset(domain, version)).collect(),
+        ..relu()
+    }
 }
 
 #[test]
@@ -30,12 +33,17 @@ fn of_the_file_format() {
 
 #[test]
 fn of_operator_sets() {
-    for (domain, shown, version) in [("", "ai.onnx", 29), ("ai.onnx", "ai.onnx", i64::MAX), ("ai.onnx.ml", "ai.onnx.ml", 6)] {
+    for (domain, shown, version) in
+        [("", "ai.onnx", 29), ("ai.onnx", "ai.onnx", i64::MAX), ("ai.onnx.ml", "ai.onnx.ml", 6)]
+    {
         let newer = with_opsets(&[("", 17), (domain, version)]);
         refused(&newer, &[&format!("version {version} of operator set `{shown}`"), "is the newest known"]);
     }
     for version in [0, -1, i64::MIN] {
-        refused(&with_opsets(&[("", version)]), &[&format!("version {version} of operator set `ai.onnx`"), "from 1 to"]);
+        refused(
+            &with_opsets(&[("", version)]),
+            &[&format!("version {version} of operator set `ai.onnx`"), "from 1 to"],
+        );
     }
     // Both names of ONNX's own domain are one domain.
     accepted(&with_opsets(&[("ai.onnx", 13)]));

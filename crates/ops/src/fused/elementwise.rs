@@ -8,8 +8,8 @@ use inferrum_tensor::Value;
 /// Element-wise operators applied one after the other; the last one's result is the output. Inputs: those that the steps
 /// name; shapes broadcast as the steps say. Output: as the last step's.
 ///
-/// A step's operator has one output and treats each element alone ([`crate::expression`] tells). Values between steps
-/// need not exist: a device computes an element of the output from elements of the inputs, in at least the precision
+/// A step's operator has one output and treats each element alone ([`crate::expression`] tells), or is a
+/// [`Cast`](crate::cast::Cast) between floats and truth values. Values between steps need not exist: a device computes an element of the output from elements of the inputs, in at least the precision
 /// of each step's type.
 #[derive(Debug, Clone)]
 pub struct Elementwise {

@@ -1,10 +1,13 @@
 //! Fusions: several operators become one.
 
 pub mod activations;
+pub mod attention;
 pub mod conv;
+pub mod elementwise;
 mod epilogue;
 pub mod layer_norm;
 pub mod linear;
+pub mod quantized;
 
 #[cfg(test)]
 pub(crate) mod testing;

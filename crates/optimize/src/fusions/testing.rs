@@ -14,8 +14,12 @@ impl Builder {
     }
 
     pub(crate) fn input(&mut self, shape: &[usize]) -> ValueId {
+        self.input_of(DType::F32, shape)
+    }
+
+    pub(crate) fn input_of(&mut self, dtype: DType, shape: &[usize]) -> ValueId {
         let name = format!("x{}", self.0.inputs.len());
-        self.0.add_input(name, Fact::tensor(DType::F32, Shape::from(shape)))
+        self.0.add_input(name, Fact::tensor(dtype, Shape::from(shape)))
     }
 
     pub(crate) fn constant(&mut self, shape: &[usize], seed: u64) -> ValueId {
@@ -67,11 +71,37 @@ pub(crate) fn optimized(mut builder: Builder, output: ValueId) -> Vec<String> {
     compared(&builder.0, &rewritten)
 }
 
-fn compared(graph: &Graph, rewritten: &Graph) -> Vec<String> {
-    let inputs = |graph: &Graph| -> Vec<Value> {
-        let shapes = graph.inputs.iter().map(|&id| graph.fact(id).concrete_shape().expect("a known shape"));
-        shapes.enumerate().map(|(i, shape)| random(&shape, 100 + i as u64).into()).collect()
+/// Rewrites the graph with `outputs` by all passes, checks that it gives the same bits, and gives the operators that are
+/// left.
+pub(crate) fn finished(mut builder: Builder, outputs: &[ValueId]) -> Vec<String> {
+    builder.0.outputs = outputs.to_vec();
+    let graph = builder.0;
+    let (rewritten, _) = crate::optimize(graph.clone()).expect("rewrites");
+    let inputs = || inputs(&graph);
+    let want = interpret(&graph, inputs()).expect("the original runs");
+    let got = interpret(&rewritten, inputs()).expect("the rewritten one runs");
+    for (got, want) in got.iter().zip(&want) {
+        let (got, want) = (got.as_tensor().expect("a tensor"), want.as_tensor().expect("a tensor"));
+        assert_eq!((got.dtype(), got.shape()), (want.dtype(), want.shape()));
+        assert_eq!(got.bytes(), want.bytes(), "{graph}\n{rewritten}");
+    }
+    rewritten.nodes().iter().map(|node| node.op.key().op_type.to_owned()).collect()
+}
+
+/// Random inputs for a graph.
+fn inputs(graph: &Graph) -> Vec<Value> {
+    let facts = graph.inputs.iter().map(|&id| graph.fact(id)).enumerate();
+    let tensor = |(i, fact): (usize, &Fact)| {
+        let shape = fact.concrete_shape().expect("a known shape");
+        let values = random(&shape, 100 + i as u64).to_f64().expect("floats");
+        Tensor::from_f64(fact.as_tensor().expect("a tensor").dtype, shape, &values)
+            .expect("a real type")
+            .into()
     };
+    facts.map(tensor).collect()
+}
+
+fn compared(graph: &Graph, rewritten: &Graph) -> Vec<String> {
     let want = interpret(graph, inputs(graph)).expect("the original runs").remove(0).into_tensor().unwrap();
     let got =
         interpret(rewritten, inputs(graph)).expect("the rewritten one runs").remove(0).into_tensor().unwrap();

@@ -1,10 +1,12 @@
 //! Computes nodes whose inputs are all constant.
 
 use inferrum_graph::{Fact, Facts, Graph, GraphError, Node, run_reference};
-use inferrum_tensor::{Tensor, Value};
+use inferrum_tensor::{DType, Tensor, Value};
 
-/// A constant that is made stays if it is at most this many bytes, or no larger than what it is made of.
+/// A constant that is made stays if it is at most this many bytes,
 const MOST_BYTES: usize = 1 << 20;
+/// or at most this many times what it is made of: weights of 8 or 4 bits are dequantised once, not in every run.
+const MOST_GROWTH: usize = 8;
 
 /// A node is computed here if that is at most this many operations, or few for each byte.
 const MOST_FLOPS: u64 = 1 << 26;
@@ -49,7 +51,7 @@ fn fold(graph: &Graph, node: &Node) -> Result<Option<Vec<Value>>, GraphError> {
     let Some(size) = inferred.iter().map(bytes).sum::<Option<usize>>() else { return Ok(None) };
     let source: usize =
         inputs.iter().flatten().filter_map(Value::as_tensor).map(|tensor| tensor.bytes().len()).sum();
-    if size > MOST_BYTES.max(source) {
+    if size > MOST_BYTES.max(source.saturating_mul(MOST_GROWTH)) {
         return Ok(None);
     }
     let work = node.op.flops(Facts(&graph.input_facts(node)), &inferred);
@@ -64,7 +66,37 @@ fn fold(graph: &Graph, node: &Node) -> Result<Option<Vec<Value>>, GraphError> {
 }
 
 fn bytes(fact: &Fact) -> Option<usize> {
-    let elements = fact.concrete_shape()?.elements();
-    // Strings are counted as pointers.
-    Some(elements.saturating_mul(fact.as_tensor()?.dtype.size().max(16)))
+    let (elements, dtype) = (fact.concrete_shape()?.elements(), fact.as_tensor()?.dtype);
+    let size = if dtype == DType::String { size_of::<String>() } else { dtype.size() };
+    Some(elements.saturating_mul(size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fusions::testing::Builder;
+
+    fn folds(op_type: &str, inputs: Vec<Tensor>) -> bool {
+        let mut builder = Builder::new();
+        let ids: Vec<_> = inputs.into_iter().map(|tensor| builder.0.add_constant("c", tensor)).collect();
+        let output = builder.op(op_type, &[], &ids);
+        let mut graph = builder.0;
+        graph.outputs = vec![output];
+        let folded = run(&mut graph).unwrap();
+        assert_eq!(folded == 1, graph.constant(output).is_some() && graph.nodes().is_empty());
+        folded == 1
+    }
+
+    #[test]
+    fn weights_are_dequantized_once_but_nothing_grows_out_of_bounds() {
+        let weights = Tensor::zeros(DType::I8, [1024, 1024]).unwrap();
+        assert!(folds("DequantizeLinear", vec![weights, Tensor::scalar(0.5f32)]));
+        let extents = |n: i64| Tensor::vector(vec![n]);
+        assert!(folds("Expand", vec![Tensor::vector(vec![1f32]), extents(1 << 18)]));
+        assert!(!folds("Expand", vec![Tensor::vector(vec![1f32]), extents((1 << 18) + 1)]));
+        assert!(!folds("Expand", vec![Tensor::vector(vec![1f32]), extents(1 << 60)]));
+        let text = Tensor::from_strings([1], vec!["a".to_owned()]).unwrap();
+        assert!(folds("Expand", vec![text.clone(), extents(100)]));
+        assert!(!folds("Expand", vec![text, extents(1 << 17)]));
+    }
 }

@@ -6,6 +6,7 @@
 //! are kept, so a later run with the same shapes only replays them.
 
 mod bind;
+mod delivery;
 mod plan;
 mod run;
 mod signature;
@@ -17,11 +18,12 @@ use std::sync::{Arc, Mutex};
 
 use inferrum_backend::{Backend, NodePlacement, RunContext};
 use inferrum_graph::{Fact, Graph, NodeId};
-use inferrum_tensor::{AllocationLimit, Tensor, Value};
+use inferrum_tensor::{AllocationLimit, Value};
 use lru::LruCache;
 
 use crate::Error;
-pub use plan::{Plan, PlannedNode};
+pub(crate) use delivery::{Delivered, Delivery};
+pub use plan::{Plan, PlannedBody, PlannedNode};
 use signature::Signature;
 use stage::{Stage, Stages};
 
@@ -103,19 +105,19 @@ impl Program {
         })
     }
 
-    /// The outputs for inputs in the order of the graph's, which have been checked. The memory of `reuse`, which has a
-    /// tensor for some of the outputs or is empty, is written to if nobody else holds it and it fits.
+    /// The outputs for inputs in the order of the graph's, which have been checked. `deliveries` says how each output is
+    /// wanted; those beyond its end are wanted as values.
     ///
     /// # Errors
-    /// A node fails, memory runs out, or the run is stopped.
+    /// A node fails, memory runs out, a buffer of the caller's does not fit, or the run is stopped.
     pub(crate) fn run(
         &self,
         inputs: Vec<Value>,
-        reuse: Vec<Option<Tensor>>,
+        deliveries: Vec<Delivery<'_>>,
         context: &RunContext<'_>,
-    ) -> Result<Vec<Value>, Error> {
+    ) -> Result<Vec<Delivered>, Error> {
         let _limit = AllocationLimit::new(self.limit);
-        run::run(self, inputs, reuse, context)
+        run::run(self, inputs, deliveries, context)
     }
 
     /// What a run with inputs like `inputs`, which are concrete, will do.

@@ -3,33 +3,34 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use inferrum_backend::{Profile, RunContext, Span};
+use inferrum_backend::{Destination, Profile, RunContext, Span};
 use inferrum_graph::{Fact, Inputs, Node, NodeId, OpError, ValueId, run_reference};
 use inferrum_tensor::{Tensor, Value};
 
 use super::signature::Signature;
 use super::stage::{End, Stage, Step};
-use super::{Program, bind, stage};
+use super::{Delivered, Delivery, Program, bind, stage};
 use crate::Error;
 
 /// The values of a run.
-struct Run<'a> {
+struct Run<'a, 'o> {
     program: &'a Program,
     context: &'a RunContext<'a>,
     values: Vec<Option<Value>>,
-    /// Tensors whose memory the outputs may take, or nothing.
-    reuse: Vec<Option<Tensor>>,
+    /// How each output of the graph is wanted.
+    deliveries: Vec<Delivery<'o>>,
 }
 
 pub(super) fn run(
     program: &Program,
     inputs: Vec<Value>,
-    reuse: Vec<Option<Tensor>>,
+    mut deliveries: Vec<Delivery<'_>>,
     context: &RunContext<'_>,
-) -> Result<Vec<Value>, Error> {
+) -> Result<Vec<Delivered>, Error> {
+    deliveries.resize_with(program.graph.outputs.len(), Delivery::default);
     let mut stage =
         program.first_stage(Signature::of_values(&inputs), || inputs.iter().map(Fact::of).collect())?;
-    let mut run = Run { program, context, values: vec![None; program.graph.values().len()], reuse };
+    let mut run = Run { program, context, values: vec![None; program.graph.values().len()], deliveries };
     for (&id, value) in program.graph.inputs.iter().zip(inputs) {
         run.values[id.index()] = Some(value);
     }
@@ -45,15 +46,16 @@ pub(super) fn run(
     }
 }
 
-impl Run<'_> {
+impl<'o> Run<'_, 'o> {
     fn step(&mut self, stage: &Stage, step: &Step) -> Result<(), Error> {
         match step {
-            Step::Region { executable, inputs, outputs, .. } => {
+            Step::Region { executable, nodes, inputs, outputs } => {
                 let tensors =
                     inputs.iter().map(|&id| self.tensor(stage, id)).collect::<Result<Vec<_>, _>>()?;
-                let results = executable.run(&tensors, self.offers(outputs), self.context)?;
+                let results =
+                    executable.run(&tensors, self.destinations(stage, nodes, outputs)?, self.context)?;
                 for (id, tensor) in outputs.iter().zip(results) {
-                    self.values[id.index()] = Some(Value::Tensor(tensor));
+                    self.values[id.index()] = tensor.map(Value::Tensor);
                 }
                 Ok(())
             }
@@ -72,14 +74,30 @@ impl Run<'_> {
         }
     }
 
-    /// For each output of a region, the tensor whose memory it may take.
-    fn offers(&mut self, outputs: &[ValueId]) -> Vec<Option<Tensor>> {
-        if self.reuse.is_empty() {
-            return Vec::new();
+    /// Where each output of a region goes: to where the caller wants it, unless something else needs it too.
+    fn destinations(
+        &mut self,
+        stage: &Stage,
+        nodes: &[NodeId],
+        outputs: &[ValueId],
+    ) -> Result<Vec<Destination<'o>>, Error> {
+        let program = self.program;
+        if self.deliveries.iter().all(|delivery| matches!(delivery, Delivery::Value)) {
+            return Ok(Vec::new());
         }
-        let place = |id: &ValueId| self.program.graph.outputs.iter().position(|output| output == id);
-        let places: Vec<Option<usize>> = outputs.iter().map(place).collect();
-        places.into_iter().map(|place| self.reuse.get_mut(place?)?.take()).collect()
+        let mut destinations = Vec::with_capacity(outputs.len());
+        for &id in outputs {
+            let mut places = (0..program.graph.outputs.len()).filter(|&at| program.graph.outputs[at] == id);
+            let consumers = &program.consumers[id.index()];
+            let destination = match (places.next(), places.next()) {
+                (Some(place), None) if consumers.iter().all(|node| nodes.contains(node)) => {
+                    self.deliveries[place].destination(&stage.facts[id.index()])?
+                }
+                _ => Destination::Fresh,
+            };
+            destinations.push(destination);
+        }
+        Ok(destinations)
     }
 
     fn control(&mut self, stage: &Stage, id: NodeId) -> Result<(), Error> {
@@ -95,10 +113,11 @@ impl Run<'_> {
             let body: &Program =
                 bodies.get(index).ok_or_else(|| OpError::Invalid(format!("there is no body {index}")))?;
             self.context.check().map_err(|_| OpError::Stopped("in a body"))?;
-            body.run(inputs, Vec::new(), self.context).map_err(|error| {
+            let outputs = body.run(inputs, Vec::new(), self.context).map_err(|error| {
                 failed = Some(error);
                 OpError::Stopped("its body failed")
-            })
+            })?;
+            Ok(outputs.into_iter().filter_map(Delivered::into_value).collect())
         };
         let results = control.run(Inputs(&inputs), &mut call);
         if let Some(error) = failed {
@@ -146,8 +165,10 @@ impl Run<'_> {
         }
     }
 
-    fn outputs(&mut self, stage: &Stage) -> Result<Vec<Value>, Error> {
-        self.program.graph.outputs.iter().map(|&id| self.value(stage, id)).collect()
+    fn outputs(&mut self, stage: &Stage) -> Result<Vec<Delivered>, Error> {
+        let deliveries = std::mem::take(&mut self.deliveries);
+        let wanted = self.program.graph.outputs.iter().zip(deliveries);
+        wanted.map(|(&id, delivery)| delivery.finish(|| self.value(stage, id))).collect()
     }
 
     fn set(&mut self, id: NodeId, results: Vec<Value>) {
