@@ -27,17 +27,43 @@ pub(crate) fn read_npz(path: &Path) -> Result<Vec<(String, Tensor)>> {
 
 /// The arrays of a `.npz` file.
 pub(crate) fn read_archive<R: Read + Seek>(archive: &mut ZipArchive<R>) -> Result<Vec<(String, Tensor)>> {
-    let mut arrays = Vec::with_capacity(archive.len());
+    let mut arrays = Vec::new();
+    let mut limit = inferrum::machine_limit();
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index)?;
         let file_name = entry.name().context("a name is not UTF-8")?.into_owned();
         let Some(name) = npyz::npz::array_name_from_file_name(&file_name) else { continue };
-        let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).with_context(|| format!("array `{name}`"))?;
+        let bytes = inflated(&mut entry, limit).with_context(|| format!("array `{name}`"))?;
+        limit = limit.saturating_sub(bytes.len());
         let array = decode(&bytes).with_context(|| format!("array `{name}`"))?;
         arrays.push((name.to_owned(), array));
     }
     Ok(arrays)
+}
+
+/// What an entry inflates to, if that is at most `limit` bytes: a small file may be of any size inflated.
+fn inflated(entry: &mut dyn Read, limit: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    entry.take(u64::try_from(limit)?.saturating_add(1)).read_to_end(&mut bytes)?;
+    ensure!(bytes.len() <= limit, "it is larger than the memory ({limit} bytes are left)");
+    Ok(bytes)
+}
+
+/// An error if the header says that it is longer than the file, which the header's reader does not check.
+fn check_header(file: &[u8]) -> Result<()> {
+    // The magic, the version, and the header's length: 16 bits in version 1, 32 in later ones.
+    let (header, length) = match file {
+        [0x93, b'N', b'U', b'M', b'P', b'Y', 1, _, low, high, header @ ..] => {
+            (header, u32::from(u16::from_le_bytes([*low, *high])))
+        }
+        [0x93, b'N', b'U', b'M', b'P', b'Y', _, _, a, b, c, d, header @ ..] => {
+            (header, u32::from_le_bytes([*a, *b, *c, *d]))
+        }
+        _ => bail!("is no .npy file"),
+    };
+    let there = header.len();
+    ensure!(usize::try_from(length)? <= there, "is cut off: its header has {length} bytes, got {there}");
+    Ok(())
 }
 
 /// An error if the extents in a header multiply to more than memory holds, which the header's reader does not check.
@@ -57,6 +83,7 @@ fn check_extents(file: &[u8]) -> Result<()> {
 /// The array in the bytes of a `.npy` file.
 pub(crate) fn decode(file: &[u8]) -> Result<Tensor> {
     let mut rest = file;
+    check_header(file)?;
     check_extents(file)?;
     let header = NpyHeader::from_reader(&mut rest).context("is no .npy file")?;
     let npyz::DType::Plain(stored) = header.dtype() else {
@@ -298,6 +325,23 @@ mod tests {
             decode(&file("{'descr': '>i2', 'fortran_order': True, 'shape': (2, 3), }", &data)).unwrap();
         assert_eq!(tensor.shape().dims(), [2, 3]);
         assert_eq!(tensor.as_slice::<i16>().unwrap(), [1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn a_header_that_claims_to_be_longer_than_the_file_takes_no_memory() {
+        for version in [1, 2, 3] {
+            let file = [&b"\x93NUMPY"[..], &[version, 0], &[0xFF; 4], b"{'descr': '|b1'"].concat();
+            let error = decode(&file).unwrap_err().to_string();
+            assert!(error.contains("is cut off: its header has"), "{error}");
+        }
+        assert!(decode(b"\x93NUMPY\x03\x00\xFF").is_err());
+    }
+
+    #[test]
+    fn an_entry_inflates_to_no_more_than_the_memory_left() {
+        assert_eq!(inflated(&mut &[7u8; 10][..], 10).unwrap(), [7; 10]);
+        let error = inflated(&mut std::io::repeat(0), 1000).unwrap_err().to_string();
+        assert!(error.contains("larger than the memory (1000 bytes are left)"), "{error}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use inferrum_tensor::Value;
 
 use crate::OpEntry;
 use crate::extents;
-use crate::index::{PerAxis, check_indices, offsets, strides, take};
+use crate::index::{PerAxis, check_index_list, offsets, strides, take};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Expand", Expand::parse)];
 
@@ -30,7 +30,7 @@ impl Operator for Expand {
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         let data = inputs.tensor(0)?;
         let listed = inputs.shape(1)?;
-        check_indices(inputs, 1)?;
+        check_index_list(inputs, 1)?;
         let shape = match inputs.ints(1)? {
             Some(target) => {
                 let target = ShapeFact::from(extents::extents_input(1, &target)?);

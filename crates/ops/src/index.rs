@@ -263,6 +263,18 @@ pub(crate) fn check_indices(inputs: Facts<'_>, index: usize) -> Result<(), OpErr
     }
 }
 
+/// Checks that input `index`, if it is given, is a list of indices: int32 or int64, of at most one axis.
+///
+/// # Errors
+/// [`OpError::DType`], [`OpError::Shape`].
+pub(crate) fn check_index_list(inputs: Facts<'_>, index: usize) -> Result<(), OpError> {
+    check_indices(inputs, index)?;
+    match inputs.optional(index)?.and_then(|tensor| tensor.shape.rank()) {
+        Some(2..) => Err(OpError::shape(index, "[N]", inputs.describe(index))),
+        _ => Ok(()),
+    }
+}
+
 /// The sums of `part(axis, index)` over all axes, for every index below `extents`, the last axis fastest; `None` where
 /// one of the parts is.
 pub(crate) fn sums(

@@ -8,7 +8,7 @@ use inferrum_tensor::{Tensor, Value};
 use crate::OpEntry;
 use crate::axes::axes_input;
 use crate::extents;
-use crate::index::check_indices;
+use crate::index::check_index_list;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Squeeze", Squeeze::parse)];
 
@@ -34,7 +34,7 @@ impl Operator for Squeeze {
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         let data = inputs.tensor(0)?;
-        check_indices(inputs, 1)?;
+        check_index_list(inputs, 1)?;
         let Some(dims) = data.shape.dims() else { return Ok(vec![Fact::of_dtype(data.dtype)]) };
         let shape = match (inputs.ints(1)?, inputs.has(1)) {
             (Some(axes), _) => {

@@ -30,6 +30,7 @@ pub use inferrum_tensor::{
     AlignedBytes, DType, Element, MapKeys, Shape, Tensor, TensorError, Value, bf16, f16,
 };
 pub use inputs::{Inputs, Outputs};
+pub use memory::machine_limit;
 pub use program::{Plan, PlannedBody, PlannedNode};
 pub use reference::interpret_f64;
 pub use session::{Precision, RunOptions, Session, SessionBuilder, ValueInfo};

@@ -1,7 +1,8 @@
 //! How much memory the process may take.
 
-/// Memory of the machine, or of the control group if that is less; no limit where neither says.
-pub(crate) fn machine_limit() -> usize {
+/// Bytes of memory of the machine, or of the control group if that is less; `usize::MAX` where neither says. A session
+/// takes no more unless [`crate::SessionBuilder::max_memory`] says otherwise.
+pub fn machine_limit() -> usize {
     let group =
         std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
     let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));

@@ -164,7 +164,7 @@ fn wrong_lengths_say_what_was_needed() {
     }
     let f32s = TensorProto { float_data: vec![1.0], ..stored(DType::F32.onnx_code(), &[2]) };
     bad(f32s, &["float32[2] needs 2 elements in `float_data`, got 1"]);
-    bad(stored(DType::I64.onnx_code(), &[2]), &["needs 16 bytes in `raw_data`, got 0"]);
+    bad(stored(DType::I64.onnx_code(), &[2]), &["int64[2] needs 2 elements in `int64_data`, got 0"]);
     let odd = TensorProto { float_data: vec![1.0; 3], ..stored(DType::Complex64.onnx_code(), &[1]) };
     bad(odd, &["complex64[1] needs 2 numbers in `float_data`, got 3"]);
     let texts = TensorProto { string_data: vec![Bytes::new()], ..stored(DType::String.onnx_code(), &[2]) };

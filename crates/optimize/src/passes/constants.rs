@@ -1,12 +1,16 @@
 //! Computes nodes whose inputs are all constant.
 
-use inferrum_graph::{Fact, Graph, GraphError, Node, run_reference};
+use inferrum_graph::{Fact, Facts, Graph, GraphError, Node, run_reference};
 use inferrum_tensor::{DType, Tensor, Value};
 
 /// A constant that is made stays if it is at most this many bytes,
 const MOST_BYTES: usize = 1 << 20;
 /// or at most this many times what it is made of: weights of 8 or 4 bits are dequantised once, not in every run.
 const MOST_GROWTH: usize = 8;
+
+/// A node is computed here if that is at most this many operations, or few for each byte.
+const MOST_FLOPS: u64 = 1 << 26;
+const FLOPS_PER_BYTE: u64 = 16;
 
 /// Folds every node that can be; the node itself is left without use.
 ///
@@ -48,6 +52,10 @@ fn fold(graph: &Graph, node: &Node) -> Result<Option<Vec<Value>>, GraphError> {
     let source: usize =
         inputs.iter().flatten().filter_map(Value::as_tensor).map(|tensor| tensor.bytes().len()).sum();
     if size > MOST_BYTES.max(source.saturating_mul(MOST_GROWTH)) {
+        return Ok(None);
+    }
+    let work = node.op.flops(Facts(&graph.input_facts(node)), &inferred);
+    if work > MOST_FLOPS.max(FLOPS_PER_BYTE.saturating_mul(source.max(size) as u64)) {
         return Ok(None);
     }
     let refs: Vec<Option<&Value>> = inputs.iter().map(Option::as_ref).collect();

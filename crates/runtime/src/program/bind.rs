@@ -11,6 +11,10 @@ use super::stage::{End, Stage, Step};
 use super::{Program, stages};
 use crate::Error;
 
+/// Arithmetic operations of a node that is folded at bind time at most: a pooling of few elements may have a window of
+/// any size.
+const FOLDED_FLOPS: u64 = 1 << 24;
+
 /// Elements of a value that is folded at bind time at most: shapes and the like, not data.
 const FOLDED_ELEMENTS: usize = 4096;
 
@@ -143,7 +147,8 @@ impl Binder<'_> {
         let inferred = self.infer(node)?;
         let small =
             |fact: &Fact| fact.concrete_shape().is_some_and(|shape| shape.elements() <= FOLDED_ELEMENTS);
-        if !inferred.iter().all(small) {
+        let work = node.op.flops(Facts(&self.input_facts(node)), &inferred);
+        if !inferred.iter().all(small) || work > FOLDED_FLOPS {
             return Ok(false);
         }
         let inputs: Vec<Option<&Value>> = values.iter().map(Option::as_ref).collect();
