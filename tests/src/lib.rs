@@ -2,4 +2,5 @@
 
 pub mod corpus;
 pub mod expectations;
+pub mod hostile;
 pub mod suite;

@@ -32,13 +32,15 @@ pub(crate) struct Args {
     /// The model (ONNX)
     model: PathBuf,
     /// Runs to measure
-    #[arg(long, value_name = "N", conflicts_with = "seconds", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with = "seconds", allow_negative_numbers = true,
+        value_parser = clap::value_parser!(u64).range(1..))]
     iters: Option<u64>,
     /// Seconds to measure
     #[arg(long, value_name = "S", default_value_t = 5.0, value_parser = seconds, allow_negative_numbers = true)]
     seconds: f64,
     /// Runs at the same time, on one session
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true,
+        value_parser = clap::value_parser!(u64).range(1..=1024))]
     concurrency: u64,
     /// Writes the results to a file
     #[arg(long, value_name = "FILE")]
@@ -49,7 +51,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     session: SessionArgs,
     /// Extent of the first axis of inputs where the model leaves it open
-    #[arg(long, value_name = "N", help_heading = "Inputs")]
+    #[arg(long, value_name = "N", help_heading = "Inputs", allow_negative_numbers = true)]
     batch: Option<usize>,
     #[command(flatten)]
     inputs: InputArgs,
@@ -103,7 +105,9 @@ pub(crate) fn execute(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
             Ok(result) => measured.push(result),
             Err(error) if devices.len() == 1 => return Err(error),
             Err(error) => {
-                say_error(&error.context(format!("device {device}")));
+                // The device's own errors name it.
+                let named = error.to_string().contains(&format!("`{device}`"));
+                say_error(&if named { error } else { error.context(format!("device `{device}`")) });
                 failed = true;
             }
         }
@@ -129,7 +133,7 @@ fn measure(args: &Args, device: &Device) -> Result<Measured> {
     let model = model::load(&args.model, &args.inputs.names())?;
     let session = args.session.builder(device).build(model.graph)?;
     let load = start.elapsed();
-    let given = args.inputs.resolve(session.inputs(), args.batch)?;
+    let given = args.inputs.resolve(session.inputs(), args.batch, |facts| session.plan(facts).map(drop))?;
     let inputs = given.inputs();
     let start = Instant::now();
     session.run(inputs.clone())?;

@@ -1,5 +1,6 @@
 //! `inferrum compare`: how far a device's results are from another's, or from the reference.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::io::Write;
 use std::path::PathBuf;
@@ -7,7 +8,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use inferrum::graph::Graph;
-use inferrum::{DType, Device, Inputs, Tensor, Value, ValueInfo, interpret_f64};
+use inferrum::{DType, Device, Inputs, Session, Tensor, Value, ValueInfo, interpret_f64};
 use serde_json::{Value as Json, json};
 
 use crate::inputs::{Given, InputArgs};
@@ -110,7 +111,13 @@ pub(crate) fn execute(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         .iter()
         .map(|&id| ValueInfo { name: graph.value(id).name.clone(), fact: graph.fact(id).clone() })
         .collect();
-    let given = args.inputs.resolve(&infos, None)?;
+    let planner = OnceCell::new();
+    let given = args.inputs.resolve(&infos, None, |facts| {
+        let session =
+            planner.get_or_init(|| Session::builder().device(Device::Cpu).build(graph.clone()).ok());
+        session.as_ref().map_or(Ok(()), |session| session.plan(facts).map(drop))
+    })?;
+    drop(planner);
     if args.per_node {
         graph = model::with_every_value(graph);
     }

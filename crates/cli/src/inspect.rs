@@ -6,18 +6,19 @@ use std::path::PathBuf;
 use anyhow::Result;
 use inferrum::graph::Graph;
 use inferrum::onnx::{self, Summary};
-use inferrum::{Device, Placement, Plan, Session, ValueInfo};
+use inferrum::{Device, Placement, Plan, PlannedBody, Session, ValueInfo};
 use serde_json::{Value as Json, json};
 
 use crate::inputs::{Assumed, ShapeArg};
 use crate::model::{self, SessionArgs};
 use crate::table::{Column, Table};
-use crate::{Outcome, picture, quantity, style, value_json};
+use crate::{Outcome, message, picture, quantity, style, value_json};
 
 /// Tells what a model holds: inputs, outputs, operators, parameters, and how each device would run it
 ///
-/// Operators that do not exist here are listed. Where the model leaves extents open, 1 is assumed unless --shape or
-/// --batch says otherwise.
+/// Operators that do not exist here are listed. Where the model leaves extents open and neither --shape nor --batch says
+/// them, 224 is assumed for the sides of images and 1 otherwise; if the model does not take that, the least power of two
+/// that it takes.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -27,7 +28,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "[NAME=]SHAPE")]
     shape: Vec<ShapeArg>,
     /// Extent to assume of the first axis of inputs where the model leaves it open
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     batch: Option<usize>,
     /// Prints JSON
     #[arg(long)]
@@ -94,11 +95,11 @@ pub(crate) fn execute(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         for (device, planned) in &plans {
             match planned {
                 Ok(planned) => print_plan(planned, out)?,
-                Err(error) => writeln!(out, "\ncannot be planned on {device}: {error:#}")?,
+                Err(error) => writeln!(out, "\ncannot be planned on {device}: {}", message(error))?,
             }
         }
         if let Some(error) = &failure {
-            writeln!(out, "\ncannot be loaded: {error:#}")?;
+            writeln!(out, "\ncannot be loaded: {}", message(error))?;
         }
     }
     if let Some(path) = &args.graph {
@@ -118,11 +119,11 @@ fn infos(graph: &Graph) -> Vec<ValueInfo> {
 fn plan(args: &Args, graph: &Graph, device: &Device) -> Result<Planned> {
     let session = args.session.builder(device).optimize(!args.raw).build(graph.clone())?;
     let infos = infos(graph);
-    let assumed = Assumed::new(&args.shape, &infos, args.batch)?;
-    let facts: Vec<_> = infos.iter().map(|info| assumed.concrete(info)).collect();
-    let plan = session.plan(&facts)?;
-    let told = infos.iter().zip(&facts).filter(|(info, fact)| info.fact != **fact);
-    let assumed = told.map(|(info, fact)| format!("{}: {fact}", info.name)).collect();
+    let mut assumed = Assumed::new(&args.shape, &infos, args.batch)?;
+    let plan = assumed.settle(&infos, |facts| session.plan(facts))?;
+    let facts = infos.iter().map(|info| assumed.concrete(info));
+    let told = infos.iter().zip(facts).filter(|(info, fact)| info.fact != *fact);
+    let assumed = told.map(|(info, fact)| format!("{}: {fact}{}", info.name, assumed.note(info))).collect();
     Ok(Planned { session, assumed, plan })
 }
 
@@ -136,10 +137,9 @@ fn draw(
     let title = model::file_name(&args.model);
     match (plan, graph) {
         (Some((_, Ok(planned))), _) => {
-            let (graph, facts) = (planned.session.graph(), &planned.plan.facts);
-            picture::write(path, &title, graph, Some(facts), &planned.plan.nodes)
+            picture::write(path, &title, planned.session.graph(), Some(&planned.plan))
         }
-        (_, Some(graph)) => picture::write(path, &title, graph, None, &[]),
+        (_, Some(graph)) => picture::write(path, &title, graph, None),
         (_, None) => {
             let why = failure.unwrap_or_else(|| anyhow::anyhow!("it uses operators that do not exist here"));
             Err(why.context("the graph cannot be drawn"))
@@ -223,7 +223,8 @@ fn print_plan(planned: &Planned, out: &mut dyn Write) -> Result<()> {
     let mut table = Table::new(&[("", Column::Text), ("", Column::Text)]);
     let nodes = session.graph().nodes().len();
     table.row(["nodes".into(), format!("{} run, of {nodes} after rewriting", plan.nodes.len())]);
-    table.row(["operations".into(), format!("{}FLOP a run", quantity::count(plan.flops() as f64))]);
+    let beside = if plan.bodies.is_empty() { "" } else { ", bodies not counted" };
+    table.row(["operations".into(), format!("{}FLOP a run{beside}", quantity::count(plan.flops() as f64))]);
     let weights = quantity::bytes(weight_bytes(session.graph()));
     let packed = quantity::bytes(session.weight_bytes() as u64);
     table.row(["weights".into(), format!("{weights} in the file, {packed} in forms of the device's own")]);
@@ -235,13 +236,16 @@ fn print_plan(planned: &Planned, out: &mut dyn Write) -> Result<()> {
     if !plan.complete {
         writeln!(out, "  the rest depends on values that only a run knows, and is not counted")?;
     }
+    print_bodies(plan, out)?;
     if !session.fusions().is_empty() {
         writeln!(out)?;
         let mut table = Table::new(&[("rewrite", Column::Text), ("times", Column::Number)]);
         session.fusions().iter().for_each(|(name, count)| table.row([name.clone(), count.to_string()]));
         table.write(out)?;
     }
-    let placement = Placement { nodes: plan.nodes.iter().map(|node| node.placement.clone()).collect() };
+    let in_bodies = plan.all_bodies().into_iter().flat_map(|(_, plan)| &plan.nodes);
+    let placement =
+        Placement { nodes: plan.nodes.iter().chain(in_bodies).map(|node| node.placement.clone()).collect() };
     let mut table =
         Table::new(&[("kernel", Column::Text), ("device", Column::Text), ("nodes", Column::Number)]);
     for (device, kernel, count) in placement.kernels() {
@@ -264,6 +268,45 @@ fn print_plan(planned: &Planned, out: &mut dyn Write) -> Result<()> {
         table.write(out)?;
     }
     Ok(())
+}
+
+/// The bodies of a plan and their own, each with what one call does.
+fn print_bodies(plan: &Plan, out: &mut dyn Write) -> Result<()> {
+    let mut table = Table::new(&[
+        ("body", Column::Text),
+        ("of node", Column::Text),
+        ("nodes", Column::Number),
+        ("a call", Column::Number),
+        ("", Column::Text),
+    ]);
+    let mut waiting: Vec<(usize, &PlannedBody)> = plan.bodies.iter().rev().map(|body| (0, body)).collect();
+    while let Some((depth, body)) = waiting.pop() {
+        let name = format!("{}{}", "  ".repeat(depth), body_name(body));
+        match &body.plan {
+            Ok(plan) => {
+                let flops = format!("{}FLOP", quantity::count(plan.flops() as f64));
+                let more = if plan.complete { "" } else { "and what depends on values" };
+                table.row([name, body.node.clone(), plan.nodes.len().to_string(), flops, more.into()]);
+                waiting.extend(plan.bodies.iter().rev().map(|inner| (depth + 1, inner)));
+            }
+            Err(why) => table.row([name, body.node.clone(), "-".into(), "-".into(), why.clone()]),
+        }
+    }
+    if !table.is_empty() {
+        writeln!(out, "\n  bodies, as their first call runs them; how often they run depends on values")?;
+        table.write(out)?;
+    }
+    Ok(())
+}
+
+/// `If then`, `Loop`.
+fn body_name(body: &PlannedBody) -> String {
+    match (body.op.as_str(), body.index) {
+        ("If", 0) => "If then".into(),
+        ("If", 1) => "If else".into(),
+        (op, 0) => op.into(),
+        (op, index) => format!("{op} {index}"),
+    }
 }
 
 fn json(
@@ -289,7 +332,7 @@ fn json(
         "parameters": u64::try_from(summary.parameters).ok(), "weight_bytes": graph.map(weight_bytes),
         "operators": operators.collect::<Vec<_>>(),
         "unknown_operators": summary.unknown().iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "load_error": failure.map(|error| format!("{error:#}")),
+        "load_error": failure.map(message),
         "plans": plans.iter().map(|(device, planned)| plan_json(device, planned)).collect::<Vec<_>>(),
     })
 }
@@ -297,13 +340,7 @@ fn json(
 fn plan_json(device: &Device, planned: &Result<Planned>) -> Json {
     let Planned { session, assumed, plan } = match planned {
         Ok(planned) => planned,
-        Err(error) => return json!({ "device": device.to_string(), "error": format!("{error:#}") }),
-    };
-    let node = |node: &inferrum::PlannedNode| {
-        json!({
-            "node": node.placement.node, "operator": node.placement.op, "device": node.placement.device,
-            "kernel": node.placement.kernel, "reason": node.placement.reason, "flops": node.flops, "bytes": node.bytes,
-        })
+        Err(error) => return json!({ "device": device.to_string(), "error": message(error) }),
     };
     let fusion = |(name, count): &(String, usize)| json!({ "name": name, "count": count });
     json!({
@@ -311,6 +348,33 @@ fn plan_json(device: &Device, planned: &Result<Planned>) -> Json {
         "flops": plan.flops(), "complete": plan.complete, "workspace_bytes": plan.workspace_bytes,
         "packed_weight_bytes": session.weight_bytes(), "graph_nodes": session.graph().nodes().len(),
         "fusions": session.fusions().iter().map(fusion).collect::<Vec<_>>(),
-        "nodes": plan.nodes.iter().map(node).collect::<Vec<_>>(),
+        "nodes": nodes_json(plan), "bodies": bodies_json(plan),
     })
+}
+
+fn nodes_json(plan: &Plan) -> Vec<Json> {
+    let node = |node: &inferrum::PlannedNode| {
+        json!({
+            "node": node.placement.node, "operator": node.placement.op, "device": node.placement.device,
+            "kernel": node.placement.kernel, "reason": node.placement.reason, "flops": node.flops, "bytes": node.bytes,
+        })
+    };
+    plan.nodes.iter().map(node).collect()
+}
+
+/// What one call of each body does.
+fn bodies_json(plan: &Plan) -> Vec<Json> {
+    let body = |body: &PlannedBody| {
+        let name = json!({ "node": body.node, "operator": body.op, "index": body.index });
+        let fields = match &body.plan {
+            Err(why) => json!({ "error": why }),
+            Ok(plan) => json!({
+                "flops_per_call": plan.flops(), "complete": plan.complete, "workspace_bytes": plan.workspace_bytes,
+                "nodes": nodes_json(plan), "bodies": bodies_json(plan),
+            }),
+        };
+        let both = [name, fields].into_iter().filter_map(|part| part.as_object().cloned()).flatten();
+        Json::Object(both.collect())
+    };
+    plan.bodies.iter().map(body).collect()
 }

@@ -101,5 +101,30 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 /// An error and its causes, in one paragraph on standard error.
 pub(crate) fn say_error(error: &anyhow::Error) {
     let bad = style::BAD;
-    let _ = writeln!(anstream::stderr(), "{bad}error:{bad:#} {error:#}");
+    let _ = writeln!(anstream::stderr(), "{bad}error:{bad:#} {}", message(error));
+}
+
+/// An error and its causes in one paragraph. A cause that the text before it tells already is not told twice.
+pub(crate) fn message(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cause_is_told_twice() {
+        let twice = anyhow::anyhow!("no such file").context("a.onnx: no such file").context("loading");
+        assert_eq!(message(&twice), "loading: a.onnx: no such file");
+    }
 }

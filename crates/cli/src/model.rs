@@ -17,7 +17,7 @@ pub(crate) struct SessionArgs {
     #[arg(long, value_name = "PRECISION", default_value = "f32")]
     pub(crate) precision: Precision,
     /// Threads of one run [default: as many as the process may use]
-    #[arg(long, value_name = "N", value_parser = threads)]
+    #[arg(long, value_name = "N", value_parser = from_one, allow_negative_numbers = true)]
     pub(crate) threads: Option<usize>,
     /// Memory that weights and one run may take, such as 500M or 2G [default: the machine's]
     #[arg(long, value_name = "BYTES", value_parser = size)]
@@ -38,7 +38,8 @@ impl SessionArgs {
     }
 }
 
-fn threads(text: &str) -> Result<usize, String> {
+/// A number of things of which there is at least one.
+pub(crate) fn from_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("expected a number from 1 on".into()),
         Ok(threads) => Ok(threads),
@@ -130,6 +131,6 @@ mod tests {
         assert_eq!(size("1.5k"), Ok(1536));
         assert_eq!(size("2GiB"), Ok(2 << 30));
         assert!(size("2 apples").is_err() && size("").is_err());
-        assert!(threads("0").is_err() && threads("x").is_err());
+        assert!(from_one("0").is_err() && from_one("x").is_err() && from_one("-1").is_err());
     }
 }

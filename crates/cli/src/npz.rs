@@ -25,7 +25,8 @@ pub(crate) fn read_npz(path: &Path) -> Result<Vec<(String, Tensor)>> {
     read().with_context(|| path.display().to_string())
 }
 
-fn read_archive<R: Read + Seek>(archive: &mut ZipArchive<R>) -> Result<Vec<(String, Tensor)>> {
+/// The arrays of a `.npz` file.
+pub(crate) fn read_archive<R: Read + Seek>(archive: &mut ZipArchive<R>) -> Result<Vec<(String, Tensor)>> {
     let mut arrays = Vec::with_capacity(archive.len());
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index)?;
@@ -54,7 +55,7 @@ fn check_extents(file: &[u8]) -> Result<()> {
 }
 
 /// The array in the bytes of a `.npy` file.
-fn decode(file: &[u8]) -> Result<Tensor> {
+pub(crate) fn decode(file: &[u8]) -> Result<Tensor> {
     let mut rest = file;
     check_extents(file)?;
     let header = NpyHeader::from_reader(&mut rest).context("is no .npy file")?;
@@ -212,7 +213,7 @@ fn write_array<W: Write + Seek>(archive: &mut ZipWriter<W>, name: &str, tensor: 
 }
 
 /// Writes an array as the content of a `.npy` file.
-fn encode(out: &mut dyn Write, tensor: &Tensor) -> Result<()> {
+pub(crate) fn encode(out: &mut dyn Write, tensor: &Tensor) -> Result<()> {
     let header = |out: &mut dyn Write, stored: &str| -> Result<()> {
         let stored: TypeStr = stored.parse().context("a type of NumPy")?;
         let shape: Vec<u64> = tensor.shape().iter().map(|&dim| dim as u64).collect();

@@ -11,7 +11,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::inputs::{Given, InputArgs};
 use crate::labels::Labels;
-use crate::model::{self, SessionArgs};
+use crate::model::{self, SessionArgs, from_one};
 use crate::table::{Column, Table};
 use crate::{Outcome, npz, quantity, style, top, trace, value_json, value_text};
 
@@ -32,7 +32,7 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FILE.npz")]
     output: Option<PathBuf>,
     /// Prints the K most probable classes of each output that has classes
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", value_parser = from_one, allow_negative_numbers = true)]
     top: Option<usize>,
     /// Names of the classes, one a line [default: the file beside the model with its name, ending in .txt]
     #[arg(long, value_name = "FILE")]
@@ -85,7 +85,7 @@ pub(crate) fn execute(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     let model = model::load(&args.model, &args.inputs.names())?;
     let session = args.session.builder(&args.device).build(model.graph)?;
     let load = start.elapsed();
-    let given = args.inputs.resolve(session.inputs(), None)?;
+    let given = args.inputs.resolve(session.inputs(), None, |facts| session.plan(facts).map(drop))?;
     let start = Instant::now();
     let outputs = session.run(given.inputs())?;
     let done = Done { run: start.elapsed(), session, given, outputs, load };

@@ -36,13 +36,13 @@ pub(crate) struct Args {
     #[arg(required = true, value_name = "DIR")]
     folders: Vec<PathBuf>,
     /// |got - want| <= ATOL + RTOL * |want| for each element
-    #[arg(long, value_name = "RTOL", value_parser = tolerance)]
+    #[arg(long, value_name = "RTOL", value_parser = tolerance, allow_negative_numbers = true)]
     rtol: Option<f64>,
     /// See --rtol
-    #[arg(long, value_name = "ATOL", value_parser = tolerance)]
+    #[arg(long, value_name = "ATOL", value_parser = tolerance, allow_negative_numbers = true)]
     atol: Option<f64>,
     /// max|got - want| <= X * max|want| for each output; 8-bit integers may be off by one
-    #[arg(long, value_name = "X", conflicts_with_all = ["rtol", "atol"], value_parser = tolerance)]
+    #[arg(long, value_name = "X", conflicts_with_all = ["rtol", "atol"], value_parser = tolerance, allow_negative_numbers = true)]
     tolerance: Option<f64>,
     /// Runs only folders whose name contains this
     #[arg(long, value_name = "TEXT", default_value = "")]

@@ -8,6 +8,7 @@ use inferrum_graph::OpError;
 use inferrum_ops::batch_norm::BatchNormalization;
 use inferrum_ops::conv::{Conv, FusedConv};
 use inferrum_ops::conv_transpose::ConvTranspose;
+use inferrum_ops::crop::Crop;
 use inferrum_ops::fused::channels_last::{ChannelsLast, to_channels_first, to_channels_last};
 use inferrum_ops::fused_activation::FusedActivation;
 use inferrum_ops::global_pool::GlobalPool;
@@ -71,6 +72,9 @@ fn follower(inner: &dyn Any, lowering: &Lowering<'_>) -> Option<Result<Lowered, 
     }
     if let Some(reduce) = inner.downcast_ref::<Reduce>() {
         return Some(crate::reduce::lower_in(reduce, &order, lowering));
+    }
+    if let Some(crop) = inner.downcast_ref::<Crop>() {
+        return Some(crate::crop::lower_in(crop, &order, lowering));
     }
     if let Some(norm) = inner.downcast_ref::<BatchNormalization>() {
         return Some(crate::batch_norm::lower_last(norm, lowering));
@@ -419,6 +423,8 @@ mod tests {
                 agree_with(last(Pad { mode }, &[0]), &[x(dtype), pads], 1, Tolerance::EXACT);
             }
         }
+        let op = Crop { border: [1, 1, 2, 0], scale: None };
+        agree_with(last(op, &[0]), &[x(DType::F32)], 1, Tolerance::EXACT);
         for axes in [&[1i64][..], &[2, 3], &[-1], &[0, 1]] {
             for reduction in [Reduction::Mean, Reduction::Max, Reduction::L2] {
                 let op = Reduce { reduction, keep_dims: true, noop_with_empty_axes: false };

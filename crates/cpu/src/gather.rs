@@ -3,6 +3,7 @@
 use inferrum_backend::Decline;
 use inferrum_graph::OpError;
 use inferrum_ops::gather::Gather;
+use inferrum_tensor::Tensor;
 
 use crate::copies::{Copies, Part, Strided, StridedCopy};
 use crate::indices::Indices;
@@ -15,6 +16,8 @@ struct Rows {
     extent: usize,
     run: usize,
     indices: usize,
+    /// The rows, if they are constant: bytes are copied from a file as they lie there, aligned or not.
+    table: Option<Tensor>,
 }
 
 /// Bytes that a thread copies at once.
@@ -29,7 +32,10 @@ pub(crate) fn lower(op: &Gather, lowering: &Lowering<'_>) -> Result<Lowered, Dec
     if let (1, Some(_)) = (indices, lowering.constant(1)) {
         return one(&lowering.ints(1)?, (outer, extent, inner), size, lowering);
     }
-    Ok(Lowered::new("gather rows", Rows { outer, extent, run: inner * size, indices }))
+    let table = lowering.constant(0).cloned();
+    let packed: &[usize] = if table.is_some() { &[0] } else { &[] };
+    let rows = Rows { outer, extent, run: inner * size, indices, table };
+    Ok(Lowered::new("gather rows", rows).packed(packed))
 }
 
 /// A single index that is known is a slice.
@@ -57,7 +63,10 @@ fn one(
 impl NodeKernel for Rows {
     fn run(&self, mut io: Io<'_>) -> Result<(), OpError> {
         let indices = Indices::input(&io, 1)?;
-        let data = io.view(0).ok_or(OpError::MissingInput { index: 0 })?.bytes;
+        let data = match &self.table {
+            Some(table) => table.bytes(),
+            None => io.view(0).ok_or(OpError::MissingInput { index: 0 })?.bytes,
+        };
         let output = io.output_bytes(0)?;
         indices.check(1, self.extent)?;
         let rows = self.outer * self.indices;
@@ -135,9 +144,26 @@ mod tests {
     }
 
     #[test]
+    fn a_constant_table_may_lie_anywhere_in_a_file() {
+        for dtype in [DType::F32, DType::I64, DType::F16] {
+            let table = random_of(dtype, &[9, 5], 1);
+            for offset in 0..3 {
+                let mut file = vec![0xAB; offset];
+                file.extend_from_slice(table.bytes());
+                let lying = bytes::Bytes::from(file).slice(offset..);
+                let lying = Tensor::from_bytes(dtype, [9, 5], lying).unwrap();
+                let inputs = [Some((lying, true)), Some((indices(DType::I64, &[7], 9), false))];
+                agree_with(Gather { axis: 0 }, &inputs, 1, Tolerance::EXACT);
+            }
+        }
+    }
+
+    #[test]
     fn rows_of_every_size_along_every_axis() {
         for dtype in [DType::F32, DType::U8, DType::I64, DType::F16] {
-            for (shape, axis) in [(&[9, 5][..], 0), (&[9, 5], 1), (&[2, 7, 40], -2), (&[300, 700], 0), (&[11], 0)] {
+            for (shape, axis) in
+                [(&[9, 5][..], 0), (&[9, 5], 1), (&[2, 7, 40], -2), (&[300, 700], 0), (&[11], 0)]
+            {
                 let extent = shape[i64::rem_euclid(axis, shape.len() as i64) as usize];
                 for index_shape in [&[][..], &[5], &[2, 3], &[0], &[200]] {
                     for index_type in [DType::I64, DType::I32] {

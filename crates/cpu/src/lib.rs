@@ -52,8 +52,12 @@ kernels! {
         inferrum_ops::multi_head_attention::MultiHeadAttention;
     batch_norm: inferrum_ops::batch_norm::BatchNormalization;
     cast: inferrum_ops::cast::BitCast, inferrum_ops::cast::Cast, inferrum_ops::cast::CastLike;
+    channels_first: inferrum_ops::conv::Conv,
+        inferrum_ops::conv_transpose::ConvTranspose, inferrum_ops::global_pool::GlobalPool,
+        inferrum_ops::pool::AveragePool, inferrum_ops::pool::MaxPool;
     channels_last: inferrum_ops::fused::channels_last::ChannelsLast;
     concat: inferrum_ops::concat::Concat;
+    crop: inferrum_ops::crop::Crop;
     cum_sum: inferrum_ops::cum_sum::Cumulative;
     depth_to_space: inferrum_ops::depth_to_space::DepthToSpace, inferrum_ops::depth_to_space::SpaceToDepth;
     elementwise: inferrum_ops::activation::Activation, inferrum_ops::bias_gelu::BiasGelu,
@@ -71,6 +75,9 @@ kernels! {
     lp_norm: inferrum_ops::lp_norm::LpNormalization;
     lrn: inferrum_ops::lrn::LRN;
     lstm: inferrum_ops::lstm::LSTM;
+    matmul: inferrum_ops::fused_matmul::FusedMatMul, inferrum_ops::gemm::Gemm, inferrum_ops::matmul::MatMul;
+    matmul_nbits: inferrum_ops::matmul_nbits::MatMulNBits;
+    one_hot: inferrum_ops::one_hot::OneHot;
     pad: inferrum_ops::pad::Pad;
     planar: inferrum_ops::conv::FusedConv;
     quantize: inferrum_ops::dynamic_quantize::DynamicQuantizeLinear, inferrum_ops::quantize::DequantizeLinear,
@@ -86,6 +93,7 @@ kernels! {
     tile: inferrum_ops::tile::Tile;
     top_k: inferrum_ops::top_k::TopK;
     transpose: inferrum_ops::transpose::Transpose;
+    trilu: inferrum_ops::trilu::Trilu;
     view: inferrum_ops::dropout::Dropout, inferrum_ops::flatten::Flatten, inferrum_ops::identity::Identity,
         inferrum_ops::reshape::Reshape, inferrum_ops::squeeze::Squeeze, inferrum_ops::unsqueeze::Unsqueeze;
 }

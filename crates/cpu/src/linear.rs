@@ -5,6 +5,8 @@ use std::sync::Arc;
 use inferrum_backend::Decline;
 use inferrum_graph::OpError;
 use inferrum_ops::fused::linear::Linear;
+use inferrum_ops::fused_activation::FusedActivation;
+use inferrum_ops::fused_matmul::FusedMatMul;
 use inferrum_ops::matmul::MatMulGeometry;
 use inferrum_tensor::{DType, Shape};
 
@@ -16,8 +18,16 @@ use crate::kernel::{Io, Lowered, Lowering, NodeKernel};
 use crate::simd::Isa;
 
 pub(crate) fn lower(op: &Linear, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    lower_product(&op.product, op.activation, lowering)
+}
+
+/// The kernel of `activation(product + bias + residual)`, with the inputs of a [`Linear`].
+pub(crate) fn lower_product(
+    product: &FusedMatMul,
+    fused: Option<FusedActivation>,
+    lowering: &Lowering<'_>,
+) -> Result<Lowered, Decline> {
     lowering.require_dtype(DType::F32, &[])?;
-    let product = &op.product;
     if product.trans_a || product.trans_batch_a || product.trans_batch_b {
         return Err(Decline("the left operand, or a batch, is transposed".into()));
     }
@@ -31,7 +41,7 @@ pub(crate) fn lower(op: &Linear, lowering: &Lowering<'_>) -> Result<Lowered, Dec
     };
     let common = Common {
         alpha: product.alpha,
-        activation: activation(op.activation)?,
+        activation: activation(fused)?,
         addends,
         b_transposed: product.trans_b && stored.rank() >= 2,
         isa: lowering.isa,
@@ -67,14 +77,6 @@ pub(crate) fn lower(op: &Linear, lowering: &Lowering<'_>) -> Result<Lowered, Dec
     let item = |(c, (a, b)): (usize, (usize, usize))| Item { a: a * m * k, b: b * k * n, c: c * m * n };
     let items = pairs.into_iter().enumerate().map(item).collect();
     Ok(Lowered::new(format!("batched gemm {isa}"), Batched { common, m, k, n, items }))
-}
-
-fn unpacked(b: &[f32], k: usize, n: usize, transposed: bool) -> Unpacked<'_> {
-    if transposed {
-        Unpacked::Transposed(MatRef::new(b, n, k))
-    } else {
-        Unpacked::Normal(MatRef::new(b, k, n))
-    }
 }
 
 /// What every product needs.
@@ -123,7 +125,7 @@ impl NodeKernel for Single {
     fn run(&self, mut io: Io<'_>) -> Result<(), OpError> {
         let epilogue = self.common.epilogue(&io, self.rows, self.n)?;
         let a = MatRef::new(io.input(0)?, self.rows, self.k);
-        let b = unpacked(io.input(1)?, self.k, self.n, self.common.b_transposed);
+        let b = Unpacked::new(io.input(1)?, self.k, self.n, self.common.b_transposed);
         let c = MatMut::new(io.output(0)?, self.rows, self.n);
         gemm::matmul(self.common.isa, io.threads, a, b, c, &epilogue);
         Ok(())
@@ -162,8 +164,6 @@ impl NodeKernel for Batched {
 mod tests {
     use super::*;
     use crate::testing::{Tolerance, agree_with, random};
-    use inferrum_ops::fused_activation::FusedActivation;
-    use inferrum_ops::fused_matmul::FusedMatMul;
 
     const CLOSE: Tolerance = Tolerance { relative: 1e-5, absolute: 2e-5 };
 

@@ -3,7 +3,7 @@
 use inferrum_backend::Decline;
 use inferrum_graph::OpError;
 use inferrum_ops::pad::{Pad, PadMode};
-use inferrum_tensor::DType;
+use inferrum_tensor::{DType, collected};
 
 use crate::kernel::{Io, Lowered, Lowering, NodeKernel};
 use crate::tables::TableCopy;
@@ -33,19 +33,21 @@ pub(crate) fn lower_in(op: &Pad, order: &[usize], lowering: &Lowering<'_>) -> Re
     let declined = |error: OpError| Decline(error.to_string());
     let pads = Pad::pads(shape.rank(), &lowering.ints(1)?, axes.as_deref()).map_err(declined)?;
     let output = lowering.output_shape(0)?;
-    let tables: Vec<Vec<Option<usize>>> = (0..shape.rank())
-        .map(|axis| {
-            let (before, after) = pads[order[axis]];
-            let cut = |pad: i64| usize::try_from(pad.min(0).unsigned_abs()).unwrap_or(usize::MAX);
-            let left = shape[axis].saturating_sub(cut(before)).saturating_sub(cut(after));
-            (0..output[axis])
-                .map(|index| {
-                    let at = i64::try_from(index).ok()?.saturating_sub(before.max(0));
-                    op.mode.source(at, left).map(|at| at + cut(before))
-                })
-                .collect()
-        })
-        .collect();
+    if output.elements() == 0 {
+        // An empty tensor may have axes of any extent, which the tables would follow.
+        return Err(Decline("there is nothing to give".into()));
+    }
+    let table = |axis: usize| {
+        let (before, after) = pads[order[axis]];
+        let cut = |pad: i64| usize::try_from(pad.min(0).unsigned_abs()).unwrap_or(usize::MAX);
+        let left = shape[axis].saturating_sub(cut(before)).saturating_sub(cut(after));
+        let source = |index: usize| {
+            let at = i64::try_from(index).ok()?.saturating_sub(before.max(0));
+            op.mode.source(at, left).map(|at| at + cut(before))
+        };
+        collected(output[axis], (0..output[axis]).map(source)).map_err(|error| Decline(error.to_string()))
+    };
+    let tables = (0..shape.rank()).map(table).collect::<Result<Vec<_>, _>>()?;
     let whole = |table: &Vec<Option<usize>>| table.iter().all(Option::is_some);
     if op.mode != PadMode::Constant && !tables.iter().all(whole) {
         return Err(Decline("there is nothing to pad with".into()));

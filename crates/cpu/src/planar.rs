@@ -1,4 +1,4 @@
-//! Convolutions of planar images: those that the layout pass leaves so, since a quantised graph follows.
+//! Convolutions of planar images: those that the layout pass leaves so for their order of summation, or cannot change.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use inferrum_graph::OpError;
 use inferrum_ops::conv::FusedConv;
 use inferrum_tensor::DType;
 
+use crate::channels_first;
 use crate::channels_last::window;
 use crate::conv::{self, Planar};
 use crate::epilogue::activation;
@@ -37,7 +38,7 @@ pub(crate) fn lower(op: &FusedConv, lowering: &Lowering<'_>) -> Result<Lowered, 
         return Err(Decline(format!("an image of {} axes", x.rank())));
     }
     if lowering.has(RESIDUAL) {
-        return Err(Decline("a residual on a planar image".into()));
+        return channels_first::lower(op, lowering);
     }
     let geometry = op.conv.geometry(&x, &w).map_err(|error| Decline(error.to_string()))?;
     let aligned = |weights| {

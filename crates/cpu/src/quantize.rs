@@ -1,4 +1,7 @@
-//! `QuantizeLinear`, `DequantizeLinear`, `DynamicQuantizeLinear` between f32 and integers of 8 bits (32 to dequantise).
+//! `QuantizeLinear`, `DequantizeLinear`, `DynamicQuantizeLinear` between f32 and integers of 8 and 16 bits (32 to
+//! dequantise).
+
+mod blocks;
 
 use std::any::Any;
 
@@ -25,7 +28,43 @@ struct Rows {
 enum Integer {
     U8,
     I8,
+    U16,
+    I16,
     I32,
+}
+
+impl Integer {
+    /// Bytes of an element.
+    fn size(self) -> usize {
+        match self {
+            Integer::U8 | Integer::I8 => 1,
+            Integer::U16 | Integer::I16 => 2,
+            Integer::I32 => 4,
+        }
+    }
+
+    /// The least and the greatest.
+    fn bounds(self) -> (f32, f32) {
+        match self {
+            Integer::U8 => (0.0, 255.0),
+            Integer::I8 => (-128.0, 127.0),
+            Integer::U16 => (0.0, 65535.0),
+            Integer::I16 => (-32768.0, 32767.0),
+            Integer::I32 => (i32::MIN as f32, i32::MAX as f32),
+        }
+    }
+
+    /// Element `index` of `bytes`; 0 behind the end.
+    fn read(self, bytes: &[u8], index: usize) -> i32 {
+        let pair = || bytes.as_chunks::<2>().0.get(index).copied().unwrap_or_default();
+        match self {
+            Integer::U8 => i32::from(bytes.get(index).copied().unwrap_or(0)),
+            Integer::I8 => i32::from(bytes.get(index).copied().unwrap_or(0) as i8),
+            Integer::U16 => i32::from(u16::from_ne_bytes(pair())),
+            Integer::I16 => i32::from(i16::from_ne_bytes(pair())),
+            Integer::I32 => bytes.as_chunks::<4>().0.get(index).map_or(0, |bytes| i32::from_ne_bytes(*bytes)),
+        }
+    }
 }
 
 const TASK: usize = 1 << 14;
@@ -44,6 +83,9 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
         if integer == Integer::I32 {
             return Err(Decline("to int32".into()));
         }
+        if let Some(blocks) = blocks::of(op.axis, op.block_size, lowering)? {
+            return Ok(blocks::quantize(blocks, integer, lowering.isa));
+        }
         let rows = rows(op.axis, op.block_size, lowering)?;
         return Ok(Lowered::new("quantize", Quantize { rows, integer, isa: lowering.isa }));
     }
@@ -51,6 +93,9 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
         let integer = integer(lowering.dtype(0)?)?;
         if lowering.dtype(1)? != DType::F32 || lowering.output_dtype(0)? != DType::F32 {
             return Err(Decline("another type than f32".into()));
+        }
+        if let Some(blocks) = blocks::of(op.axis, op.block_size, lowering)? {
+            return Ok(blocks::dequantize(blocks, integer, lowering.isa));
         }
         let rows = rows(op.axis, op.block_size, lowering)?;
         return Ok(Lowered::new("dequantize", Dequantize { rows, integer, isa: lowering.isa }));
@@ -62,6 +107,8 @@ fn integer(dtype: DType) -> Result<Integer, Decline> {
     match dtype {
         DType::U8 => Ok(Integer::U8),
         DType::I8 => Ok(Integer::I8),
+        DType::U16 => Ok(Integer::U16),
+        DType::I16 => Ok(Integer::I16),
         DType::I32 => Ok(Integer::I32),
         dtype => Err(Decline(format!("{dtype}"))),
     }
@@ -100,25 +147,22 @@ impl Rows {
     }
 }
 
-/// Scales and zero points of a run.
-fn parameters<'a>(io: &Io<'a>, rows: &Rows) -> Result<(&'a [f32], Option<&'a [u8]>), OpError> {
+/// Scales and zero points of a run, of which there must be `count`.
+fn parameters<'a>(
+    io: &Io<'a>,
+    count: usize,
+    integer: Integer,
+) -> Result<(&'a [f32], Option<&'a [u8]>), OpError> {
     let (scale, zero) = (io.input::<f32>(1)?, io.view(2));
-    if scale.len() < rows.scales || zero.is_some_and(|zero| zero.bytes.len() < rows.scales) {
+    if scale.len() < count || zero.is_some_and(|zero| zero.bytes.len() < count * integer.size()) {
         return Err(OpError::Invalid("a buffer does not fit its shape".into()));
     }
     Ok((scale, zero.map(|zero| zero.bytes)))
 }
 
-/// Zero point `index` of an 8-bit type.
+/// Zero point `index`.
 fn zero_point(zero: Option<&[u8]>, integer: Integer, index: usize) -> i32 {
-    match (zero, integer) {
-        (Some(zero), Integer::U8) => i32::from(zero[index]),
-        (Some(zero), Integer::I8) => i32::from(zero[index] as i8),
-        (Some(zero), Integer::I32) => {
-            zero.as_chunks::<4>().0.get(index).map_or(0, |bytes| i32::from_ne_bytes(*bytes))
-        }
-        (None, _) => 0,
-    }
+    zero.map_or(0, |zero| integer.read(zero, index))
 }
 
 struct Quantize {
@@ -130,17 +174,19 @@ struct Quantize {
 impl NodeKernel for Quantize {
     fn run(&self, mut io: Io<'_>) -> Result<(), OpError> {
         let x: &[f32] = io.input(0)?;
-        let (scale, zero) = parameters(&io, &self.rows)?;
+        let (scale, zero) = parameters(&io, self.rows.scales, self.integer)?;
         let y = io.output_bytes(0)?;
-        if x.len() != self.rows.elements || y.len() != x.len() {
+        let size = self.integer.size();
+        if x.len() != self.rows.elements || y.len() != x.len() * size {
             return Err(OpError::Invalid("a buffer does not fit its shape".into()));
         }
         let target = crate::threads::Shared(y.as_mut_ptr());
         self.rows.each(io.threads, |at, length, index| {
             // SAFETY: the parts lie within the output and do not overlap.
-            let y = unsafe { std::slice::from_raw_parts_mut(target.get().add(at), length) };
+            let y = unsafe { std::slice::from_raw_parts_mut(target.get().add(at * size), length * size) };
             let zero = zero_point(zero, self.integer, index) as f32;
-            let row = QuantizeRow { x: &x[at..at + length], y, scale: scale[index], zero, integer: self.integer };
+            let row =
+                QuantizeRow { x: &x[at..at + length], y, scale: scale[index], zero, integer: self.integer };
             self.isa.dispatch(row);
         });
         Ok(())
@@ -161,7 +207,17 @@ impl Kernel for QuantizeRow<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (low, high) = if self.integer == Integer::U8 { (0.0, 255.0) } else { (-128.0, 127.0) };
+        let (low, high) = self.integer.bounds();
+        if self.integer.size() == 2 {
+            // In vectors too: the compiler makes them of this loop.
+            for (&x, y) in self.x.iter().zip(self.y.as_chunks_mut::<2>().0) {
+                let steps = (x / self.scale).round_ties_even() + self.zero;
+                // NaN becomes 0; the lower 16 bits are those of either type.
+                let bounded = if steps.is_nan() { 0.0 } else { steps.max(low).min(high) };
+                *y = (bounded as i32 as u16).to_ne_bytes();
+            }
+            return;
+        }
         let (scale, zero) = (s.splat(self.scale), s.splat(self.zero));
         for (x, y) in self.x.chunks(S::LANES).zip(self.y.chunks_mut(S::LANES)) {
             let x = if x.len() == S::LANES { s.load(x) } else { s.load_partial(x) };
@@ -183,9 +239,9 @@ struct Dequantize {
 impl NodeKernel for Dequantize {
     fn run(&self, mut io: Io<'_>) -> Result<(), OpError> {
         let x = io.view(0).ok_or(OpError::MissingInput { index: 0 })?.bytes;
-        let (scale, zero) = parameters(&io, &self.rows)?;
+        let (scale, zero) = parameters(&io, self.rows.scales, self.integer)?;
         let y: &mut [f32] = io.output(0)?;
-        let size = if self.integer == Integer::I32 { 4 } else { 1 };
+        let size = self.integer.size();
         if y.len() != self.rows.elements || x.len() != y.len() * size {
             return Err(OpError::Invalid("a buffer does not fit its shape".into()));
         }
@@ -221,6 +277,14 @@ impl Kernel for DequantizeRow<'_> {
             for (&x, y) in x.as_chunks::<4>().0.iter().zip(y) {
                 let steps = i64::from(i32::from_ne_bytes(x)) - i64::from(zero);
                 *y = (steps as f64 * f64::from(scale)) as f32;
+            }
+            return;
+        }
+        if integer.size() == 2 {
+            for (&x, y) in x.as_chunks::<2>().0.iter().zip(y) {
+                let bits = u16::from_ne_bytes(x);
+                let x = if integer == Integer::U16 { i32::from(bits) } else { i32::from(bits as i16) };
+                *y = (x - zero) as f32 * scale;
             }
             return;
         }
@@ -279,8 +343,20 @@ impl Kernel for Range<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> (f32, f32) {
         // What stands second is kept where the first is NaN.
-        let least = simd::fold(s, self.0, 0.0, #[inline(always)] |a, b| s.min(b, a));
-        let greatest = simd::fold(s, self.0, 0.0, #[inline(always)] |a, b| s.max(b, a));
+        let least = simd::fold(
+            s,
+            self.0,
+            0.0,
+            #[inline(always)]
+            |a, b| s.min(b, a),
+        );
+        let greatest = simd::fold(
+            s,
+            self.0,
+            0.0,
+            #[inline(always)]
+            |a, b| s.max(b, a),
+        );
         (s.min_lane(least), s.max_lane(greatest))
     }
 }
@@ -301,15 +377,19 @@ mod tests {
 
     #[test]
     fn one_scale_for_all_and_one_for_each() {
-        for dtype in [DType::U8, DType::I8] {
+        for dtype in [DType::U8, DType::I8, DType::U16, DType::I16] {
             for shape in [&[17][..], &[3, 5, 40], &[2, 7, 9, 11], &[0, 3], &[200, 300]] {
                 let x = random(shape, 1);
                 let zero = random_of(dtype, &[], 2);
                 for zero in [Some(zero), None] {
-                    if zero.is_none() && dtype == DType::I8 {
+                    if zero.is_none() && dtype != DType::U8 {
                         continue;
                     }
-                    let inputs = [Some((x.clone(), false)), Some((Tensor::scalar(0.02f32), false)), zero.map(|zero| (zero, true))];
+                    let inputs = [
+                        Some((x.clone(), false)),
+                        Some((Tensor::scalar(0.02f32), false)),
+                        zero.map(|zero| (zero, true)),
+                    ];
                     agree_with(quantize(1), &inputs, 1, Tolerance::EXACT);
                 }
                 for axis in (0..shape.len() as i64).filter(|_| shape.len() > 1) {
@@ -326,8 +406,18 @@ mod tests {
 
     #[test]
     fn ends_of_the_range() {
-        let x = Tensor::vector(vec![f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, -1e30, 2.5, 3.5, -0.5, 127.5]);
-        for dtype in [DType::U8, DType::I8] {
+        let x = Tensor::vector(vec![
+            f32::NAN,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            1e30,
+            -1e30,
+            2.5,
+            3.5,
+            -0.5,
+            127.5,
+        ]);
+        for dtype in [DType::U8, DType::I8, DType::U16, DType::I16] {
             let zero = Tensor::from_f64(dtype, [], &[3.0]).unwrap();
             agree(quantize(1), &[x.clone(), Tensor::scalar(1f32), zero], Tolerance::EXACT);
         }
@@ -351,6 +441,32 @@ mod tests {
         for values in [vec![0f32; 5], vec![1.0, 2.0], vec![-4.0, -1.0], vec![f32::NAN, 1.0, -1.0]] {
             let inputs = [Some((Tensor::vector(values), false))];
             agree_with(DynamicQuantizeLinear, &inputs, 3, Tolerance::EXACT);
+        }
+    }
+
+    #[test]
+    fn a_scale_for_each_block() {
+        for dtype in [DType::U8, DType::I8, DType::I16, DType::U16] {
+            for (shape, axis, block_size) in [
+                (&[3usize, 40][..], 1i64, 16),
+                (&[3, 5, 7], 1, 2),
+                (&[64, 17], 0, 32),
+                (&[2, 3, 100], -1, 32),
+                (&[0, 4], 1, 2),
+            ] {
+                let op = QuantizeLinear { block_size, ..quantize(axis) };
+                let at = if axis < 0 { shape.len() - 1 } else { axis as usize };
+                let mut blocks = shape.to_vec();
+                blocks[at] = blocks[at].div_ceil(block_size);
+                let count: usize = blocks.iter().product();
+                let scale = scales(count).reshape(&blocks[..]).unwrap();
+                let zero = random_of(dtype, &blocks, 4);
+                agree(op, &[random(shape, 1), scale.clone(), zero.clone()], Tolerance::EXACT);
+                let op = DequantizeLinear { axis, block_size, output_dtype: None };
+                let exact = Tolerance { relative: 1e-7, absolute: 0.0 };
+                agree(op, &[random_of(dtype, shape, 5), scale.clone(), zero], exact);
+                agree(op, &[random_of(DType::I32, shape, 5), scale], exact);
+            }
         }
     }
 }

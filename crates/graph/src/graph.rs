@@ -1,6 +1,6 @@
 //! Graphs, nodes and values.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use inferrum_tensor::Tensor;
@@ -68,12 +68,14 @@ pub enum GraphError {
     #[error("value `{0}` is produced twice")]
     ProducedTwice(String),
     /// What the file declares of a value contradicts what its operator gives.
-    #[error("value `{name}` is declared as {declared}, but node `{node}` gives {inferred}")]
+    #[error("value `{name}` is declared as {declared}, but node `{node}` ({op}) gives {inferred}")]
     Contradiction {
         /// The value.
         name: String,
         /// Its producer.
         node: String,
+        /// The producer's operator.
+        op: String,
         /// The declared fact.
         declared: Box<Fact>,
         /// The inferred fact.
@@ -198,6 +200,7 @@ impl Graph {
                     return Err(GraphError::Contradiction {
                         name: declared.name.clone(),
                         node: self.nodes[index].name.clone(),
+                        op: self.nodes[index].op.key().to_string(),
                         declared: Box::new(declared.fact.clone()),
                         inferred: Box::new(inferred),
                     });
@@ -245,10 +248,11 @@ impl Graph {
     /// # Errors
     /// [`GraphError::Cycle`], [`GraphError::ProducedTwice`].
     pub fn sort(&mut self) -> Result<(), GraphError> {
+        let inputs: HashSet<ValueId> = self.inputs.iter().copied().collect();
         let mut producer: HashMap<ValueId, usize> = HashMap::new();
         for (index, node) in self.nodes.iter().enumerate() {
             for &id in node.outputs.iter().flatten() {
-                if producer.insert(id, index).is_some() || self.inputs.contains(&id) {
+                if producer.insert(id, index).is_some() || inputs.contains(&id) {
                     return Err(GraphError::ProducedTwice(self.value(id).name.clone()));
                 }
             }
@@ -276,7 +280,8 @@ impl Graph {
         }
         if order.len() < self.nodes.len() {
             let stuck = (0..self.nodes.len()).filter(|&i| waiting[i] > 0).take(8);
-            return Err(GraphError::Cycle(stuck.map(|i| format!("`{}`", self.nodes[i].name)).collect()));
+            let place = |i: usize| format!("`{}` ({})", self.nodes[i].name, self.nodes[i].op.key());
+            return Err(GraphError::Cycle(stuck.map(place).collect()));
         }
         let mut nodes: Vec<Option<Node>> = std::mem::take(&mut self.nodes).into_iter().map(Some).collect();
         self.nodes = order.into_iter().filter_map(|index| nodes[index].take()).collect();

@@ -66,6 +66,13 @@ pub trait Control {
     /// The same operator with other bodies, in the order of [`Control::bodies`].
     fn with_bodies(&self, bodies: Vec<Arc<Graph>>) -> Arc<dyn Operator>;
 
+    /// For each body, types and shapes of what the first call gives it, as far as they follow from those of the node's
+    /// inputs.
+    ///
+    /// # Errors
+    /// The node does not take such inputs.
+    fn body_inputs(&self, inputs: Facts<'_>) -> Result<Vec<Vec<Fact>>, OpError>;
+
     /// Runs the operator; `call(i, inputs)` runs body `i`.
     ///
     /// # Errors

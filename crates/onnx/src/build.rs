@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use inferrum_graph::{Attr, Fact, Graph, Node, NodeDef, NodeError, ValueId};
 use inferrum_tensor::Tensor;
+use prost::Message;
 
 use crate::attribute;
 use crate::capture::{Captured, Captures};
@@ -18,14 +19,35 @@ use crate::{constant, tensor, types};
 /// Deepest nesting of bodies and functions. The protobuf decoder itself stops at about 30 bodies.
 pub(crate) const MAX_DEPTH: usize = 64;
 
-/// Most nodes that calls of functions may unfold to: a short file can ask for exponentially many.
-const MAX_UNFOLDED_NODES: usize = 1 << 22;
+/// Most bytes of nodes that calls of functions may unfold to, beyond those of the file: a short file can ask for
+/// exponentially many.
+const MAX_UNFOLDED_BYTES: usize = 1 << 27;
+
+/// Bytes that a node takes besides its names and attributes, about.
+const NODE_BYTES: usize = 256;
 
 /// What all graphs of a model share while it is built.
 pub(crate) struct Importer<'p> {
     pub(crate) functions: HashMap<FunctionId<'p>, &'p FunctionProto>,
     pub(crate) external: ExternalFiles,
-    pub(crate) unfolded: usize,
+    /// Whether every operator set must be imported: files of the first IR versions have no imports.
+    pub(crate) imports: bool,
+    /// Bytes of nodes that calls of functions may still unfold to.
+    pub(crate) room: usize,
+    limit: usize,
+}
+
+impl<'p> Importer<'p> {
+    /// An importer of a model in a file of `file_bytes`.
+    pub(crate) fn new(
+        functions: HashMap<FunctionId<'p>, &'p FunctionProto>,
+        external: ExternalFiles,
+        imports: bool,
+        file_bytes: usize,
+    ) -> Importer<'p> {
+        let limit = MAX_UNFOLDED_BYTES.saturating_add(file_bytes);
+        Importer { functions, external, imports, room: limit, limit }
+    }
 }
 
 /// A graph that is being built.
@@ -118,7 +140,7 @@ impl<'i, 'p> Builder<'i, 'p> {
         section: &mut Section<'p>,
     ) -> Result<(), LoadErrorKind> {
         let id = self.graph.add_constant(name, tensor);
-        section.bind(name, Binding::Value(id), proto.name())
+        section.bind(name, Binding::Value(id), proto.name(), || "an initializer".into())
     }
 
     fn add_inputs(&mut self, proto: &'p GraphProto, section: &mut Section<'p>) -> Result<(), LoadErrorKind> {
@@ -133,7 +155,7 @@ impl<'i, 'p> Builder<'i, 'p> {
                 continue;
             }
             let id = self.graph.add_input(input.name(), fact);
-            section.bind(input.name(), Binding::Value(id), proto.name())?;
+            section.bind(input.name(), Binding::Value(id), proto.name(), || "an input".into())?;
         }
         Ok(())
     }
@@ -177,7 +199,11 @@ impl<'i, 'p> Builder<'i, 'p> {
                 if let Some(tensor) = &constant {
                     self.graph.value_mut(id).fact = Fact::constant(tensor.clone());
                 }
-                section.bind(name, Binding::Value(id), owner)?;
+                let bound = section.names.bind(name, Binding::Value(id));
+                if !bound {
+                    let by = Place { proto: node, section }.describe();
+                    return Err(LoadErrorKind::DuplicateName { name: name.into(), graph: owner.into(), by });
+                }
             }
         }
         Ok(())
@@ -233,6 +259,13 @@ impl<'i, 'p> Builder<'i, 'p> {
         }
 
         let domain = domain(proto.domain());
+        if self.importer.imports && domain.is_empty() && !section.context.opsets.has(domain) {
+            return Err(place.error(format!(
+                "it is of operator set `{}`, which the model (or the function around it) does not import; \
+                 add it to `opset_import`",
+                shown(domain)
+            )));
+        }
         let opset = section.context.opsets.version(domain);
         let mut def = NodeDef::new(proto.op_type(), opset, attrs);
         def.inputs = inputs.iter().map(Option::is_some).collect();
@@ -254,6 +287,7 @@ impl<'i, 'p> Builder<'i, 'p> {
                     op_type: proto.op_type().into(),
                     opset,
                     nodes: 1,
+                    first: place.name(),
                 }]));
             }
         };
@@ -320,10 +354,10 @@ impl<'i, 'p> Builder<'i, 'p> {
         if section.context.calls.contains(&id) {
             return Err(LoadErrorKind::RecursiveFunction(place.op()));
         }
-        self.importer.unfolded = self.importer.unfolded.saturating_add(function.node.len());
-        if self.importer.unfolded > MAX_UNFOLDED_NODES {
-            return Err(LoadErrorKind::TooManyNodes { limit: MAX_UNFOLDED_NODES });
-        }
+        let name = place.name();
+        self.importer.room = self.importer.room.checked_sub(unfolded_bytes(function, &name)).ok_or_else(|| {
+            LoadErrorKind::TooManyNodes { limit: self.importer.limit, node: shortened(&name) }
+        })?;
         let (inputs, outputs) = (place.inputs()?, place.outputs()?);
         if inputs.len() > function.input.len() || outputs.len() > function.output.len() {
             return Err(place.error(format!(
@@ -337,11 +371,12 @@ impl<'i, 'p> Builder<'i, 'p> {
         let mut callee = Section {
             names: Names::default(),
             context: place.callee(function, id)?,
-            prefix: format!("{}/", place.name()),
+            prefix: format!("{name}/"),
         };
         for (i, formal) in function.input.iter().enumerate() {
             let actual = inputs.get(i).copied().flatten();
-            callee.bind(formal, actual.map_or(Binding::Absent, Binding::Value), function.name())?;
+            let binding = actual.map_or(Binding::Absent, Binding::Value);
+            callee.bind(formal, binding, function.name(), || "an input".into())?;
         }
         // An output that a node gives is the call's value itself; one that is an input, or stands twice, is copied.
         let mut given = HashMap::new();
@@ -389,6 +424,27 @@ impl<'i, 'p> Builder<'i, 'p> {
     }
 }
 
+/// Bytes that the nodes of a function take once its call `name` is unfolded, about.
+fn unfolded_bytes(function: &FunctionProto, name: &str) -> usize {
+    let node = |node: &NodeProto| {
+        let values = node.output.len().saturating_add(1);
+        let names = values.saturating_mul(name.len().saturating_add(NODE_BYTES));
+        // Attributes are made anew; bodies with all that they hold.
+        names.saturating_add(node.encoded_len())
+    };
+    function.node.iter().map(node).fold(NODE_BYTES, usize::saturating_add)
+}
+
+/// The end of a name that may be long.
+fn shortened(name: &str) -> String {
+    const LONGEST: usize = 200;
+    let start = name.len().saturating_sub(LONGEST);
+    match (start..name.len()).find_map(|start| name.get(start..)) {
+        Some(end) if start > 0 => format!("...{end}"),
+        _ => name.to_owned(),
+    }
+}
+
 /// An initializer that is also an input must be what the input declares.
 fn check_default(name: &str, declared: &Fact, constant: &Fact) -> Result<(), LoadErrorKind> {
     if declared.merge(constant).is_some() {
@@ -401,9 +457,18 @@ fn check_default(name: &str, declared: &Fact, constant: &Fact) -> Result<(), Loa
 }
 
 impl<'p> Section<'p> {
-    fn bind(&mut self, name: &'p str, binding: Binding, owner: &str) -> Result<(), LoadErrorKind> {
-        if name.is_empty() || !self.names.bind(name, binding) {
-            return Err(LoadErrorKind::DuplicateName { name: name.into(), graph: owner.into() });
+    fn bind(
+        &mut self,
+        name: &'p str,
+        binding: Binding,
+        owner: &str,
+        by: impl Fn() -> String,
+    ) -> Result<(), LoadErrorKind> {
+        if name.is_empty() {
+            return Err(LoadErrorKind::NoName { graph: owner.into(), by: by() });
+        }
+        if !self.names.bind(name, binding) {
+            return Err(LoadErrorKind::DuplicateName { name: name.into(), graph: owner.into(), by: by() });
         }
         Ok(())
     }

@@ -44,7 +44,7 @@ pub enum LoadErrorKind {
     NoGraph,
     /// The file format is newer than this engine.
     #[error(
-        "has IR version {version}, but {newest} is the newest known; export it with an older `ir_version`"
+        "has IR version {version}, but {newest} is the newest known; export it with an `ir_version` from 1 to {newest}"
     )]
     IrVersion {
         /// The model's.
@@ -54,16 +54,30 @@ pub enum LoadErrorKind {
     },
     /// An operator set is newer than this engine.
     #[error(
-        "imports version {version} of operator set `{domain}`, but {newest} is the newest known; \
-         export it with an older opset or convert it with `onnx.version_converter`"
+        "{owner}imports version {version} of operator set `{domain}`, but {newest} is the newest known; \
+         export it with an opset from 1 to {newest} or convert it with `onnx.version_converter`"
     )]
     Opset {
+        /// Empty for the model itself; such as ``function `f` `` with a space after it.
+        owner: String,
         /// The domain; `ai.onnx` for ONNX's own.
         domain: String,
         /// The version that the model imports.
         version: i64,
         /// The newest that is known.
         newest: i64,
+    },
+    /// An operator set is imported in two versions.
+    #[error("{owner}imports operator set `{domain}` twice, in versions {first} and {second}")]
+    OpsetTwice {
+        /// As in [`LoadErrorKind::Opset`].
+        owner: String,
+        /// The domain; `ai.onnx` for ONNX's own.
+        domain: String,
+        /// The first version.
+        first: i64,
+        /// The other version.
+        second: i64,
     },
     /// Operators that do not exist here: all of them.
     #[error("uses operators that do not exist here: {}", list(.0))]
@@ -85,12 +99,25 @@ pub enum LoadErrorKind {
         reason: String,
     },
     /// A name is defined twice.
-    #[error("`{name}` is defined twice in graph `{graph}`; names of values must be unique")]
+    #[error("`{name}` is defined twice in graph `{graph}`, now by {by}; names of values must be unique")]
     DuplicateName {
         /// The name.
         name: String,
         /// The graph or function.
         graph: String,
+        /// What defines it again, such as ``node `n` (Relu)``.
+        by: String,
+    },
+    /// A function is defined twice.
+    #[error("function `{0}` is defined twice; domain, name and overload together must be unique")]
+    DuplicateFunction(String),
+    /// A value has no name.
+    #[error("{by} of graph `{graph}` has no name")]
+    NoName {
+        /// The graph or function.
+        graph: String,
+        /// Such as `an input`.
+        by: String,
     },
     /// A value is used that nothing defines.
     #[error("{user} uses `{name}`, which no input, initializer or node defines")]
@@ -122,10 +149,12 @@ pub enum LoadErrorKind {
         node: String,
     },
     /// Calls of functions unfold to too many nodes.
-    #[error("its functions unfold to more than {limit} nodes")]
+    #[error("its functions unfold to more than {limit} bytes of nodes, at the call `{node}`")]
     TooManyNodes {
         /// The most that are accepted.
         limit: usize,
+        /// The call that goes beyond.
+        node: String,
     },
     /// An operator cannot take its attributes.
     #[error(transparent)]
@@ -146,13 +175,15 @@ pub struct UnknownOperator {
     pub opset: i64,
     /// How many nodes use it.
     pub nodes: usize,
+    /// The first of them: its name, or that of its first output.
+    pub first: String,
 }
 
 impl fmt::Display for UnknownOperator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let UnknownOperator { domain, op_type, opset, nodes } = self;
+        let UnknownOperator { domain, op_type, opset, nodes, first } = self;
         let s = if *nodes == 1 { "" } else { "s" };
-        write!(f, "{domain}.{op_type} (opset {opset}, {nodes} node{s})")
+        write!(f, "{domain}.{op_type} (opset {opset}, {nodes} node{s}, first `{first}`)")
     }
 }
 

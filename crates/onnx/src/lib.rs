@@ -24,6 +24,7 @@ mod tensor;
 mod types;
 mod typing;
 pub mod value;
+mod versions;
 
 pub use case::{Case, CaseError, Expectation, Set};
 pub use error::{LoadError, LoadErrorKind, TensorProtoError, UnknownOperator};

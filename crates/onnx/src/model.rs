@@ -13,13 +13,10 @@ use crate::capture::Captures;
 use crate::error::{LoadError, LoadErrorKind};
 use crate::external::ExternalFiles;
 use crate::mmap::Mapped;
-use crate::proto::{GraphProto, ModelProto, Version};
-use crate::scope::{Context, Opsets, domain, shown};
+use crate::proto::{GraphProto, ModelProto};
+use crate::scope::{Context, Opsets, domain, function_name};
 use crate::summary::Summary;
-use crate::{mmap, typing};
-
-/// The newest version of each operator set that is known.
-const NEWEST_OPSETS: &[(&str, i64)] = &[("", 28), ("ai.onnx.ml", 5)];
+use crate::{mmap, typing, versions};
 
 /// A loaded model.
 #[derive(Debug, Clone)]
@@ -98,25 +95,24 @@ pub fn load_bytes_with(bytes: Bytes, folder: Option<&Path>, options: &Options) -
 }
 
 fn load_kind(file: Mapped, folder: Option<&Path>, options: &Options) -> Result<Model, LoadErrorKind> {
+    let file_bytes = file.bytes.len();
     let proto = decode(file.bytes)?;
     let graph = graph(&proto)?;
     let info = ModelInfo::of(&proto);
-    info.check()?;
+    versions::check(&proto)?;
     let unknown = Summary::of(&proto)?.unknown();
     if !unknown.is_empty() {
         return Err(LoadErrorKind::UnknownOperators(unknown));
     }
-    let mut importer =
-        Importer { functions: HashMap::new(), external: ExternalFiles::new(folder, file.pages), unfolded: 0 };
+    let mut functions = HashMap::new();
     for function in &proto.functions {
         let id = (domain(function.domain()), function.name(), function.overload());
-        if importer.functions.insert(id, function).is_some() {
-            return Err(LoadErrorKind::DuplicateName {
-                name: function.name().into(),
-                graph: "the functions".into(),
-            });
+        if functions.insert(id, function).is_some() {
+            return Err(LoadErrorKind::DuplicateFunction(function_name(function)));
         }
     }
+    let imports = versions::states_imports(&proto);
+    let mut importer = Importer::new(functions, ExternalFiles::new(folder, file.pages), imports, file_bytes);
     let context = Context { opsets: Rc::new(Opsets::new(&proto.opset_import)), ..Context::default() };
     let overridden: Vec<&str> = options.overridden.iter().map(String::as_str).collect();
     let built = Builder::build(&mut importer, graph, context, &Captures::default(), &overridden)?;
@@ -163,20 +159,5 @@ impl ModelInfo {
                 .map(|p| (p.key().to_owned(), p.value().to_owned()))
                 .collect(),
         }
-    }
-
-    /// Refuses versions that are newer than this engine, as ONNX Runtime does: what their operators mean may differ.
-    fn check(&self) -> Result<(), LoadErrorKind> {
-        let newest = i64::from(i32::from(Version::IrVersion));
-        if self.ir_version > newest {
-            return Err(LoadErrorKind::IrVersion { version: self.ir_version, newest });
-        }
-        for &(known, newest) in NEWEST_OPSETS {
-            let version = self.opsets.get(shown(known)).copied().unwrap_or_default();
-            if version > newest {
-                return Err(LoadErrorKind::Opset { domain: shown(known).into(), version, newest });
-            }
-        }
-        Ok(())
     }
 }

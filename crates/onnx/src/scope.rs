@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use inferrum_graph::ValueId;
 
-use crate::proto::{AttributeProto, GraphProto, NodeProto, OperatorSetIdProto};
+use crate::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto, OperatorSetIdProto};
 
 /// ONNX's own domain has two names; this is the empty one.
 pub(crate) fn domain(name: &str) -> &str {
@@ -19,6 +19,11 @@ pub(crate) struct Opsets(BTreeMap<String, i64>);
 impl Opsets {
     pub(crate) fn new(imports: &[OperatorSetIdProto]) -> Opsets {
         Opsets(imports.iter().map(|o| (domain(o.domain()).to_owned(), o.version())).collect())
+    }
+
+    /// Whether a domain is imported.
+    pub(crate) fn has(&self, domain: &str) -> bool {
+        self.0.contains_key(domain)
     }
 
     /// The version of a domain; 1 where it is not imported, as in files that are older than imports.
@@ -43,6 +48,14 @@ pub(crate) type FunctionId<'p> = (&'p str, &'p str, &'p str);
 /// The function that a node may call.
 pub(crate) fn function_id(node: &NodeProto) -> FunctionId<'_> {
     (domain(node.domain()), node.op_type(), node.overload())
+}
+
+/// A function's domain and name for messages.
+pub(crate) fn function_name(function: &FunctionProto) -> String {
+    match domain(function.domain()) {
+        "" => function.name().to_owned(),
+        domain => format!("{domain}.{}", function.name()),
+    }
 }
 
 /// What the nodes of one graph or of one function's call see.

@@ -44,6 +44,8 @@ pub struct OperatorUse {
     pub opset: i64,
     /// How many nodes use it.
     pub nodes: usize,
+    /// The first of them: its name, or that of its first output.
+    pub first: String,
     /// Whether it exists here.
     pub known: bool,
 }
@@ -97,11 +99,12 @@ impl Summary {
     pub fn unknown(&self) -> Vec<UnknownOperator> {
         let unknown = self.operators.iter().filter(|used| !used.known).cloned();
         unknown
-            .map(|OperatorUse { domain, op_type, opset, nodes, .. }| UnknownOperator {
+            .map(|OperatorUse { domain, op_type, opset, nodes, first, .. }| UnknownOperator {
                 domain,
                 op_type,
                 opset,
                 nodes,
+                first,
             })
             .collect()
     }
@@ -117,7 +120,8 @@ struct Tally<'p> {
     functions: HashMap<FunctionId<'p>, &'p FunctionProto>,
     called: HashSet<FunctionId<'p>>,
     waiting: Vec<&'p FunctionProto>,
-    uses: BTreeMap<(&'p str, &'p str), (i64, usize)>,
+    /// Opset, number of nodes and the first node's name for each domain and type.
+    uses: BTreeMap<(&'p str, &'p str), (i64, usize, &'p str)>,
 }
 
 impl<'p> Tally<'p> {
@@ -144,8 +148,12 @@ impl<'p> Tally<'p> {
                 }
             } else {
                 let domain = domain(node.domain());
-                let (_, count) =
-                    self.uses.entry((domain, node.op_type())).or_insert((opsets.version(domain), 0));
+                let name = match node.name() {
+                    "" => node.output.first().map_or("", String::as_str),
+                    name => name,
+                };
+                let (_, count, _) =
+                    self.uses.entry((domain, node.op_type())).or_insert((opsets.version(domain), 0, name));
                 *count = count.saturating_add(1);
             }
             for body in node.attribute.iter().flat_map(|attr| attr.g.iter().chain(&attr.graphs)) {
@@ -160,11 +168,12 @@ impl<'p> Tally<'p> {
         };
         self.uses
             .into_iter()
-            .map(|((domain, op_type), (opset, nodes))| OperatorUse {
+            .map(|((domain, op_type), (opset, nodes, first))| OperatorUse {
                 domain: shown(domain).to_owned(),
                 op_type: op_type.to_owned(),
                 opset,
                 nodes,
+                first: first.to_owned(),
                 known: known(domain, op_type),
             })
             .collect()

@@ -197,9 +197,9 @@ fn from_fields(dtype: DType, shape: Shape, proto: &TensorProto) -> Result<Tensor
     use DType::*;
     match dtype {
         F32 => whole(shape, "float_data", proto.float_data.clone()),
-        Complex64 => whole(shape, "float_data", pairs(&proto.float_data)),
+        Complex64 => complex(shape, "float_data", &proto.float_data),
         F64 => whole(shape, "double_data", proto.double_data.clone()),
-        Complex128 => whole(shape, "double_data", pairs(&proto.double_data)),
+        Complex128 => complex(shape, "double_data", &proto.double_data),
         I64 => whole(shape, "int64_data", proto.int64_data.clone()),
         U64 => whole(shape, "uint64_data", proto.uint64_data.clone()),
         U32 => {
@@ -250,8 +250,18 @@ fn check_count(dtype: DType, shape: &Shape, field: &'static str, got: usize) -> 
     Err(TensorProtoError::Length { dtype, shape: shape.clone(), field, unit: "elements", expected, got })
 }
 
-fn pairs<T: Copy>(values: &[T]) -> Vec<[T; 2]> {
-    values.as_chunks::<2>().0.to_vec()
+/// Complex numbers: two numbers each, of which none may be over.
+fn complex<T: Copy>(shape: Shape, field: &'static str, numbers: &[T]) -> Result<Tensor, TensorProtoError>
+where
+    [T; 2]: Element,
+{
+    let (pairs, rest) = numbers.as_chunks::<2>();
+    if pairs.len() != shape.elements() || !rest.is_empty() {
+        let (expected, got) = (shape.elements().saturating_mul(2), numbers.len());
+        let dtype = <[T; 2]>::DTYPE;
+        return Err(TensorProtoError::Length { dtype, shape, field, unit: "numbers", expected, got });
+    }
+    whole(shape, field, pairs.to_vec())
 }
 
 fn narrow<T>(dtype: DType, values: &[i32], f: impl Fn(i32) -> Option<T>) -> Result<Vec<T>, TensorProtoError> {

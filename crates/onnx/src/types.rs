@@ -31,6 +31,9 @@ pub(crate) fn of_type(proto: &TypeProto) -> Result<Fact, String> {
         Some(Kind::SequenceType(s)) => Ok(Fact::Sequence(Box::new(inner(&s.elem_type)?))),
         Some(Kind::OptionalType(o)) => Ok(Fact::Optional(Box::new(inner(&o.elem_type)?))),
         Some(Kind::MapType(m)) => match (dtype(m.key_type())?, inner(&m.value_type)?) {
+            (key, _) if key != DType::I64 && key != DType::String => {
+                Err(format!("keys of maps must be int64 or string, got {key}"))
+            }
             (key, Fact::Tensor(value)) => Ok(Fact::Map { key, value: value.dtype }),
             (_, other) => Err(format!("maps to tensors are supported, got a map to {other}")),
         },

@@ -28,12 +28,12 @@ pub(crate) fn infer(graph: &mut Graph, declared: &HashMap<ValueId, Fact>) -> Res
                 ),
             });
         }
-        let (name, outputs) = (node.name.clone(), node.outputs.clone());
+        let (name, op, outputs) = (node.name.clone(), node.op.key().to_string(), node.outputs.clone());
         for (id, inferred) in outputs.into_iter().zip(facts) {
             let Some(id) = id else { continue };
             let fact = match declared.get(&id) {
                 None => inferred,
-                Some(declared) => join(graph, id, &name, inferred, declared)?,
+                Some(declared) => join(graph, id, &name, &op, inferred, declared)?,
             };
             graph.value_mut(id).fact = fact;
         }
@@ -45,6 +45,7 @@ fn join(
     graph: &Graph,
     id: ValueId,
     node: &str,
+    op: &str,
     inferred: Fact,
     declared: &Fact,
 ) -> Result<Fact, LoadErrorKind> {
@@ -61,6 +62,7 @@ fn join(
     Err(LoadErrorKind::Graph(GraphError::Contradiction {
         name: name.clone(),
         node: node.to_owned(),
+        op: op.to_owned(),
         declared: Box::new(declared.clone()),
         inferred: Box::new(inferred),
     }))

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use inferrum_graph::{
-    CallBody, Control, Fact, Facts, Graph, Inputs, NodeDef, OpError, OpKey, Operator, SymDim, interpret,
+    CallBody, Control, Fact, Facts, Graph, Inputs, NodeDef, OpError, OpKey, Operator, ShapeFact, SymDim,
+    interpret,
 };
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
 use crate::OpEntry;
 use crate::attention::softmax_precision;
+use crate::body::{captured_facts, without_value};
 use crate::sdpa::{Reach, Sdpa};
 use crate::types::FLOATS;
 
@@ -137,6 +139,17 @@ impl Control for FlexAttention {
         let mut replace = |old: &Option<Arc<Graph>>| old.as_ref().map(|old| bodies.next().unwrap_or_else(|| old.clone()));
         let (score_mod, prob_mod) = (replace(&self.score_mod), replace(&self.prob_mod));
         Arc::new(FlexAttention { score_mod, prob_mod, ..self.clone() })
+    }
+
+    fn body_inputs(&self, inputs: Facts<'_>) -> Result<Vec<Vec<Fact>>, OpError> {
+        let [q, k, v] = [inputs.tensor(0)?, inputs.tensor(1)?, inputs.tensor(2)?];
+        let shape = match (q.shape.concrete(), k.shape.concrete(), v.shape.concrete()) {
+            (Some(q), Some(k), Some(v)) => self.sdpa(&q, &k, &v)?.scores_shape().into(),
+            _ => ShapeFact::unknown(),
+        };
+        let mut facts = vec![Fact::tensor(self.precision(q.dtype), shape)];
+        facts.extend(captured_facts(inputs, inputs.len() - 3)?.1.iter().map(without_value));
+        Ok(vec![facts; self.bodies().len()])
     }
 
     fn run(&self, inputs: Inputs<'_>, call: &mut CallBody<'_>) -> Result<Vec<Value>, OpError> {

@@ -8,7 +8,7 @@ use inferrum_graph::{
 use inferrum_tensor::{DType, Value};
 
 use crate::OpEntry;
-use crate::body::{captured_facts, captured_values, infer_body, is_pure, joined};
+use crate::body::{captured_facts, captured_values, infer_body, is_pure, joined, without_value};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("If", If::parse)];
 
@@ -102,6 +102,11 @@ impl Control for If {
             else_branch: bodies.next().unwrap_or_else(|| self.else_branch.clone()),
             captures: self.captures,
         })
+    }
+
+    fn body_inputs(&self, inputs: Facts<'_>) -> Result<Vec<Vec<Fact>>, OpError> {
+        let captured = captured_facts(inputs, self.captures)?.1;
+        Ok(vec![captured.iter().map(without_value).collect(); 2])
     }
 
     fn run(&self, inputs: Inputs<'_>, call: &mut CallBody<'_>) -> Result<Vec<Value>, OpError> {

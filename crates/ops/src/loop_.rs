@@ -195,6 +195,16 @@ impl Control for Loop {
         Arc::new(Loop { body, carried: self.carried, captures: self.captures })
     }
 
+    fn body_inputs(&self, inputs: Facts<'_>) -> Result<Vec<Vec<Fact>>, OpError> {
+        let (own, captured) = captured_facts(inputs, self.captures)?;
+        let mut facts = vec![self.head_fact(0, DType::I64), self.head_fact(1, DType::Bool)];
+        for index in HEAD..own {
+            facts.push(without_value(inputs.require(index)?));
+        }
+        facts.extend(captured.iter().map(without_value));
+        Ok(vec![facts])
+    }
+
     fn run(&self, inputs: Inputs<'_>, call: &mut CallBody<'_>) -> Result<Vec<Value>, OpError> {
         let (own, captured) = captured_values(inputs, self.captures)?;
         let given = |index: usize| if index < own { inputs.optional(index) } else { Ok(None) };

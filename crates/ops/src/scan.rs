@@ -12,7 +12,7 @@ use inferrum_graph::{
 use inferrum_tensor::{Shape, Tensor, Value};
 
 use crate::OpEntry;
-use crate::body::{captured_facts, captured_values, fixed_point, infer_body, is_pure, shape_of_nothing};
+use crate::body::{captured_facts, captured_values, fixed_point, infer_body, is_pure, shape_of_nothing, without_value};
 use crate::loop_::tensor_item;
 use crate::pieces::{at, cut, join, stack};
 
@@ -93,6 +93,36 @@ impl Scan {
         Err(OpError::Invalid(format!("the body asks for {expected} inputs of the node itself, got {own}")))
     }
 
+    fn first(&self, inputs: Facts<'_>, own: usize) -> Result<First, OpError> {
+        let (head, carried) = (self.head(), self.carried());
+        let (mut batch, mut length) = (SymDim::Unknown, SymDim::Unknown);
+        let mut initial = Vec::with_capacity(carried);
+        for index in head..head + carried {
+            let fact = inputs.require(index)?;
+            initial.push(if self.batched { without_batch(fact, &mut batch, index)? } else { fact.clone() });
+        }
+        let mut items = Vec::with_capacity(self.scanned.len());
+        for (index, &direction) in (head + carried..own).zip(&self.scanned) {
+            let tensor = inputs.tensor(index)?;
+            let mut item = ShapeFact::unknown();
+            if let Some(rank) = tensor.shape.rank() {
+                let axis = self.scanned_axis(direction, index, rank)?;
+                let merged = length.merge(&tensor.shape.dim(axis));
+                length = merged.ok_or_else(|| {
+                    OpError::shape(
+                        index,
+                        format!("with extent {length} at axis {axis}, as other inputs"),
+                        &tensor.shape,
+                    )
+                })?;
+                item = without_axis(&tensor.shape, axis);
+            }
+            let item = Fact::tensor(tensor.dtype, item);
+            items.push(if self.batched { without_batch(&item, &mut batch, index)? } else { item });
+        }
+        Ok(First { initial, items, batch, length })
+    }
+
     /// The scanned axis of input `index`, of the given rank, the batch axis counted.
     fn scanned_axis(&self, direction: Direction, index: usize, rank: usize) -> Result<usize, OpError> {
         let batch = self.head();
@@ -102,6 +132,17 @@ impl Scan {
             OpError::shape(index, format!("with an axis {axis} to scan"), format!("rank {rank}"))
         })
     }
+}
+
+/// What is known of the first iteration.
+struct First {
+    /// The carried values.
+    initial: Vec<Fact>,
+    /// The items of the scanned tensors.
+    items: Vec<Fact>,
+    batch: SymDim,
+    /// How many iterations there are.
+    length: SymDim,
 }
 
 /// Axes and directions of `count` tensors.
@@ -159,32 +200,7 @@ impl Operator for Scan {
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         let (own, captured) = captured_facts(inputs, self.captures)?;
         self.check_count(own)?;
-        let (head, carried) = (self.head(), self.carried());
-        let (mut batch, mut length) = (SymDim::Unknown, SymDim::Unknown);
-        let mut initial = Vec::with_capacity(carried);
-        for index in head..head + carried {
-            let fact = inputs.require(index)?;
-            initial.push(if self.batched { without_batch(fact, &mut batch, index)? } else { fact.clone() });
-        }
-        let mut items = Vec::with_capacity(self.scanned.len());
-        for (index, &direction) in (head + carried..own).zip(&self.scanned) {
-            let tensor = inputs.tensor(index)?;
-            let mut item = ShapeFact::unknown();
-            if let Some(rank) = tensor.shape.rank() {
-                let axis = self.scanned_axis(direction, index, rank)?;
-                let merged = length.merge(&tensor.shape.dim(axis));
-                length = merged.ok_or_else(|| {
-                    OpError::shape(
-                        index,
-                        format!("with extent {length} at axis {axis}, as other inputs"),
-                        &tensor.shape,
-                    )
-                })?;
-                item = without_axis(&tensor.shape, axis);
-            }
-            let item = Fact::tensor(tensor.dtype, item);
-            items.push(if self.batched { without_batch(&item, &mut batch, index)? } else { item });
-        }
+        let First { initial, items, batch, length } = self.first(inputs, own)?;
         let (mut facts, items) = self.body_facts(&initial, &items, &captured)?;
         for (item, direction) in items.iter().zip(&self.joined) {
             facts.push(match item {
@@ -373,6 +389,13 @@ impl Control for Scan {
     fn with_bodies(&self, bodies: Vec<Arc<Graph>>) -> Arc<dyn Operator> {
         let body = bodies.into_iter().next().unwrap_or_else(|| self.body.clone());
         Arc::new(Scan { body, ..self.clone() })
+    }
+
+    fn body_inputs(&self, inputs: Facts<'_>) -> Result<Vec<Vec<Fact>>, OpError> {
+        let (own, captured) = captured_facts(inputs, self.captures)?;
+        self.check_count(own)?;
+        let First { initial, items, .. } = self.first(inputs, own)?;
+        Ok(vec![initial.iter().chain(&items).chain(&captured).map(without_value).collect()])
     }
 
     fn run(&self, inputs: Inputs<'_>, call: &mut CallBody<'_>) -> Result<Vec<Value>, OpError> {

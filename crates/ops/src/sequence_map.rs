@@ -8,7 +8,7 @@ use inferrum_graph::{
 use inferrum_tensor::Value;
 
 use crate::OpEntry;
-use crate::body::{captured_facts, captured_values, infer_body, is_pure};
+use crate::body::{captured_facts, captured_values, infer_body, is_pure, without_value};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("SequenceMap", SequenceMap::parse)];
 
@@ -28,15 +28,9 @@ impl SequenceMap {
         let body = def.graph("body")?.ok_or_else(|| OpError::attribute("body", "a graph", "nothing"))?;
         Ok(Arc::new(SequenceMap { body, captures: def.captures }))
     }
-}
 
-impl Operator for SequenceMap {
-    fn key(&self) -> OpKey {
-        OpKey::onnx("SequenceMap")
-    }
-
-    fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
-        let (own, captured) = captured_facts(inputs, self.captures)?;
+    /// Facts of what a call takes of the node's own inputs.
+    fn items(inputs: Facts<'_>, own: usize) -> Result<Vec<Fact>, OpError> {
         let mut items = Vec::with_capacity(inputs.len());
         for index in 0..own {
             items.push(match inputs.require(index)? {
@@ -48,9 +42,21 @@ impl Operator for SequenceMap {
                 other => other.clone(),
             });
         }
+        Ok(items)
+    }
+}
+
+impl Operator for SequenceMap {
+    fn key(&self) -> OpKey {
+        OpKey::onnx("SequenceMap")
+    }
+
+    fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
+        let (own, captured) = captured_facts(inputs, self.captures)?;
+        let mut items = SequenceMap::items(inputs, own)?;
         items.extend(captured);
         let results = infer_body(&self.body, &items)?;
-        Ok(results.iter().map(|item| Fact::Sequence(Box::new(crate::body::without_value(item)))).collect())
+        Ok(results.iter().map(|item| Fact::Sequence(Box::new(without_value(item)))).collect())
     }
 
     fn reference(&self, inputs: Inputs<'_>) -> Result<Vec<Value>, OpError> {
@@ -78,6 +84,12 @@ impl Control for SequenceMap {
     fn with_bodies(&self, bodies: Vec<Arc<Graph>>) -> Arc<dyn Operator> {
         let body = bodies.into_iter().next().unwrap_or_else(|| self.body.clone());
         Arc::new(SequenceMap { body, captures: self.captures })
+    }
+
+    fn body_inputs(&self, inputs: Facts<'_>) -> Result<Vec<Vec<Fact>>, OpError> {
+        let (own, captured) = captured_facts(inputs, self.captures)?;
+        let items = SequenceMap::items(inputs, own)?;
+        Ok(vec![items.iter().chain(&captured).map(without_value).collect()])
     }
 
     fn run(&self, inputs: Inputs<'_>, call: &mut CallBody<'_>) -> Result<Vec<Value>, OpError> {

@@ -93,6 +93,7 @@ fn bodies(
     id: NodeId,
     counts: &mut BTreeMap<&'static str, usize>,
 ) -> Result<(), GraphError> {
+    passes::captures::tell(graph, id);
     let Some(control) = graph.nodes()[id.0].op.control() else { return Ok(()) };
     let mut rewritten = Vec::new();
     for body in control.bodies() {

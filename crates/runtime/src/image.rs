@@ -1,13 +1,20 @@
 //! Images as inputs of models (feature `image`).
 //!
-//! ```no_run
+//! ```
 //! use inferrum::{Session, image::ImageInput};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let session = Session::load("resnet50.onnx")?;
-//! let photo = inferrum::image::open("cat.jpg")?;
+//! # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/digits.onnx");
+//! # let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/seven.png");
+//! let session = Session::load(model)?;
+//! let input = &session.inputs()[0].fact; // float32[batchx1x28x28]: grey, resized to 28 x 28, from 0 to 1
+//! let picture = inferrum::image::open(file)?;
+//! let outputs = session.run(ImageInput::new().tensor(&picture, input)?)?;
+//! assert!(outputs[0].as_slice::<f32>()?[7] > 0.99);
+//!
+//! // What models trained on ImageNet want.
 //! let imagenet = ImageInput::new().mean([0.485, 0.456, 0.406]).std([0.229, 0.224, 0.225]);
-//! let outputs = session.run(imagenet.tensor(&photo, &session.inputs()[0].fact)?)?;
+//! # drop(imagenet);
 //! # Ok(())
 //! # }
 //! ```
@@ -80,7 +87,10 @@ pub fn open(path: impl AsRef<Path>) -> Result<DynamicImage, ImageError> {
     let path = path.as_ref();
     let failed = |reason: String| ImageError::Read { file: path.display().to_string(), reason };
     let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
-    reader.map_err(|error| failed(error.to_string()))?.decode().map_err(|error| failed(error.to_string()))
+    reader.map_err(|error| failed(error.to_string()))?.decode().map_err(|error| match error {
+        ::image::ImageError::Limits(_) => failed("the picture is too large to decode; make it smaller".into()),
+        other => failed(other.to_string()),
+    })
 }
 
 /// How an image becomes a tensor.

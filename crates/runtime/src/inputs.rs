@@ -8,6 +8,23 @@ use inferrum_tensor::{Tensor, Value};
 use crate::Error;
 
 /// The inputs of a run: each under its name, or all in the model's order.
+///
+/// Made of one [`Tensor`], of arrays and vectors of tensors or values (in order), of arrays and vectors of pairs of name
+/// and value, or step by step. Cloning shares the elements.
+///
+/// ```
+/// use inferrum::{Inputs, Tensor, Value};
+///
+/// # fn main() -> Result<(), inferrum::TensorError> {
+/// let ids = Tensor::from_vec([1, 3], vec![5i64, 7, 2])?;
+/// let mask = Tensor::from_vec([1, 3], vec![1i64; 3])?;
+/// let by_name = Inputs::from([("ids", ids.clone()), ("mask", mask.clone())]);
+/// let in_order = Inputs::from([ids.clone(), mask]);
+/// let mixed = Inputs::new().then(ids).with("past", Value::Sequence(Vec::new()));
+/// # drop((by_name, in_order, mixed));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Inputs(pub(crate) Vec<(Option<String>, Value)>);
 
@@ -17,14 +34,14 @@ impl Inputs {
         Inputs::default()
     }
 
-    /// Adds an input under its name.
+    /// Adds an input under its name. Whether the model has such an input, and takes the value, is checked by the run.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<Value>) -> Inputs {
         self.0.push((Some(name.into()), value.into()));
         self
     }
 
-    /// Adds an input by position.
+    /// Adds an input by position: it is for the model's input of the number of inputs added before.
     #[must_use]
     pub fn then(mut self, value: impl Into<Value>) -> Inputs {
         self.0.push((None, value.into()));
@@ -103,7 +120,7 @@ impl Outputs {
     /// A tensor by name.
     ///
     /// # Errors
-    /// There is no such output, or it is a sequence or a map.
+    /// [`Error::UnknownName`]: there is no such output, or it is a sequence, an optional or a map.
     pub fn tensor(&self, name: &str) -> Result<&Tensor, Error> {
         self.get(name).and_then(Value::as_tensor).ok_or_else(|| Error::UnknownName {
             kind: "tensor output",

@@ -1,4 +1,10 @@
 //! Runs trained models fast, correctly and honestly on whatever hardware is there.
+//!
+//! [`Session`] loads a model and runs it; [`Tensor`] holds what goes in and comes out; [`Bindings`] lets outputs be
+//! written to memory of the caller's; [`RunOptions`] carries a deadline, a way to cancel, and a profile;
+//! [`devices`] tells what there is to run on.
+//!
+//! Features: `image` (module `image`: pictures as inputs), `ndarray` (module `ndarray`: arrays from and to tensors).
 
 pub mod agreement;
 mod bindings;
@@ -24,7 +30,7 @@ pub use inferrum_tensor::{
     AlignedBytes, DType, Element, MapKeys, Shape, Tensor, TensorError, Value, bf16, f16,
 };
 pub use inputs::{Inputs, Outputs};
-pub use program::{Plan, PlannedNode};
+pub use program::{Plan, PlannedBody, PlannedNode};
 pub use reference::interpret_f64;
 pub use session::{Precision, RunOptions, Session, SessionBuilder, ValueInfo};
 

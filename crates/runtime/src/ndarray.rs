@@ -10,6 +10,25 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! An array as memory for an output:
+//!
+//! ```
+//! use inferrum::{Bindings, RunOptions, Session};
+//! use ndarray::{Array2, Array4};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/digits.onnx");
+//! let session = Session::load(model)?;
+//! let images = inferrum::ndarray::into_tensor(Array4::<f32>::zeros((3, 1, 28, 28)))?;
+//! let mut probabilities = Array2::<f32>::zeros((3, 10));
+//! let buffer = inferrum::ndarray::output(&mut probabilities)?;
+//! let mut bindings = Bindings::new().with("probabilities", buffer);
+//! session.run_bound(images, &mut bindings, RunOptions::default())?;
+//! assert!((probabilities.sum() - 3.0).abs() < 1e-4);
+//! # Ok(())
+//! # }
+//! ```
 
 use ::ndarray::{Array, ArrayBase, ArrayViewD, Data, DataMut, Dimension, IxDyn};
 use inferrum_tensor::{Element, Tensor, TensorError, collected};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use inferrum_backend::{Backend, Device, DeviceInfo, Placement, Profile, RunContext, Span, Stop};
 use inferrum_graph::{Fact, Graph, SymDim};
-use inferrum_tensor::{Shape, Value};
+use inferrum_tensor::{AllocationLimit, Shape, Value};
 
 use crate::bindings::{Bindings, OutputBuffer};
 use crate::devices::{self, Opened};
@@ -47,6 +47,28 @@ impl std::fmt::Display for Precision {
 }
 
 /// A model that is ready to run. Threads may share it and run it at the same time; weights are held once.
+///
+/// A run takes a [`Tensor`](crate::Tensor) (or another [`Value`], where the model asks for a sequence, an optional or a
+/// map) for each input: by name, or in the model's order. [`Session::inputs`] tells names, element types and shapes;
+/// where these leave extents open, every run may have its own. Types and shapes are checked, nothing is converted.
+///
+/// ```
+/// use inferrum::{Inputs, Session, Tensor};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/digits.onnx");
+/// let session = Session::load(model)?;
+/// let pixels: &[f32] = &[0.0; 2 * 28 * 28];
+/// let batch = Tensor::from_vec([2, 1, 28, 28], pixels.to_vec())?;
+/// let by_name = session.run(Inputs::new().with("image", batch.clone()))?;
+/// let in_order = session.run(batch)?;
+/// assert_eq!(by_name["probabilities"], in_order[0]);
+/// assert_eq!(in_order[0].shape().dims(), [2, 10]);
+/// let first: &[f32] = &in_order[0].as_slice::<f32>()?[..10];
+/// assert!((first.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Session {
     inputs: Vec<ValueInfo>,
     outputs: Vec<ValueInfo>,
@@ -63,11 +85,28 @@ pub struct Session {
 pub struct ValueInfo {
     /// Its name.
     pub name: String,
-    /// Its type and shape; extents may be symbols or unknown.
+    /// Its element type and shape (or what kind of sequence, optional or map it is). An extent is a number, a symbol
+    /// that stands for one number in all inputs of a run, or unknown.
     pub fact: Fact,
 }
 
-/// How to load and run a model.
+/// How to load and run a model: [`Session::builder`] makes one with the settings that each method names.
+///
+/// ```
+/// use inferrum::{Device, Precision, Session};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/digits.onnx");
+/// let session = Session::builder()
+///     .device(Device::Cpu)
+///     .precision(Precision::F32)
+///     .threads(2)
+///     .max_memory(256 << 20)
+///     .load(model)?;
+/// assert_eq!(session.device().id, "cpu");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct SessionBuilder {
     device: Device,
@@ -79,11 +118,33 @@ pub struct SessionBuilder {
 }
 
 /// What one run may be told.
+///
+/// ```
+/// use inferrum::{Error, RunOptions, Session, Stop, Tensor, DType};
+/// use std::time::{Duration, Instant};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/digits.onnx");
+/// let session = Session::load(model)?;
+/// let image = Tensor::zeros(DType::F32, [1, 1, 28, 28])?;
+///
+/// // A deadline, ten seconds from now.
+/// let deadline = Stop::at(Instant::now() + Duration::from_secs(10));
+/// session.run_with(image.clone(), RunOptions { stop: Some(&deadline), ..RunOptions::default() })?;
+///
+/// // Cancelled, here before it begins; a clone of `stop` in another thread does the same at any time.
+/// let stop = Stop::new();
+/// stop.stop();
+/// let run = session.run_with(image, RunOptions { stop: Some(&stop), ..RunOptions::default() });
+/// assert!(matches!(run, Err(Error::Stopped(_))));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RunOptions<'a> {
-    /// When to give up.
+    /// When to give up: looked at between two nodes and in every call of a body, so a node that has begun is finished.
     pub stop: Option<&'a Stop>,
-    /// Where to note what took how long.
+    /// Where to note what took how long; several runs may share one. Takes the place of the session's own profile.
     pub profile: Option<&'a Profile>,
 }
 
@@ -102,14 +163,16 @@ impl SessionBuilder {
         self
     }
 
-    /// The number of threads that one run computes with; as many as the process may use unless said otherwise.
+    /// The number of threads that one run computes with, at least 1; as many as the process may use (its CPU quota and
+    /// affinity) unless said otherwise. Sessions share their threads, so that runs at the same time do not add up.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> SessionBuilder {
         self.threads = Some(threads.max(1));
         self
     }
 
-    /// Bytes that the model's weights and one run may take; the machine's memory unless said otherwise.
+    /// Bytes that the model's weights and one run may take; the machine's memory unless said otherwise. What would take
+    /// more is [`Error::OutOfMemory`] before it is allocated.
     #[must_use]
     pub fn max_memory(mut self, bytes: usize) -> SessionBuilder {
         self.max_memory = Some(bytes);
@@ -133,8 +196,10 @@ impl SessionBuilder {
     /// Loads the model in a file. The file is mapped; it must not change while the session lives.
     ///
     /// # Errors
-    /// The file is no model that Inferrum can run, or the device cannot be used.
+    /// [`Error::Load`]: the file cannot be read, is no model, or uses operators that do not exist here (all are named).
+    /// Otherwise as [`SessionBuilder::build`].
     pub fn load(self, path: impl AsRef<Path>) -> Result<Session, Error> {
+        let _limit = AllocationLimit::new(self.limit());
         self.build(inferrum_onnx::load(path.as_ref())?.graph)
     }
 
@@ -143,15 +208,22 @@ impl SessionBuilder {
     /// # Errors
     /// As [`SessionBuilder::load`].
     pub fn load_bytes(self, bytes: impl Into<bytes::Bytes>) -> Result<Session, Error> {
+        let _limit = AllocationLimit::new(self.limit());
         self.build(inferrum_onnx::load_bytes(bytes.into(), None)?.graph)
+    }
+
+    fn limit(&self) -> usize {
+        self.max_memory.unwrap_or_else(memory::machine_limit)
     }
 
     /// Makes a session of a graph.
     ///
     /// # Errors
-    /// An operator refuses its inputs, or the device cannot be used.
+    /// [`Error::Node`]: an operator refuses its inputs; [`Error::Device`]: the device cannot be used, with what to do;
+    /// [`Error::OutOfMemory`]: the weights alone take more than [`SessionBuilder::max_memory`].
     pub fn build(self, graph: Graph) -> Result<Session, Error> {
-        let limit = self.max_memory.unwrap_or_else(memory::machine_limit);
+        let limit = self.limit();
+        let _limit = AllocationLimit::new(limit);
         let needed =
             graph.values().iter().filter_map(|value| value.fact.value()).map(|t| t.bytes().len()).sum();
         if needed > limit {
@@ -237,12 +309,12 @@ impl Session {
         Session::builder().load(path)
     }
 
-    /// The model's inputs.
+    /// The model's inputs, in its order: names, element types and shapes.
     pub fn inputs(&self) -> &[ValueInfo] {
         &self.inputs
     }
 
-    /// The model's outputs.
+    /// The model's outputs, in its order: names, element types and shapes, as far as the model tells them.
     pub fn outputs(&self) -> &[ValueInfo] {
         &self.outputs
     }
@@ -277,15 +349,33 @@ impl Session {
         Placement { nodes: self.program.placement() }
     }
 
-    /// What took how long in the runs so far; empty unless the builder asked for it.
+    /// What took how long in the runs so far, node by node, in order of time; empty unless
+    /// [`SessionBuilder::profile`] asked for it. [`Span::start`] counts from when the session was made.
+    ///
+    /// ```
+    /// use inferrum::{DType, Session, Tensor};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/digits.onnx");
+    /// let session = Session::builder().profile(true).load(model)?;
+    /// session.run(Tensor::zeros(DType::F32, [1, 1, 28, 28])?)?;
+    /// let spans = session.profile();
+    /// let slowest = spans.iter().max_by_key(|span| span.duration).expect("a span for each node");
+    /// println!("{} ({}): {:?}, {} FLOP", slowest.node, slowest.kernel, slowest.duration, slowest.flops);
+    /// # assert!(spans.iter().any(|span| span.flops > 100_000 && span.shape.contains("1x")));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn profile(&self) -> Vec<Span> {
         self.profile.as_ref().map(Profile::spans).unwrap_or_default()
     }
 
-    /// Runs the model.
+    /// Runs the model on `inputs`: each under its name, or all in the model's order (see [`Inputs`] for what converts).
     ///
     /// # Errors
-    /// Inputs that the model does not take; a node that fails; memory.
+    /// [`Error::MissingInputs`] and [`Error::UnknownName`]; [`Error::Input`] for an element type or shape that the model
+    /// does not take, or for two extents of one symbol that differ; [`Error::Node`] for a node that refuses such shapes
+    /// or elements; [`Error::OutOfMemory`] before a run that would take more than it may.
     pub fn run(&self, inputs: impl Into<Inputs>) -> Result<Outputs, Error> {
         self.run_with(inputs, RunOptions::default())
     }

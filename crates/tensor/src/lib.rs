@@ -11,7 +11,7 @@ mod shape;
 mod tensor;
 mod value;
 
-pub use alloc::{AlignedBytes, collected, zeroed};
+pub use alloc::{AlignedBytes, AllocationLimit, collected, filled, zeroed};
 pub use dtype::DType;
 pub use element::{Element, F4E2M1, I2, I4, Real, U2, U4};
 pub use float8::{F8E4M3Fn, F8E4M3Fnuz, F8E5M2, F8E5M2Fnuz, F8E8M0, ScaleRounding};

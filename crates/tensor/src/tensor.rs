@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::{AlignedBytes, DType, Element, Real, Shape, collected, dispatch};
+use crate::{AlignedBytes, DType, Element, Real, Shape, collected, dispatch, filled};
 
 /// A dense, row-major, immutable tensor in host memory. Clones share the bytes.
 #[derive(Clone)]
@@ -150,11 +150,7 @@ impl Tensor {
     pub fn zeros(dtype: DType, shape: impl Into<Shape>) -> Result<Tensor, TensorError> {
         let shape = shape.into();
         if dtype == DType::String {
-            let mut strings = Vec::new();
-            strings.try_reserve_exact(shape.elements()).map_err(|_| TensorError::OutOfMemory {
-                bytes: shape.elements().saturating_mul(size_of::<String>()),
-            })?;
-            strings.resize(shape.elements(), String::new());
+            let strings = filled(shape.elements(), String::new())?;
             return Tensor::from_strings(shape, strings);
         }
         let bytes = AlignedBytes::zeroed(shape.elements().saturating_mul(dtype.size()))?;

@@ -9,10 +9,13 @@ mod sound;
 mod text;
 
 use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use inferrum::{Inputs, Value, ValueInfo, onnx};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use inferrum::graph::Fact;
+use inferrum::{Inputs, Tensor, Value, ValueInfo, onnx};
 
 pub(crate) use image_input::ImageArgs;
 pub(crate) use shape::{Assumed, ShapeArg};
@@ -24,8 +27,8 @@ use crate::{npz, suggest};
 #[command(next_help_heading = "Inputs")]
 pub(crate) struct InputArgs {
     /// An input from a file: .npy .npz .pb .json .png .jpg .wav .txt; without NAME= the next input
-    #[arg(short, long = "input", value_name = "[NAME=]FILE")]
-    input: Vec<String>,
+    #[arg(short, long = "input", value_name = "[NAME=]FILE", value_parser = OsStringValueParser::new().try_map(not_empty))]
+    input: Vec<OsString>,
     /// Inputs from a .npz file, by name
     #[arg(long, value_name = "FILE.npz")]
     inputs: Vec<PathBuf>,
@@ -57,7 +60,7 @@ impl Given {
 impl InputArgs {
     /// Names that the user gives to inputs, as far as they stand on the command line.
     pub(crate) fn names(&self) -> Vec<String> {
-        let pairs = self.input.iter().filter_map(|text| text.split_once('='));
+        let pairs = self.input.iter().filter_map(|text| text.to_str()?.split_once('='));
         pairs.map(|(name, _)| name.to_owned()).collect()
     }
 
@@ -67,7 +70,14 @@ impl InputArgs {
     }
 
     /// The inputs of a model. All are made up if no file is given; with files, those for which a shape is given.
-    pub(crate) fn resolve(&self, inputs: &[ValueInfo], batch: Option<usize>) -> Result<Given> {
+    ///
+    /// `plan` tells whether the model takes inputs like some facts; where it leaves shapes open, it decides them.
+    pub(crate) fn resolve(
+        &self,
+        inputs: &[ValueInfo],
+        batch: Option<usize>,
+        plan: impl Fn(&[Fact]) -> Result<(), inferrum::Error>,
+    ) -> Result<Given> {
         let mut assumed = self.assumed(inputs, batch)?;
         let mut found: HashMap<&str, (Value, String)> = HashMap::new();
         let mut files: Vec<(Option<&ValueInfo>, &Path)> = Vec::new();
@@ -77,8 +87,13 @@ impl InputArgs {
         files.extend(self.inputs.iter().map(|path| (None, path.as_path())));
         for (info, path) in files {
             for (info, value, note) in self.read(info, path, inputs, &found)? {
+                let given = value.as_tensor().map(Tensor::dtype);
                 let value = fit::fit(value, &info.fact).with_context(|| format!("input `{}`", info.name))?;
                 assumed.learn(&info.fact, &value);
+                let note = match (given, value.as_tensor().map(Tensor::dtype)) {
+                    (Some(given), Some(got)) if given != got => format!("{note}, converted from {given}"),
+                    _ => note,
+                };
                 ensure!(
                     found.insert(&info.name, (value, note)).is_none(),
                     "input `{}` is given twice",
@@ -90,6 +105,10 @@ impl InputArgs {
             bail!("--batch {batch} is for inputs that are made up; here files are given");
         }
         let all = found.is_empty();
+        if all {
+            // What cannot be planned may run all the same, or the run says what is wrong.
+            let _ = assumed.settle(inputs, plan);
+        }
         let mut random = random::Random::new(self.seed);
         let mut given = Given { values: Vec::new(), notes: Vec::new() };
         for info in inputs {
@@ -105,10 +124,11 @@ impl InputArgs {
                     )
                 })?;
                 given.notes.push(format!(
-                    "{} = {} made up at random, seed {}",
+                    "{} = {} made up at random, seed {}{}",
                     info.name,
                     value.describe(),
-                    self.seed
+                    self.seed,
+                    assumed.note(info)
                 ));
                 given.values.push((info.name.clone(), value));
             }
@@ -187,9 +207,16 @@ impl InputArgs {
     }
 }
 
-/// `NAME=FILE` or `FILE`.
-fn named<'a, 't>(text: &'t str, inputs: &'a [ValueInfo]) -> Result<(Option<&'a ValueInfo>, &'t Path)> {
-    let Some((name, file)) = text.split_once('=') else { return Ok((None, Path::new(text))) };
+fn not_empty(text: OsString) -> Result<OsString, String> {
+    let file = text.to_str().map_or("?", |text| text.split_once('=').map_or(text, |(_, file)| file));
+    if file.is_empty() { Err("the name of a file is missing".into()) } else { Ok(text) }
+}
+
+/// `NAME=FILE` or `FILE`; a path that is not UTF-8 has no name before it.
+fn named<'a, 't>(text: &'t OsStr, inputs: &'a [ValueInfo]) -> Result<(Option<&'a ValueInfo>, &'t Path)> {
+    let Some((name, file)) = text.to_str().and_then(|text| text.split_once('=')) else {
+        return Ok((None, Path::new(text)));
+    };
     if inputs.iter().all(|input| input.name != name) && Path::new(text).exists() {
         return Ok((None, Path::new(text)));
     }
@@ -212,6 +239,7 @@ fn archive<'a>(
 ) -> Result<Vec<(&'a ValueInfo, Value, String)>> {
     let mut arrays = npz::read_npz(path)?;
     let place = path.display().to_string();
+    ensure!(!arrays.is_empty(), "{place} holds no arrays; expected one for each input, under its name");
     if let Some(info) = info {
         ensure!(
             arrays.len() == 1,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use inferrum::graph::{Fact, ShapeFact, SymDim, TensorFact};
@@ -40,12 +41,33 @@ pub(crate) struct Assumed {
     shapes: HashMap<String, Vec<usize>>,
     symbols: HashMap<Arc<str>, usize>,
     batch: Option<usize>,
+    /// What [`Assumed::settle`] found.
+    found: HashMap<Open, usize>,
 }
+
+/// An extent that the model leaves open.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Open {
+    /// Everywhere where this symbol stands.
+    Symbol(Arc<str>),
+    /// An axis of an input.
+    Axis(String, usize),
+}
+
+/// What is tried for extents that are open: powers of two, the least first.
+const TRIED: [usize; 13] = [2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 16384];
+/// Open extents up to which each is tried alone before all are tried together.
+const ALONE: usize = 8;
+/// How long extents are tried.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The side of an image.
+const SIDE: usize = 224;
 
 impl Assumed {
     /// The shapes that the user gives for `inputs`, and a batch size for the first axes that are open.
     pub(crate) fn new(given: &[ShapeArg], inputs: &[ValueInfo], batch: Option<usize>) -> Result<Assumed> {
-        let mut assumed = Assumed { shapes: HashMap::new(), symbols: HashMap::new(), batch };
+        let mut assumed =
+            Assumed { shapes: HashMap::new(), symbols: HashMap::new(), batch, found: HashMap::new() };
         for ShapeArg { name, dims } in given {
             let input = match name {
                 Some(name) => inputs.iter().find(|input| input.name == *name),
@@ -104,8 +126,89 @@ impl Assumed {
         self.shapes.contains_key(name)
     }
 
+    /// Finds extents that the model takes, as `plan` tells, and gives what it gives. What the user says is not changed.
+    ///
+    /// # Errors
+    /// That of the first try, if none succeeds.
+    pub(crate) fn settle<T>(
+        &mut self,
+        inputs: &[ValueInfo],
+        plan: impl Fn(&[Fact]) -> Result<T, inferrum::Error>,
+    ) -> Result<T> {
+        let start = Instant::now();
+        let first = match plan(&self.concrete_all(inputs)) {
+            Err(error @ (inferrum::Error::Node(_) | inferrum::Error::OutOfMemory { .. })) => error,
+            other => return Ok(other?),
+        };
+        let open = self.open(inputs);
+        let all = |extent: usize| open.iter().map(|open| (open.clone(), extent)).collect::<HashMap<_, _>>();
+        let mut tries = vec![all(1)];
+        for extent in TRIED {
+            let alone = open.iter().filter(|_| (2..=ALONE).contains(&open.len()));
+            tries.extend(alone.map(|open| HashMap::from([(open.clone(), extent)])));
+            tries.push(all(extent));
+        }
+        for found in tries {
+            if start.elapsed() > PATIENCE || open.is_empty() {
+                break;
+            }
+            self.found = found;
+            if let Ok(plan) = plan(&self.concrete_all(inputs)) {
+                return Ok(plan);
+            }
+        }
+        self.found.clear();
+        let facts: Vec<String> =
+            inputs.iter().map(|input| format!("{}: {}", input.name, self.concrete(input))).collect();
+        let advice = if open.is_empty() {
+            ""
+        } else {
+            "; other extents do not work either, so give them with --shape"
+        };
+        Err(anyhow::Error::new(first).context(format!("with {}{advice}", facts.join(", "))))
+    }
+
+    fn concrete_all(&self, inputs: &[ValueInfo]) -> Vec<Fact> {
+        inputs.iter().map(|input| self.concrete(input)).collect()
+    }
+
+    /// A word on an input whose shape was found by trying.
+    pub(crate) fn note(&self, input: &ValueInfo) -> &'static str {
+        let dims = input.fact.as_tensor().and_then(|tensor| tensor.shape.dims()).unwrap_or_default();
+        let found = |(axis, dim): (usize, &SymDim)| {
+            Open::of(&input.name, axis, dim).is_some_and(|open| self.found.contains_key(&open))
+        };
+        let given = self.shapes.contains_key(&input.name);
+        if !given && dims.iter().enumerate().any(found) { ", found by trying" } else { "" }
+    }
+
+    /// The extents that nothing decides, but for the batch.
+    fn open(&self, inputs: &[ValueInfo]) -> Vec<Open> {
+        let shape = |input: &ValueInfo| {
+            input.fact.as_tensor().and_then(|tensor| tensor.shape.dims().map(<[_]>::to_vec))
+        };
+        let of_batch = |name: &Arc<str>| {
+            let first =
+                |dims: Vec<SymDim>| dims.len() > 1 && dims.first() == Some(&SymDim::Symbol(Arc::clone(name)));
+            inputs.iter().filter_map(shape).any(first)
+        };
+        let mut all = Vec::new();
+        for input in inputs.iter().filter(|input| !self.shapes.contains_key(&input.name)) {
+            let dims = shape(input).unwrap_or_default();
+            for (axis, dim) in dims.iter().enumerate().filter(|&(axis, _)| axis > 0 || dims.len() == 1) {
+                let decided = match dim {
+                    SymDim::Symbol(name) => self.symbols.contains_key(name) || of_batch(name),
+                    _ => self.batch.is_some() && axis == 0,
+                };
+                let open = Open::of(&input.name, axis, dim).filter(|open| !decided && !all.contains(open));
+                all.extend(open);
+            }
+        }
+        all
+    }
+
     /// An input's fact with every extent a number: the user's, else that of its symbol, else the batch on the first
-    /// axis, else 1.
+    /// axis, else what was found, else a guess.
     pub(crate) fn concrete(&self, input: &ValueInfo) -> Fact {
         match &input.fact {
             Fact::Tensor(tensor) => Fact::Tensor(self.tensor(&input.name, tensor)),
@@ -129,20 +232,43 @@ impl Assumed {
             (Some(dims), _) => dims.iter().copied().map(SymDim::Known).collect(),
             (None, None) => ShapeFact::from([1]),
             (None, Some(dims)) => {
-                dims.iter().enumerate().map(|(axis, dim)| SymDim::Known(self.extent(axis, dim))).collect()
+                let extent = |(axis, dim)| {
+                    let guess = if is_side(dims, axis) { SIDE } else { 1 };
+                    SymDim::Known(self.extent(name, axis, dim).unwrap_or(guess))
+                };
+                dims.iter().enumerate().map(extent).collect()
             }
         };
         TensorFact { dtype: tensor.dtype, shape, value: None }
     }
 
-    fn extent(&self, axis: usize, dim: &SymDim) -> usize {
+    fn extent(&self, name: &str, axis: usize, dim: &SymDim) -> Option<usize> {
         let symbol = match dim {
-            SymDim::Known(n) => return *n,
+            SymDim::Known(n) => return Some(*n),
             SymDim::Symbol(name) => self.symbols.get(name).copied(),
             SymDim::Unknown => None,
         };
-        symbol.or(self.batch.filter(|_| axis == 0)).unwrap_or(1)
+        let found = || self.found.get(&Open::of(name, axis, dim)?).copied();
+        symbol.or(self.batch.filter(|_| axis == 0)).or_else(found)
     }
+}
+
+impl Open {
+    fn of(input: &str, axis: usize, dim: &SymDim) -> Option<Open> {
+        match dim {
+            SymDim::Known(_) => None,
+            SymDim::Symbol(name) => Some(Open::Symbol(Arc::clone(name))),
+            SymDim::Unknown => Some(Open::Axis(input.to_owned(), axis)),
+        }
+    }
+}
+
+/// Whether an axis is a side of images: of four axes the last two, or those before the last, where the channels are
+/// grey or colours.
+fn is_side(dims: &[SymDim], axis: usize) -> bool {
+    let colours =
+        |axis: usize| dims.get(axis).and_then(SymDim::known).is_some_and(|n| matches!(n, 1 | 3 | 4));
+    dims.len() == 4 && ((colours(1) && axis >= 2) || (!colours(1) && colours(3) && (axis == 1 || axis == 2)))
 }
 
 fn names(inputs: &[ValueInfo]) -> String {

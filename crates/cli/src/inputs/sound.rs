@@ -7,6 +7,8 @@ use hound::{SampleFormat, WavReader};
 use inferrum::graph::{Fact, ShapeFact, SymDim};
 use inferrum::{DType, Tensor};
 
+use crate::quantity;
+
 /// The samples of a file, and what they are. Float inputs get -1 to 1, integer inputs the stored numbers. The last axis
 /// is time: a fixed one is filled up with zeros, or the sound cut. The axis before it is channels if it has as many;
 /// otherwise the channels are averaged.
@@ -35,7 +37,11 @@ pub(super) fn read(path: &Path, fact: &Fact) -> Result<(Tensor, String)> {
     if tensor.dtype == DType::String {
         bail!("a sound cannot be {fact}");
     }
-    let mut what = format!(" ({frames} samples of {channels} channel(s), {} Hz", spec.sample_rate);
+    let mut what = format!(
+        " ({frames} samples of {channels} channel{}, {} Hz",
+        quantity::plural(channels),
+        spec.sample_rate
+    );
     if length < frames {
         what.push_str(&format!(", cut to {length}"));
     } else if length > frames {
@@ -58,7 +64,8 @@ fn shape(declared: &ShapeFact, channels: usize, frames: usize) -> Result<(Vec<us
         *last = channels;
     }
     if shape.iter().product::<usize>() != planes {
-        bail!("a sound of {channels} channel(s) does not fill {declared}");
+        let s = quantity::plural(channels);
+        bail!("a sound of {channels} channel{s} does not fill {declared}, whose last axis is taken for time");
     }
     shape.push(length);
     Ok((shape, planes, length))

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use inferrum::PlannedNode;
 use inferrum::graph::{Fact, Graph, Node, NodeId, ValueId};
+use inferrum::{Plan, PlannedNode, Tensor};
 
 use super::family::{self, Family};
 use crate::quantity;
@@ -55,24 +55,39 @@ pub(super) struct Knowledge<'a> {
     pub(super) planned: &'a [PlannedNode],
 }
 
+impl<'a> Knowledge<'a> {
+    pub(super) fn of(plan: Option<&'a Plan>) -> Knowledge<'a> {
+        Knowledge {
+            facts: plan.map(|plan| plan.facts.as_slice()),
+            planned: plan.map(|plan| plan.nodes.as_slice()).unwrap_or_default(),
+        }
+    }
+}
+
 impl Diagram {
-    /// The boxes and nets of a graph. Constants are part of the boxes that take them.
+    /// The boxes and nets of a graph. Constants are part of the boxes that take them; so is what a plan has folded to
+    /// constants, and the nodes that would compute it are left out.
     pub(super) fn of(graph: &Graph, knowledge: Knowledge<'_>) -> Diagram {
         let draw = Draw { graph, knowledge };
         let mut boxes: Vec<Box> = graph.inputs.iter().map(|&id| draw.terminal(id, family::INPUT)).collect();
-        let nodes = boxes.len();
-        boxes.extend(graph.nodes().iter().enumerate().map(|(index, node)| draw.node(NodeId(index), node)));
+        let mut place: Vec<Option<usize>> = vec![None; graph.nodes().len()];
+        for (index, node) in graph.nodes().iter().enumerate() {
+            if !draw.folded(node) {
+                place[index] = Some(boxes.len());
+                boxes.push(draw.node(NodeId(index), node));
+            }
+        }
         let outputs = boxes.len();
         boxes.extend(graph.outputs.iter().map(|&id| draw.terminal(id, family::OUTPUT)));
         let mut from: Vec<Option<usize>> =
-            graph.producers().iter().map(|producer| producer.map(|node| nodes + node.0)).collect();
+            graph.producers().iter().map(|producer| producer.and_then(|node| place[node.0])).collect();
         for (index, id) in graph.inputs.iter().enumerate() {
             from[id.index()] = Some(index);
         }
         let mut to: Vec<Vec<usize>> = graph
             .consumers()
             .into_iter()
-            .map(|consumers| consumers.into_iter().map(|node| nodes + node.0).collect())
+            .map(|consumers| consumers.into_iter().filter_map(|node| place[node.0]).collect())
             .collect();
         for (index, id) in graph.outputs.iter().enumerate() {
             to[id.index()].push(outputs + index);
@@ -94,6 +109,17 @@ impl Draw<'_> {
     fn fact(&self, id: ValueId) -> &Fact {
         let known = self.knowledge.facts.and_then(|facts| facts.get(id.index()));
         known.unwrap_or_else(|| self.graph.fact(id))
+    }
+
+    /// Whether a node does not run because its outputs are known.
+    fn folded(&self, node: &Node) -> bool {
+        let known = |id: &ValueId| self.fact(*id).value().is_some() && !self.graph.outputs.contains(id);
+        self.knowledge.facts.is_some() && node.outputs.iter().flatten().all(known)
+    }
+
+    /// The elements of a value, if they are known and it is no input.
+    fn constant(&self, id: ValueId) -> Option<&Tensor> {
+        self.fact(id).value().or_else(|| self.graph.constant(id))
     }
 
     /// `name: float32[1x3x224x224]`.
@@ -122,10 +148,9 @@ impl Draw<'_> {
         let mut lines: Vec<String> =
             node.outputs.iter().flatten().take(1).map(|&id| self.short(id)).collect();
         // The greatest constant is the weight, if any.
-        let constants = node.inputs.iter().flatten().filter(|&&id| self.graph.constant(id).is_some());
-        let weight = constants.max_by_key(|&&id| self.graph.constant(id).map_or(0, |tensor| tensor.len()));
-        if let Some(&weight) =
-            weight.filter(|&&id| self.graph.constant(id).is_some_and(|tensor| tensor.len() > 1))
+        let constants = node.inputs.iter().flatten().filter(|&&id| self.constant(id).is_some());
+        let weight = constants.max_by_key(|&&id| self.constant(id).map_or(0, Tensor::len));
+        if let Some(&weight) = weight.filter(|&&id| self.constant(id).is_some_and(|tensor| tensor.len() > 1))
         {
             lines.push(format!("w {}", self.short(weight)));
         }

@@ -11,8 +11,8 @@ mod svg;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use inferrum::PlannedNode;
-use inferrum::graph::{Fact, Graph};
+use inferrum::graph::Graph;
+use inferrum::{Plan, PlannedBody};
 
 use diagram::{Diagram, Knowledge};
 use layers::Layers;
@@ -33,17 +33,11 @@ struct Part {
 
 /// Draws a graph with its bodies into a file, by its ending `.svg` or `.html`.
 ///
-/// `facts` are what is known of the graph's values where that is more than the graph says, `planned` its nodes that run.
-pub(crate) fn write(
-    path: &Path,
-    title: &str,
-    graph: &Graph,
-    facts: Option<&[Fact]>,
-    planned: &[PlannedNode],
-) -> Result<()> {
+/// `plan` knows of the graph's values and nodes what the graph does not say.
+pub(crate) fn write(path: &Path, title: &str, graph: &Graph, plan: Option<&Plan>) -> Result<()> {
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
     let mut parts = Vec::new();
-    add(title.to_owned(), graph, Knowledge { facts, planned }, 0, &mut parts)?;
+    add(title.to_owned(), graph, plan, 0, &mut parts)?;
     let drawing = svg::draw(title, &parts);
     let text = match extension.as_deref() {
         Some("svg") => drawing,
@@ -54,14 +48,8 @@ pub(crate) fn write(
 }
 
 /// Adds a graph, and after it the bodies of its nodes.
-fn add(
-    title: String,
-    graph: &Graph,
-    knowledge: Knowledge<'_>,
-    depth: usize,
-    parts: &mut Vec<Part>,
-) -> Result<()> {
-    let diagram = Diagram::of(graph, knowledge);
+fn add(title: String, graph: &Graph, plan: Option<&Plan>, depth: usize, parts: &mut Vec<Part>) -> Result<()> {
+    let diagram = Diagram::of(graph, Knowledge::of(plan));
     let mut layers = Layers::of(&diagram, MOST_VERTICES).with_context(|| {
         format!("a graph of {} nodes with so many long edges is too large to draw", graph.nodes().len())
     })?;
@@ -71,11 +59,20 @@ fn add(
     if depth == DEEPEST {
         return Ok(());
     }
-    for node in graph.nodes() {
+    for (id, node) in graph.nodes().iter().enumerate() {
         let Some(control) = node.op.control() else { continue };
         for (index, body) in control.bodies().into_iter().enumerate() {
-            let title = format!("body {index} of {} ({})", node.name, node.op.key());
-            add(title, body, Knowledge { facts: None, planned: &[] }, depth + 1, parts)?;
+            let what = match (node.op.key().op_type, index) {
+                ("If", 0) => "then".to_owned(),
+                ("If", 1) => "else".to_owned(),
+                (_, 0) => "body".to_owned(),
+                (_, index) => format!("body {index}"),
+            };
+            let title = format!("{what} of {} ({})", node.name, node.op.key());
+            let of = |planned: &&PlannedBody| planned.id.0 == id && planned.index == index;
+            let planned = plan.and_then(|plan| plan.bodies.iter().find(of));
+            let planned = planned.and_then(|planned| planned.plan.as_ref().ok());
+            add(title, body, planned, depth + 1, parts)?;
         }
     }
     Ok(())

@@ -9,8 +9,9 @@ use super::layers::Vertex;
 
 /// Around everything.
 const MARGIN: f64 = 24.0;
-/// Between two parts.
+/// Between two parts, and around a body on its panel.
 const PART_GAP: f64 = 60.0;
+const PANEL: f64 = 14.0;
 /// Above the first part: title and legend.
 const HEAD: f64 = 64.0;
 /// Height of a part's title.
@@ -27,7 +28,7 @@ text{font-family:'Helvetica Neue',Helvetica,Arial,sans-serif;fill:#fff;text-anch
 .k{font-size:11.5px;fill:#3a4550;text-anchor:start}\
 .e{fill:none;stroke:#8b96a3;stroke-width:1.3}.e:hover{stroke:#d1242f;stroke-width:2.6}\
 .b rect{stroke:#fff;stroke-width:1}.b:hover rect{stroke:#d1242f;stroke-width:2.5}\
-.faint{opacity:.15}";
+.p{fill:#fff;stroke:#d5dbe1}.faint{opacity:.15}";
 
 /// Draws the parts side by side.
 pub(super) fn draw(title: &str, parts: &[Part]) -> String {
@@ -39,7 +40,16 @@ pub(super) fn draw(title: &str, parts: &[Part]) -> String {
     let mut height: f64 = 0.0;
     for (index, part) in parts.iter().enumerate() {
         let top = MARGIN + HEAD + if index > 0 { PART_HEAD } else { 0.0 };
+        let room = part.width().max(if index > 0 { part.title.chars().count() as f64 * 10.5 } else { 0.0 });
         if index > 0 {
+            let _ = write!(
+                body,
+                "<rect class=\"p\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" rx=\"10\"/>",
+                n(x - PANEL),
+                n(top - PART_HEAD - PANEL),
+                n(room + 2.0 * PANEL),
+                n(part.height() + PART_HEAD + 2.0 * PANEL)
+            );
             let _ = write!(
                 body,
                 "<text class=\"h\" x=\"{}\" y=\"{}\">{}</text>",
@@ -51,11 +61,10 @@ pub(super) fn draw(title: &str, parts: &[Part]) -> String {
         let _ = write!(body, "<g transform=\"translate({} {})\">", n(x), n(top));
         part.draw(&mut body);
         body.push_str("</g>\n");
-        x += part.width().max(if index > 0 { part.title.chars().count() as f64 * 9.0 } else { 0.0 })
-            + PART_GAP;
-        height = height.max(top + part.height());
+        x += room + PART_GAP;
+        height = height.max(top + part.height() + if index > 0 { PANEL } else { 0.0 });
     }
-    let (width, height) = ((x - PART_GAP).max(legend.1) + MARGIN, height + MARGIN);
+    let (width, height) = ((x - PART_GAP + PANEL).max(legend.1) + MARGIN, height + MARGIN);
     let (w, h) = (n(width), n(height));
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{w}\" height=\"{h}\" viewBox=\"0 0 {w} {h}\">\n\

@@ -73,6 +73,7 @@ fn inputs_that_do_not_fit() {
     run(&folder.write("uneven.json", "[[1, 2], [3]]"), &["uneven.json"]);
     run(&folder.write("word.txt", "1 2 three"), &["word.txt"]);
     run(&folder.write("no.wav", "x"), &["no.wav", "WAV"]);
+    run(&folder.npz("empty.npz", &[]), &["empty.npz", "no arrays"]);
     let cut = pb(&crate::command::seven(), "image");
     run(&folder.write("cut.pb", &cut[..cut.len() / 2]), &["cut.pb"]);
     let strings = inferrum::Tensor::from_strings([1], vec!["a".into()]).unwrap();
@@ -128,6 +129,13 @@ fn usage_errors_have_code_2() {
     fails(&["run", &model, "--format", "xml"], 2, &["table", "json"]);
     fails(&["bench", &model, "--seconds", "-1"], 2, &["--seconds"]);
     fails(&["bench", &model, "--iters", "5", "--seconds", "1"], 2, &["--iters"]);
+    fails(&["bench", &model, "--iters", "-1"], 2, &["-1", "--iters"]);
+    fails(&["bench", &model, "--concurrency", "0"], 2, &["--concurrency"]);
+    fails(&["bench", &model, "--batch", "-2"], 2, &["--batch"]);
+    fails(&["run", &model, "--top", "0"], 2, &["--top", "from 1 on"]);
+    fails(&["run", &model, "--input", "image="], 2, &["--input", "missing"]);
+    fails(&["run", &model, "--input", ""], 2, &["--input"]);
+    fails(&["test", "x", "--rtol", "-1"], 2, &["--rtol", "from 0 on"]);
     fails(&["inspect", &model, "--graph", "x.png"], 2, &[".svg or .html"]);
     fails(&["test"], 2, &["<DIR>"]);
     fails(&["test", "x", "--tolerance", "1", "--rtol", "1"], 2, &["--rtol"]);
@@ -143,7 +151,24 @@ fn given_inputs_must_be_complete_only_where_there_are_more() {
         inferrum::Tensor::from_f64(inferrum::DType::F64, [1, 1, 28, 28], &seven().to_f64().unwrap()).unwrap();
     let done = inferrum(&["run", &asset("digits.onnx"), "--input", &folder.write("d.pb", pb(&doubles, ""))]);
     assert!(done.code == 0 && done.out.contains("seven"), "{}{}", done.out, done.err);
+    assert!(done.out.contains("converted from float64"), "{}", done.out);
     let complex = inferrum::Tensor::zeros(inferrum::DType::Complex64, [1, 1, 28, 28]).unwrap();
     let file = folder.write("c.pb", pb(&complex, ""));
     fails(&["run", &asset("digits.onnx"), "--input", &file], 1, &["input `image`", "complex64"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_of_files_need_not_be_utf_8() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let folder = Folder::new();
+    let name = folder.path("x").with_file_name(OsStr::from_bytes(b"\xff\xfe.png"));
+    std::fs::copy(asset("seven.png"), &name).unwrap();
+    let model = name.with_extension("onnx");
+    std::fs::copy(asset("digits.onnx"), &model).unwrap();
+    let mut command = crate::command::command(&["run"]);
+    let done = command.arg(&model).arg("--input").arg(&name).args(["--top", "1"]).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success() && out.contains("  7  "), "{out}{err}");
 }

@@ -6,5 +6,8 @@ mod compare;
 mod errors;
 mod help;
 mod inspect;
+mod plans;
+mod proto;
 mod run;
+mod sound;
 mod suite;

@@ -23,7 +23,15 @@ pub enum Unpacked<'a> {
     Transposed(MatRef<'a>),
 }
 
-impl Unpacked<'_> {
+impl<'a> Unpacked<'a> {
+    /// `depth` x `cols` elements, or `cols` x `depth` if transposed.
+    pub fn new(elements: &'a [f32], depth: usize, cols: usize, transposed: bool) -> Self {
+        if transposed {
+            Unpacked::Transposed(MatRef::new(elements, cols, depth))
+        } else {
+            Unpacked::Normal(MatRef::new(elements, depth, cols))
+        }
+    }
     /// K.
     pub fn depth(&self) -> usize {
         match self {
@@ -102,7 +110,7 @@ impl PackedB {
         let RawB { bytes, depth, cols, transposed } = b;
         assert_eq!(bytes.len(), depth * cols * size_of::<f32>(), "bytes of a {depth} x {cols} operand");
         if let Ok(elements) = bytemuck::try_cast_slice(bytes) {
-            return PackedB::new(isa, threads, unpacked(elements, depth, cols, transposed));
+            return PackedB::new(isa, threads, Unpacked::new(elements, depth, cols, transposed));
         }
         let mut data = Buffer::zeroed(packed_len(isa, depth, cols));
         // A whole number of panels, of about a quarter of the second-level cache.
@@ -115,7 +123,7 @@ impl PackedB {
                 Packed::pack(
                     isa,
                     &Threads::single(),
-                    unpacked(copy, depth, columns.len(), transposed),
+                    Unpacked::new(copy, depth, columns.len(), transposed),
                     panels,
                 );
             });
@@ -144,15 +152,6 @@ impl fmt::Debug for PackedB {
 impl fmt::Debug for Packed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Packed({:?}, {} x {})", self.isa, self.depth, self.cols)
-    }
-}
-
-/// K x N elements, or N x K if transposed.
-fn unpacked(elements: &[f32], depth: usize, cols: usize, transposed: bool) -> Unpacked<'_> {
-    if transposed {
-        Unpacked::Transposed(MatRef::new(elements, cols, depth))
-    } else {
-        Unpacked::Normal(MatRef::new(elements, depth, cols))
     }
 }
 

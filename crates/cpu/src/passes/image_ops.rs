@@ -8,6 +8,7 @@ use inferrum_ops::batch_norm::BatchNormalization;
 use inferrum_ops::concat::Concat;
 use inferrum_ops::conv::{Conv, FusedConv};
 use inferrum_ops::conv_transpose::ConvTranspose;
+use inferrum_ops::crop::Crop;
 use inferrum_ops::expression;
 use inferrum_ops::fused::elementwise::Elementwise;
 use inferrum_ops::global_pool::GlobalPool;
@@ -71,6 +72,7 @@ pub(super) fn role(graph: &Graph, quantized: &HashSet<ValueId>, node: &Node) -> 
         || downcast::<BatchNormalization>(node).is_some_and(|norm| norm.training.is_none() && norm.spatial)
         || downcast::<Resize>(node).is_some()
         || downcast::<Pad>(node).is_some()
+        || downcast::<Crop>(node).is_some()
         || downcast::<Reduce>(node).is_some_and(|reduce| reduce.keep_dims)
         || downcast::<InstanceNormalization>(node).is_some()
         || downcast::<GroupNormalization>(node).is_some();

@@ -1,7 +1,7 @@
 //! How one axis is resized: which input elements an output element is made of, and with which weights.
 
 use inferrum_graph::OpError;
-use inferrum_tensor::zeroed;
+use inferrum_tensor::{AllocationLimit, zeroed};
 
 use super::{Coordinates, Mode, Policy, Resize, Rounding, SIZES};
 
@@ -121,6 +121,7 @@ impl Axis {
             taps.starts[x] = first as usize;
             let offset = taps.weights.len();
             let count = (end - first + 1) as usize;
+            AllocationLimit::check::<f64>(offset.saturating_add(count))?;
             taps.weights.try_reserve(count).map_err(|_| out_of_memory(count))?;
             taps.weights.resize(offset + count, 0.0);
             for (tap, weight) in (left..).zip(&row) {

@@ -1,5 +1,6 @@
 //! Rewrites that are no fusions.
 
+pub(crate) mod captures;
 pub mod constants;
 pub mod dead_code;
 pub mod duplicates;

@@ -241,6 +241,10 @@ fn region(
     }
     let region =
         Region { graph: Arc::clone(graph), nodes: nodes.to_vec(), facts: Arc::clone(facts), inputs, outputs };
+    // Lowering may make tables as long as the outputs, so these must fit before.
+    for &id in nodes {
+        check_memory(program, facts, id)?;
+    }
     let executable = program.backend.compile(&region)?;
     let leaving: usize =
         region.outputs.iter().map(|id| bytes(&facts[id.index()])).fold(0, usize::saturating_add);

@@ -18,12 +18,12 @@ use std::sync::{Arc, Mutex};
 
 use inferrum_backend::{Backend, NodePlacement, RunContext};
 use inferrum_graph::{Fact, Graph, NodeId};
-use inferrum_tensor::Value;
+use inferrum_tensor::{AllocationLimit, Value};
 use lru::LruCache;
 
 use crate::Error;
 pub(crate) use delivery::{Delivered, Delivery};
-pub use plan::{Plan, PlannedNode};
+pub use plan::{Plan, PlannedBody, PlannedNode};
 use signature::Signature;
 use stage::{Stage, Stages};
 
@@ -116,6 +116,7 @@ impl Program {
         deliveries: Vec<Delivery<'_>>,
         context: &RunContext<'_>,
     ) -> Result<Vec<Delivered>, Error> {
+        let _limit = AllocationLimit::new(self.limit);
         run::run(self, inputs, deliveries, context)
     }
 
@@ -124,6 +125,7 @@ impl Program {
     /// # Errors
     /// A node refuses its inputs, or memory runs out.
     pub(crate) fn plan(&self, inputs: &[Fact]) -> Result<Plan, Error> {
+        let _limit = AllocationLimit::new(self.limit);
         plan::plan(self, inputs)
     }
 

@@ -1,7 +1,7 @@
 //! What a run with given shapes will do, without running it.
 
 use inferrum_backend::{BoundNode, NodePlacement};
-use inferrum_graph::{Fact, NodeId};
+use inferrum_graph::{Fact, Facts, NodeId};
 
 use super::Program;
 use super::signature::Signature;
@@ -17,7 +17,9 @@ pub struct Plan {
     pub facts: Vec<Fact>,
     /// Bytes of intermediate values and scratch memory.
     pub workspace_bytes: usize,
-    /// Whether this is the whole run. If not, the rest has shapes that depend on elements which only a run knows.
+    /// The bodies of the nodes among `nodes` that run bodies (`If`, `Loop`, `Scan`, `SequenceMap`).
+    pub bodies: Vec<PlannedBody>,
+    /// Whether this is the whole run, but for how often bodies run. If not, the rest has shapes that depend on elements which only a run knows.
     pub complete: bool,
 }
 
@@ -28,16 +30,44 @@ pub struct PlannedNode {
     pub id: NodeId,
     /// Where it runs.
     pub placement: NodePlacement,
-    /// Arithmetic operations; those of bodies are not counted.
+    /// Arithmetic operations; those of bodies are counted with the body.
     pub flops: u64,
     /// Bytes of its inputs and outputs.
     pub bytes: u64,
 }
 
+/// A body of a node, as its first call runs it. How often it runs, only a run knows.
+#[derive(Clone, Debug)]
+pub struct PlannedBody {
+    /// The node of the plan's graph that runs it.
+    pub id: NodeId,
+    /// The node's name.
+    pub node: String,
+    /// The node's operator.
+    pub op: String,
+    /// Which of the node's bodies it is; of an `If`, 0 is for true and 1 for false.
+    pub index: usize,
+    /// One call, or why it cannot be planned: the shapes of what it takes depend on elements that only a run knows, or a
+    /// node of it refuses such shapes (of an `If`, this is the branch that is not taken).
+    pub plan: Result<Plan, String>,
+}
+
 impl Plan {
-    /// Arithmetic operations of all nodes.
+    /// Arithmetic operations of all nodes; those of bodies are not counted.
     pub fn flops(&self) -> u64 {
         self.nodes.iter().fold(0, |sum, node| sum.saturating_add(node.flops))
+    }
+
+    /// Every body that could be planned, bodies of bodies after theirs, with its plan.
+    pub fn all_bodies(&self) -> Vec<(&PlannedBody, &Plan)> {
+        let mut all = Vec::new();
+        for body in &self.bodies {
+            if let Ok(plan) = &body.plan {
+                all.push((body, plan));
+                all.extend(plan.all_bodies());
+            }
+        }
+        all
     }
 }
 
@@ -45,9 +75,9 @@ impl Plan {
 pub(super) fn plan(program: &Program, inputs: &[Fact]) -> Result<Plan, Error> {
     let signature = Signature::of_facts(&inputs.iter().collect::<Vec<_>>());
     let stage = program.first_stage(signature, || inputs.to_vec())?;
-    let mut nodes = Vec::new();
+    let (mut nodes, mut bodies) = (Vec::new(), Vec::new());
     let mut workspace_bytes = 0;
-    let mut complete = matches!(stage.end, End::Finish);
+    let complete = matches!(stage.end, End::Finish);
     for step in &stage.steps {
         match step {
             Step::Region { executable, nodes: ids, .. } => {
@@ -62,11 +92,43 @@ pub(super) fn plan(program: &Program, inputs: &[Fact]) -> Result<Plan, Error> {
             Step::Control(id) => {
                 let placement = super::bind::host_placement(program, *id, super::bind::CONTROL);
                 nodes.push(node(program, &stage, *id, placement));
-                complete = false;
+                bodies.extend(planned_bodies(program, &stage, *id));
             }
         }
     }
-    Ok(Plan { nodes, facts: stage.facts.clone(), workspace_bytes, complete })
+    // A body runs when the steps before its node are done, and their memory is free again.
+    let of_bodies = bodies.iter().filter_map(|body| body.plan.as_ref().ok()).map(|plan| plan.workspace_bytes);
+    let workspace_bytes = of_bodies.fold(workspace_bytes, usize::max);
+    let whole = |body: &PlannedBody| body.plan.as_ref().is_ok_and(|plan| plan.complete);
+    // One branch is enough, for it may be the only one that such shapes can take.
+    let branch = |body: &PlannedBody| body.op == "If" && bodies.iter().any(|b| b.id == body.id && whole(b));
+    let complete = complete && bodies.iter().all(|body| whole(body) || (body.plan.is_err() && branch(body)));
+    Ok(Plan { nodes, bodies, facts: stage.facts.clone(), workspace_bytes, complete })
+}
+
+fn planned_bodies(program: &Program, stage: &Stage, id: NodeId) -> Vec<PlannedBody> {
+    let node = &program.graph.nodes()[id.0];
+    let facts: Vec<Option<&Fact>> =
+        node.inputs.iter().map(|value| value.map(|value| &stage.facts[value.index()])).collect();
+    let Some(control) = node.op.control() else { return Vec::new() };
+    let programs = program.bodies.get(&id).map(Vec::as_slice).unwrap_or_default();
+    let given = control.body_inputs(Facts(&facts));
+    let planned = programs.iter().enumerate().map(|(index, body)| {
+        let inputs = given.as_ref().map_err(ToString::to_string).map(|given| given.get(index));
+        let plan = inputs.and_then(|inputs| body_plan(body, inputs.map(Vec::as_slice).unwrap_or_default()));
+        PlannedBody { id, node: node.name.clone(), op: node.op.label(), index, plan }
+    });
+    planned.collect()
+}
+
+fn body_plan(body: &Program, inputs: &[Fact]) -> Result<Plan, String> {
+    for (&id, fact) in body.graph.inputs.iter().zip(inputs) {
+        if fact.as_tensor().is_some() && fact.concrete_shape().is_none() {
+            let name = &body.graph.value(id).name;
+            return Err(format!("the shape of what it takes as `{name}` depends on elements: {fact}"));
+        }
+    }
+    plan(body, inputs).map_err(|error| error.to_string())
 }
 
 fn node(program: &Program, stage: &Stage, id: NodeId, placement: NodePlacement) -> PlannedNode {
