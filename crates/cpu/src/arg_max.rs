@@ -191,7 +191,11 @@ impl Kernel for Block<'_> {
                 let new = s.load_partial(&x[start..n.min(start + S::LANES)]);
                 let old = s.load(&best[start..]);
                 let better = if of.greatest { s.gt(new, old) } else { s.lt(new, old) };
-                let equal = if of.last { s.or(s.eq(new, old), s.is_nan(new)) } else { s.and(s.is_nan(new), s.not(s.is_nan(old))) };
+                let equal = if of.last {
+                    s.or(s.eq(new, old), s.is_nan(new))
+                } else {
+                    s.and(s.is_nan(new), s.not(s.is_nan(old)))
+                };
                 let wins = s.or(better, equal);
                 s.store(&mut best[start..], s.select(wins, new, old));
                 let place = s.load_i32(&index[start..]);
@@ -214,9 +218,21 @@ impl Kernel for Extreme<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f32 {
         let found = if self.greatest {
-            simd::fold(s, self.row, f32::NEG_INFINITY, #[inline(always)] |a, b| s.select(s.is_nan(a), a, s.max(a, b)))
+            simd::fold(
+                s,
+                self.row,
+                f32::NEG_INFINITY,
+                #[inline(always)]
+                |a, b| s.select(s.is_nan(a), a, s.max(a, b)),
+            )
         } else {
-            simd::fold(s, self.row, f32::INFINITY, #[inline(always)] |a, b| s.select(s.is_nan(a), a, s.min(a, b)))
+            simd::fold(
+                s,
+                self.row,
+                f32::INFINITY,
+                #[inline(always)]
+                |a, b| s.select(s.is_nan(a), a, s.min(a, b)),
+            )
         };
         if s.any(s.is_nan(found)) {
             f32::NAN
@@ -237,9 +253,15 @@ mod tests {
     #[test]
     fn every_type_along_every_axis() {
         for dtype in [DType::F32, DType::F64, DType::I64, DType::I32, DType::U8, DType::I8] {
-            for (shape, axis) in
-                [(&[17][..], 0), (&[5, 1], 1), (&[3, 500], -1), (&[7, 90], 0), (&[2, 5, 200], 1), (&[1, 40000], 1), (&[0, 3], 1)]
-            {
+            for (shape, axis) in [
+                (&[17][..], 0),
+                (&[5, 1], 1),
+                (&[3, 500], -1),
+                (&[7, 90], 0),
+                (&[2, 5, 200], 1),
+                (&[1, 40000], 1),
+                (&[0, 3], 1),
+            ] {
                 for greatest in [true, false] {
                     for select_last_index in [true, false] {
                         for keep_dims in [true, false] {

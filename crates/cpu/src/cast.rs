@@ -56,7 +56,8 @@ impl NodeKernel for Converted {
 /// Converts each element by `f`. Buffers are aligned, so nothing is left over.
 #[inline(always)]
 fn each<T: bytemuck::Pod, U: bytemuck::Pod>(x: &[u8], y: &mut [u8], f: impl Fn(T) -> U) {
-    let (Ok(x), Ok(y)) = (bytemuck::try_cast_slice::<u8, T>(x), bytemuck::try_cast_slice_mut::<u8, U>(y)) else {
+    let (Ok(x), Ok(y)) = (bytemuck::try_cast_slice::<u8, T>(x), bytemuck::try_cast_slice_mut::<u8, U>(y))
+    else {
         debug_assert!(false, "buffers are aligned");
         return;
     };
@@ -185,13 +186,21 @@ mod tests {
 
     #[test]
     fn every_pair_of_types() {
-        let values = [0.0, -0.0, 1.0, -1.0, 0.5, -0.7, 1.5, 127.9, 200.0, -129.0, 300.25, 65504.0, 70000.0, -40000.0, 3e9, -3e9];
-        let more = [1e10, 1e19, -1e19, 1e30, 2049.0, 1.0009765625, f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+        let values = [
+            0.0, -0.0, 1.0, -1.0, 0.5, -0.7, 1.5, 127.9, 200.0, -129.0, 300.25, 65504.0, 70000.0, -40000.0,
+            3e9, -3e9,
+        ];
+        let more =
+            [1e10, 1e19, -1e19, 1e30, 2049.0, 1.0009765625, f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
         let values: Vec<f64> = values.into_iter().chain(more).cycle().take(100).collect();
         for from in TYPES {
             let x = Tensor::from_f64(from, [4, 25], &values).unwrap();
             for to in TYPES {
-                agree(Cast { to, conversion: Conversion::default() }, std::slice::from_ref(&x), Tolerance::EXACT);
+                agree(
+                    Cast { to, conversion: Conversion::default() },
+                    std::slice::from_ref(&x),
+                    Tolerance::EXACT,
+                );
             }
         }
     }
@@ -201,7 +210,11 @@ mod tests {
         for length in [0, 1, 3, 17, 40000] {
             let x = crate::testing::random(&[length], 1);
             for to in [DType::F16, DType::I64, DType::U8] {
-                agree(Cast { to, conversion: Conversion::default() }, std::slice::from_ref(&x), Tolerance::EXACT);
+                agree(
+                    Cast { to, conversion: Conversion::default() },
+                    std::slice::from_ref(&x),
+                    Tolerance::EXACT,
+                );
             }
             agree(BitCast { to: DType::I32 }, std::slice::from_ref(&x), Tolerance::EXACT);
         }

@@ -23,13 +23,17 @@ const TASK: usize = 1 << 14;
 
 pub(crate) fn lower(op: &Cumulative, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     let shape = lowering.shape(0)?;
-    let axis = Cumulative::axis(&lowering.ints(1)?, shape.rank()).map_err(|error| Decline(error.to_string()))?;
+    let axis =
+        Cumulative::axis(&lowering.ints(1)?, shape.rank()).map_err(|error| Decline(error.to_string()))?;
     let (_, extent, inner) = shape.split_at_axis(axis);
     macro_rules! running {
         ($T:ty, $A:ty, $sum:expr, $product:expr, $total:expr) => {{
             let (start, join): ($A, fn($A, $T) -> $A) =
                 if op.product { (1 as $A, $product) } else { (0 as $A, $sum) };
-            Lowered::new("running totals", Running::<$T, $A> { op: op.clone(), extent, inner, start, join, total: $total })
+            Lowered::new(
+                "running totals",
+                Running::<$T, $A> { op: op.clone(), extent, inner, start, join, total: $total },
+            )
         }};
     }
     let lowered = match lowering.dtype(0)? {
@@ -92,9 +96,14 @@ mod tests {
     #[test]
     fn every_way_along_every_axis() {
         for dtype in [DType::F32, DType::F64, DType::I64, DType::I32] {
-            for (shape, axis) in
-                [(&[17][..], 0), (&[3, 100], 1), (&[100, 3], 0), (&[2, 30, 70], -2), (&[0, 2], 0), (&[300, 200], 1)]
-            {
+            for (shape, axis) in [
+                (&[17][..], 0),
+                (&[3, 100], 1),
+                (&[100, 3], 0),
+                (&[2, 30, 70], -2),
+                (&[0, 2], 0),
+                (&[300, 200], 1),
+            ] {
                 for product in [false, true] {
                     for (exclusive, reverse) in [(false, false), (false, true), (true, false), (true, true)] {
                         let op = Cumulative { product, exclusive, reverse };

@@ -53,7 +53,9 @@ mod tests {
     fn both_ways_in_both_orders() {
         for dtype in [DType::F32, DType::U8, DType::I64] {
             for column_major in [false, true] {
-                for (block_size, shape) in [(2, [2, 12, 3, 5]), (3, [1, 9, 4, 40]), (1, [2, 3, 4, 5]), (2, [0, 4, 1, 1])] {
+                for (block_size, shape) in
+                    [(2, [2, 12, 3, 5]), (3, [1, 9, 4, 40]), (1, [2, 3, 4, 5]), (2, [0, 4, 1, 1])]
+                {
                     let op = DepthToSpace { block_size, column_major };
                     agree(op, &[random_of(dtype, &shape, 1)], Tolerance::EXACT);
                     let [n, c, h, w] = shape;

@@ -40,7 +40,8 @@ mod tests {
                 (&[2, 3], &[1]),
             ] {
                 let target: Vec<i64> = target.to_vec();
-                let inputs = [Some((random_of(dtype, shape, 1), false)), Some((Tensor::vector(target), true))];
+                let inputs =
+                    [Some((random_of(dtype, shape, 1), false)), Some((Tensor::vector(target), true))];
                 agree_with(Expand, &inputs, 1, Tolerance::EXACT);
             }
         }

@@ -34,7 +34,10 @@ pub(crate) fn lower(op: &GatherElements, lowering: &Lowering<'_>) -> Result<Lowe
     let stride = std::mem::replace(&mut strides[axis], 0) as usize;
     let loops = Loops::new(&output, &[&strides])?;
     let (data_elements, elements) = (shape.elements(), output.elements());
-    Ok(Lowered::new("gather elements", Elements { size, loops, extent: shape[axis], stride, data_elements, elements }))
+    Ok(Lowered::new(
+        "gather elements",
+        Elements { size, loops, extent: shape[axis], stride, data_elements, elements },
+    ))
 }
 
 impl NodeKernel for Elements {

@@ -176,7 +176,8 @@ mod tests {
         let first = op.recurrence.batch_first;
         let x = if first { [batch, steps, input] } else { [steps, batch, input] };
         let state = if first { [batch, directions, hidden] } else { [directions, batch, hidden] };
-        let optional = |bit: usize, tensor: Tensor, constant: bool| (given & bit > 0).then_some((tensor, constant));
+        let optional =
+            |bit: usize, tensor: Tensor, constant: bool| (given & bit > 0).then_some((tensor, constant));
         let lengths = (0..batch).map(|i| (i * 2 % (steps + 1)) as i32).collect();
         let inputs = [
             Some((small(&x, 1), false)),

@@ -162,7 +162,8 @@ mod tests {
                 let op = LayerNormalization { axis, epsilon: 1e-5, stash: DType::F32, outputs };
                 for bias in [false, true] {
                     // Rows of one element vanish in rounding errors that the deviation of 0 makes large.
-                    let tolerance = if shape[1] == 1 { Tolerance { relative: 0.0, absolute: 1.0 } } else { CLOSE };
+                    let tolerance =
+                        if shape[1] == 1 { Tolerance { relative: 0.0, absolute: 1.0 } } else { CLOSE };
                     agree_with(op.clone(), &inputs(shape, parameter, bias), outputs, tolerance);
                 }
             }
@@ -175,7 +176,8 @@ mod tests {
 
     #[test]
     fn a_large_mean_does_not_drown_the_variance() {
-        let data: Vec<f32> = random(&[4, 1000], 1).as_slice::<f32>().unwrap().iter().map(|x| x + 1000.0).collect();
+        let data: Vec<f32> =
+            random(&[4, 1000], 1).as_slice::<f32>().unwrap().iter().map(|x| x + 1000.0).collect();
         let op = LayerNormalization { axis: -1, epsilon: 1e-5, stash: DType::F32, outputs: 1 };
         let x = Tensor::from_vec([4, 1000], data).unwrap();
         let inputs = [Some((x, false)), Some((random(&[1000], 2), false))];

@@ -64,7 +64,12 @@ impl Kernel for Chunk<'_> {
                 row.fill(0.0);
             } else {
                 let norm = s.splat(norm as f32);
-                simd::map_in_place(s, row, #[inline(always)] |x| s.div(x, norm));
+                simd::map_in_place(
+                    s,
+                    row,
+                    #[inline(always)]
+                    |x| s.div(x, norm),
+                );
             }
         }
     }
@@ -83,7 +88,11 @@ mod tests {
                 let op = LpNormalization { axis: -1, p };
                 agree(op, &[random(shape, 1)], Tolerance { relative: 1e-6, absolute: 1e-7 });
             }
-            agree(LpNormalization { axis: 1, p }, &[Tensor::zeros(DType::F32, [2, 3]).unwrap()], Tolerance::EXACT);
+            agree(
+                LpNormalization { axis: 1, p },
+                &[Tensor::zeros(DType::F32, [2, 3]).unwrap()],
+                Tolerance::EXACT,
+            );
         }
     }
 }

@@ -85,7 +85,8 @@ impl Kernel for Gates<'_, '_> {
                     s.add(s.load_partial(&x[place.clone()]), s.load_partial(&r[place]))
                 };
                 let seen = |gate: usize, sum: S::F32, c: S::F32| {
-                    let peephole = peepholes.map(|p| s.load_partial(&p[gate * hidden + start..gate * hidden + end]));
+                    let peephole =
+                        peepholes.map(|p| s.load_partial(&p[gate * hidden + start..gate * hidden + end]));
                     clipped(s, peephole.map_or(sum, |p| s.mul_add(p, c, sum)), cell.clip)
                 };
                 let old = s.load_partial(&c[start..end]);
@@ -126,7 +127,8 @@ mod tests {
         let first = op.recurrence.batch_first;
         let x = if first { [batch, steps, input] } else { [steps, batch, input] };
         let state = if first { [batch, directions, hidden] } else { [directions, batch, hidden] };
-        let optional = |bit: usize, tensor: Tensor, constant: bool| (given & bit > 0).then_some((tensor, constant));
+        let optional =
+            |bit: usize, tensor: Tensor, constant: bool| (given & bit > 0).then_some((tensor, constant));
         let lengths = (0..batch).map(|i| (i * 2 % (steps + 1)) as i32).collect();
         let inputs = [
             Some((small(&x, 1), false)),

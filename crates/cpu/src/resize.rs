@@ -55,7 +55,8 @@ fn arguments(op: &Resize, lowering: &Lowering<'_>) -> Result<Arguments, Decline>
         if !lowering.has(index) {
             return Ok(None);
         }
-        let constant = lowering.constant(index).ok_or_else(|| Decline(format!("input {index} is not constant")))?;
+        let constant =
+            lowering.constant(index).ok_or_else(|| Decline(format!("input {index} is not constant")))?;
         let numbers = constant.to_f64().map_err(|error| Decline(error.to_string()))?;
         Ok(Some(numbers).filter(|numbers| !numbers.is_empty()))
     };
@@ -141,8 +142,9 @@ fn passes(shape: &Shape, unchanged: &[bool], taps: &[Taps]) -> Vec<Pass> {
     let mut passes = Vec::new();
     // What shrinks goes first and what grows last, so that as little as possible lies between; rows along the axis, which
     // cost the most, when they are few.
-    let (mut order, mut grow): (Vec<usize>, Vec<usize>) =
-        (0..taps.len()).filter(|&axis| !unchanged[axis]).partition(|&axis| taps[axis].starts.len() < shape[axis]);
+    let (mut order, mut grow): (Vec<usize>, Vec<usize>) = (0..taps.len())
+        .filter(|&axis| !unchanged[axis])
+        .partition(|&axis| taps[axis].starts.len() < shape[axis]);
     grow.reverse();
     order.append(&mut grow);
     for axis in order {
@@ -316,7 +318,12 @@ mod tests {
         let rank = sizes.len();
         let region: Vec<f32> = (0..2 * rank).map(|i| if i < rank { -0.1 } else { 0.9 }).collect();
         let constant = |tensor: Tensor| Some((tensor, true));
-        let inputs = [Some((x, false)), constant(Tensor::vector(region)), None, constant(Tensor::vector(sizes.to_vec()))];
+        let inputs = [
+            Some((x, false)),
+            constant(Tensor::vector(region)),
+            None,
+            constant(Tensor::vector(sizes.to_vec())),
+        ];
         agree_with(op, &inputs, 1, tolerance);
     }
 
@@ -332,7 +339,8 @@ mod tests {
                 (&[2, 3, 4], &[3, 5, 2]),
                 (&[2, 40], &[2, 40]),
             ] {
-                for rounding in [Rounding::PreferFloor, Rounding::PreferCeil, Rounding::Floor, Rounding::Ceil] {
+                for rounding in [Rounding::PreferFloor, Rounding::PreferCeil, Rounding::Floor, Rounding::Ceil]
+                {
                     let op = resize(Mode::Nearest(rounding), coordinates);
                     check(op.clone(), random_of(DType::F32, shape, 1), sizes, Tolerance::EXACT);
                     if coordinates != Coordinates::CropAndResize {

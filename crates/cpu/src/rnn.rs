@@ -91,10 +91,17 @@ mod tests {
             for batch_first in [false, true] {
                 let directions = direction.count();
                 let activations = vec![vec![FusedActivation::Tanh]; directions];
-                let recurrence =
-                    Recurrence { direction, hidden_size: None, activations, clip: Some(1.0), batch_first, outputs: 2 };
+                let recurrence = Recurrence {
+                    direction,
+                    hidden_size: None,
+                    activations,
+                    clip: Some(1.0),
+                    batch_first,
+                    outputs: 2,
+                };
                 let x = if batch_first { [batch, steps, input] } else { [steps, batch, input] };
-                let state = if batch_first { [batch, directions, hidden] } else { [directions, batch, hidden] };
+                let state =
+                    if batch_first { [batch, directions, hidden] } else { [directions, batch, hidden] };
                 let inputs = [
                     Some((random(&x, 1), false)),
                     Some((random(&[directions, hidden, input], 2), true)),

@@ -131,8 +131,8 @@ fn combine(reduction: ScatterReduction, dtype: DType) -> Result<Combine, Decline
 mod tests {
     use super::*;
     use crate::testing::{Tolerance, agree, fails, random, random_of};
-    use inferrum_tensor::{Shape, Tensor};
     use ScatterReduction::{Add, Max, Min, Mul, None};
+    use inferrum_tensor::{Shape, Tensor};
 
     const CLOSE: Tolerance = Tolerance { relative: 1e-5, absolute: 1e-5 };
 
@@ -180,7 +180,8 @@ mod tests {
                 let inputs = [random(data, 1), indices(part, &[extent]), random(part, 2)];
                 agree(ScatterElements { axis, reduction }, &inputs, CLOSE);
             }
-            let inputs = [random_of(DType::F16, data, 1), indices(part, &[extent]), random_of(DType::F16, part, 2)];
+            let inputs =
+                [random_of(DType::F16, data, 1), indices(part, &[extent]), random_of(DType::F16, part, 2)];
             agree(ScatterElements { axis, reduction: None }, &inputs, Tolerance::EXACT);
         }
     }

@@ -98,9 +98,22 @@ impl Kernel for Chunk<'_> {
         for (i, y) in y.chunks_exact_mut(hidden).enumerate() {
             let row = first + i;
             let (x, skip) = (&x[row * hidden..][..hidden], &skip[row % of.skip_rows * hidden..][..hidden]);
-            simd::zip(s, x, skip, y, #[inline(always)] |a, b| s.add(a, b));
+            simd::zip(
+                s,
+                x,
+                skip,
+                y,
+                #[inline(always)]
+                |a, b| s.add(a, b),
+            );
             if let Some(bias) = bias {
-                simd::zip_in_place(s, y, bias, #[inline(always)] |a, b| s.add(a, b));
+                simd::zip_in_place(
+                    s,
+                    y,
+                    bias,
+                    #[inline(always)]
+                    |a, b| s.add(a, b),
+                );
             }
             // SAFETY: `run` has checked that these have a value for each row (element); rows are of one task each.
             unsafe {
@@ -132,9 +145,12 @@ mod tests {
     fn with_and_without_each_input_and_output() {
         for simplified in [false, true] {
             for outputs in [1, 4] {
-                for (shape, skip) in
-                    [(&[2, 5, 33][..], &[2, 5, 33][..]), (&[2, 5, 33], &[5, 33]), (&[2, 5, 64], &[1, 5, 64]), (&[70, 300], &[300])]
-                {
+                for (shape, skip) in [
+                    (&[2, 5, 33][..], &[2, 5, 33][..]),
+                    (&[2, 5, 33], &[5, 33]),
+                    (&[2, 5, 64], &[1, 5, 64]),
+                    (&[70, 300], &[300]),
+                ] {
                     let hidden = shape[shape.len() - 1];
                     let vector = |seed| Some((random(&[hidden], seed), false));
                     let first = |seed| Some((random(shape, seed), false));

@@ -20,7 +20,10 @@ pub(crate) fn lower(op: &Softmax, lowering: &Lowering<'_>) -> Result<Lowered, De
     lowering.require_dtype(DType::F32, &[])?;
     let (_, extent, inner) = op.extents(&lowering.shape(0)?).map_err(|error| Decline(error.to_string()))?;
     if inner != 1 && extent != 0 {
-        return Ok(Lowered::new("softmax columns", Columns { extent, inner, log: op.log, isa: lowering.isa }));
+        return Ok(Lowered::new(
+            "softmax columns",
+            Columns { extent, inner, log: op.log, isa: lowering.isa },
+        ));
     }
     Ok(Lowered::new("softmax rows", Rows { extent, log: op.log, isa: lowering.isa }).in_place(&[0]))
 }
@@ -58,16 +61,45 @@ impl Kernel for RowsOf<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for row in self.rows.chunks_exact_mut(self.extent) {
-            let greatest = s.max_lane(simd::fold(s, row, f32::NEG_INFINITY, #[inline(always)] |a, b| s.max(a, b)));
+            let greatest = s.max_lane(simd::fold(
+                s,
+                row,
+                f32::NEG_INFINITY,
+                #[inline(always)]
+                |a, b| s.max(a, b),
+            ));
             let shift = s.splat(greatest);
             if self.log {
                 let sum: f32 = s.sum(exp_sum(s, row, shift));
                 let shift = s.splat(greatest + sum.ln());
-                simd::map_in_place(s, row, #[inline(always)] |x| s.sub(x, shift));
+                simd::map_in_place(
+                    s,
+                    row,
+                    #[inline(always)]
+                    |x| s.sub(x, shift),
+                );
             } else {
-                simd::map_in_place(s, row, #[inline(always)] |x| math::exp(s, s.sub(x, shift)));
-                let scale = s.splat(1.0 / s.sum(simd::fold(s, row, 0.0, #[inline(always)] |a, b| s.add(a, b))));
-                simd::map_in_place(s, row, #[inline(always)] |x| s.mul(x, scale));
+                simd::map_in_place(
+                    s,
+                    row,
+                    #[inline(always)]
+                    |x| math::exp(s, s.sub(x, shift)),
+                );
+                let scale = s.splat(
+                    1.0 / s.sum(simd::fold(
+                        s,
+                        row,
+                        0.0,
+                        #[inline(always)]
+                        |a, b| s.add(a, b),
+                    )),
+                );
+                simd::map_in_place(
+                    s,
+                    row,
+                    #[inline(always)]
+                    |x| s.mul(x, scale),
+                );
             }
         }
     }
@@ -139,24 +171,65 @@ impl Kernel for ColumnsOf<'_> {
         let (greatest, sum) = (&mut greatest[..columns], &mut sum[..columns]);
         let row = |i: usize| &x[start + i * of.inner..][..columns];
         for i in 0..of.extent {
-            simd::zip_in_place(s, greatest, row(i), #[inline(always)] |a, b| s.max(a, b));
+            simd::zip_in_place(
+                s,
+                greatest,
+                row(i),
+                #[inline(always)]
+                |a, b| s.max(a, b),
+            );
         }
         for i in 0..of.extent {
             // SAFETY: the output is as long as the input, and other tasks write other columns.
             let out = unsafe { std::slice::from_raw_parts_mut(y.get().add(start + i * of.inner), columns) };
-            simd::zip(s, row(i), greatest, out, #[inline(always)] |x, shift| s.sub(x, shift));
+            simd::zip(
+                s,
+                row(i),
+                greatest,
+                out,
+                #[inline(always)]
+                |x, shift| s.sub(x, shift),
+            );
             if of.log {
-                simd::zip_in_place(s, sum, out, #[inline(always)] |sum, x| s.add(sum, math::exp(s, x)));
+                simd::zip_in_place(
+                    s,
+                    sum,
+                    out,
+                    #[inline(always)]
+                    |sum, x| s.add(sum, math::exp(s, x)),
+                );
             } else {
-                simd::map_in_place(s, out, #[inline(always)] |x| math::exp(s, x));
-                simd::zip_in_place(s, sum, out, #[inline(always)] |sum, x| s.add(sum, x));
+                simd::map_in_place(
+                    s,
+                    out,
+                    #[inline(always)]
+                    |x| math::exp(s, x),
+                );
+                simd::zip_in_place(
+                    s,
+                    sum,
+                    out,
+                    #[inline(always)]
+                    |sum, x| s.add(sum, x),
+                );
             }
         }
-        simd::map_in_place(s, sum, #[inline(always)] |sum| if of.log { math::log(s, sum) } else { s.div(s.splat(1.0), sum) });
+        simd::map_in_place(
+            s,
+            sum,
+            #[inline(always)]
+            |sum| if of.log { math::log(s, sum) } else { s.div(s.splat(1.0), sum) },
+        );
         for i in 0..of.extent {
             // SAFETY: as above.
             let out = unsafe { std::slice::from_raw_parts_mut(y.get().add(start + i * of.inner), columns) };
-            simd::zip_in_place(s, out, sum, #[inline(always)] |x, sum| if of.log { s.sub(x, sum) } else { s.mul(x, sum) });
+            simd::zip_in_place(
+                s,
+                out,
+                sum,
+                #[inline(always)]
+                |x, sum| if of.log { s.sub(x, sum) } else { s.mul(x, sum) },
+            );
         }
     }
 }
@@ -173,7 +246,9 @@ mod tests {
                 let op = Softmax { axis: -1, flatten: false, log };
                 agree(op, &[random(shape, 7)], Tolerance { relative: 2e-6, absolute: 1e-7 });
             }
-            for (shape, axis) in [(&[17, 3][..], 0), (&[2, 5, 300], 1), (&[3, 1, 2], 1), (&[1, 600, 70], -2), (&[0, 2], 0)] {
+            for (shape, axis) in
+                [(&[17, 3][..], 0), (&[2, 5, 300], 1), (&[3, 1, 2], 1), (&[1, 600, 70], -2), (&[0, 2], 0)]
+            {
                 let op = Softmax { axis, flatten: false, log };
                 agree(op, &[random(shape, 7)], Tolerance { relative: 2e-6, absolute: 1e-6 });
             }

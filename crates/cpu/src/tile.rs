@@ -15,7 +15,8 @@ pub(crate) fn lower(op: &Tile, lowering: &Lowering<'_>) -> Result<Lowered, Decli
         .repeats(shape.rank(), &lowering.ints(1)?, axis.as_deref())
         .map_err(|error| Decline(error.to_string()))?;
     // Each axis in two: which repeat, and where in it.
-    let dims: Shape = repeats.iter().zip(shape.iter()).flat_map(|(&repeat, &extent)| [repeat, extent]).collect();
+    let dims: Shape =
+        repeats.iter().zip(shape.iter()).flat_map(|(&repeat, &extent)| [repeat, extent]).collect();
     let source: Vec<isize> = dense_strides(&shape).iter().flat_map(|&stride| [0, stride]).collect();
     let copy = StridedCopy::new(
         lowering.dtype(0)?.size(),

@@ -32,7 +32,11 @@ mod tests {
         for dtype in [DType::F32, DType::U8, DType::F16, DType::I64, DType::Complex128] {
             for perm in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
                 for shape in [[2, 17, 33], [1, 3, 65], [70, 4, 66], [3, 0, 2], [1, 1, 1]] {
-                    agree(Transpose { perm: Some(perm.to_vec()) }, &[random_of(dtype, &shape, 3)], Tolerance::EXACT);
+                    agree(
+                        Transpose { perm: Some(perm.to_vec()) },
+                        &[random_of(dtype, &shape, 3)],
+                        Tolerance::EXACT,
+                    );
                 }
             }
         }

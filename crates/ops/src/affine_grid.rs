@@ -34,8 +34,10 @@ impl AffineGrid {
             return Err(OpError::shape(1, "[4] or [5]", size.len()));
         }
         let out_of_range = |n| OpError::value(1, format!("sizes are 0 or more, got {n}"));
-        let size: Vec<usize> =
-            size.iter().map(|&n| usize::try_from(n).map_err(|_| out_of_range(n))).collect::<Result<_, _>>()?;
+        let size: Vec<usize> = size
+            .iter()
+            .map(|&n| usize::try_from(n).map_err(|_| out_of_range(n)))
+            .collect::<Result<_, _>>()?;
         if theta.dims() != [size[0], axes, axes + 1] {
             return Err(OpError::shape(0, format!("[{}, {axes}, {}]", size[0], axes + 1), theta));
         }
@@ -132,7 +134,9 @@ mod tests {
     fn sizes_are_checked() {
         let op = parse_at(20, "AffineGrid", &[]);
         let theta = Some(Tensor::zeros(DType::F32, [1, 2, 3]).unwrap());
-        for size in [&[1i64, 1, 2][..], &[2, 1, 2, 2], &[1, 1, -2, 2], &[1, 1, 2, 2, 2], &[1, 1, i64::MAX, i64::MAX]] {
+        for size in
+            [&[1i64, 1, 2][..], &[2, 1, 2, 2], &[1, 1, -2, 2], &[1, 1, 2, 2, 2], &[1, 1, i64::MAX, i64::MAX]]
+        {
             assert!(try_run(&*op, &[theta.clone(), Some(Tensor::vector(size.to_vec()))]).is_err());
         }
     }

@@ -104,13 +104,27 @@ impl Attention {
     }
 
     /// Batch, heads, length and head size of an input.
-    fn extents(&self, index: usize, shape: &Shape, heads: Option<usize>, name: &str) -> Result<[usize; 4], OpError> {
+    fn extents(
+        &self,
+        index: usize,
+        shape: &Shape,
+        heads: Option<usize>,
+        name: &str,
+    ) -> Result<[usize; 4], OpError> {
         match (shape.dims(), heads) {
-            (&[batch, heads, len, head], given) if given.is_none_or(|given| given == heads) => Ok([batch, heads, len, head]),
-            (&[batch, len, hidden], Some(heads)) if hidden.is_multiple_of(heads) => Ok([batch, heads, len, hidden / heads]),
-            (&[_, _, _], None) => Err(OpError::attribute(name, "the number of heads, as the inputs have three axes", "nothing")),
+            (&[batch, heads, len, head], given) if given.is_none_or(|given| given == heads) => {
+                Ok([batch, heads, len, head])
+            }
+            (&[batch, len, hidden], Some(heads)) if hidden.is_multiple_of(heads) => {
+                Ok([batch, heads, len, hidden / heads])
+            }
+            (&[_, _, _], None) => {
+                Err(OpError::attribute(name, "the number of heads, as the inputs have three axes", "nothing"))
+            }
             _ => {
-                let expected = heads.map_or("[B, H, S, D]".into(), |heads| format!("[B, {heads}, S, D] or [B, S, {heads}*D]"));
+                let expected = heads.map_or("[B, H, S, D]".into(), |heads| {
+                    format!("[B, {heads}, S, D] or [B, S, {heads}*D]")
+                });
                 Err(OpError::shape(index, expected, shape))
             }
         }
@@ -129,7 +143,10 @@ impl Attention {
         if let Some(valid) = inputs.optional_ints(VALID_KEYS)? {
             let range = 0..=sdpa.kv_len as i64;
             if let Some(bad) = valid.iter().find(|count| !range.contains(count)) {
-                return Err(OpError::value(VALID_KEYS, format!("counts are 0 to {}, got {bad}", sdpa.kv_len)));
+                return Err(OpError::value(
+                    VALID_KEYS,
+                    format!("counts are 0 to {}, got {bad}", sdpa.kv_len),
+                ));
             }
             mask.first_places = valid.iter().map(|count| count - sdpa.q_len as i64).collect();
             mask.keys = valid.iter().map(|&count| count as usize).collect();
@@ -145,7 +162,11 @@ impl Attention {
         }
         for (index, like) in [(K, Q), (PAST_KEY, K), (PAST_VALUE, V)] {
             if inputs.has(index) && inputs.dtype(index)? != inputs.dtype(like)? {
-                return Err(OpError::dtype(index, format!("the type of input {like}, {}", inputs.dtype(like)?), inputs.dtype(index)?));
+                return Err(OpError::dtype(
+                    index,
+                    format!("the type of input {like}, {}", inputs.dtype(like)?),
+                    inputs.dtype(index)?,
+                ));
             }
         }
         if let Some(mask) = inputs.optional(MASK)? {
@@ -155,7 +176,9 @@ impl Attention {
             }
         }
         if inputs.has(PAST_KEY) != inputs.has(PAST_VALUE) {
-            return Err(OpError::Invalid("past keys and past values are given together or not at all".into()));
+            return Err(OpError::Invalid(
+                "past keys and past values are given together or not at all".into(),
+            ));
         }
         if let Some(valid) = inputs.optional(VALID_KEYS)? {
             if inputs.has(PAST_KEY) {
@@ -170,7 +193,8 @@ impl Attention {
 
     /// Checks whatever shapes are known.
     fn check_shapes(&self, inputs: Facts<'_>) -> Result<(), OpError> {
-        let [Some(q), Some(k), Some(v)] = [Q, K, V].map(|i| inputs.get(i).and_then(Fact::concrete_shape)) else {
+        let [Some(q), Some(k), Some(v)] = [Q, K, V].map(|i| inputs.get(i).and_then(Fact::concrete_shape))
+        else {
             return Ok(());
         };
         let past = match inputs.optional(PAST_KEY)? {
@@ -299,7 +323,9 @@ fn by_head(tensor: &Tensor, heads: usize) -> Result<Vec<f64>, OpError> {
 /// An attribute that counts heads.
 pub(crate) fn heads(def: &mut NodeDef, name: &str) -> Result<Option<usize>, OpError> {
     def.int(name)?
-        .map(|n| usize::try_from(n).ok().filter(|&n| n > 0).ok_or_else(|| OpError::attribute(name, "1 or more", n)))
+        .map(|n| {
+            usize::try_from(n).ok().filter(|&n| n > 0).ok_or_else(|| OpError::attribute(name, "1 or more", n))
+        })
         .transpose()
 }
 
@@ -380,11 +406,13 @@ mod tests {
 
     #[test]
     fn three_axes_and_four_axes_agree() {
-        let packed = parse_at(23, "Attention", &[("q_num_heads", Attr::Int(2)), ("kv_num_heads", Attr::Int(1))]);
+        let packed =
+            parse_at(23, "Attention", &[("q_num_heads", Attr::Int(2)), ("kv_num_heads", Attr::Int(1))]);
         let split = parse_at(23, "Attention", &[]);
         let values: Vec<f32> = (0..12).map(|i| (i as f32 * 0.7).sin()).collect();
         let (q3, kv3) = (vector(&[1, 3, 4], &values), vector(&[1, 3, 2], &values[..6]));
-        let q4: Vec<f32> = swap_middle(&q3.to_f64().unwrap(), [1, 3, 2, 2]).unwrap().iter().map(|&x| x as f32).collect();
+        let q4: Vec<f32> =
+            swap_middle(&q3.to_f64().unwrap(), [1, 3, 2, 2]).unwrap().iter().map(|&x| x as f32).collect();
         let (q4, kv4) = (vector(&[1, 2, 3, 2], &q4), vector(&[1, 1, 3, 2], &values[..6]));
         let y3 = run(&*packed, &[q3, kv3.clone(), kv3]).remove(0);
         let y4 = run(&*split, &[q4, kv4.clone(), kv4]).remove(0);
@@ -414,7 +442,11 @@ mod tests {
         let unfit = |k: [usize; 4], v: [usize; 4]| {
             try_run(&*op, &[Some(zeros([1, 2, 2, 4])), Some(zeros(k)), Some(zeros(v))]).is_err()
         };
-        assert!(unfit([1, 3, 2, 4], [1, 3, 2, 4]) && unfit([1, 2, 2, 3], [1, 2, 2, 4]) && unfit([1, 2, 2, 4], [1, 2, 3, 4]));
+        assert!(
+            unfit([1, 3, 2, 4], [1, 3, 2, 4])
+                && unfit([1, 2, 2, 3], [1, 2, 2, 4])
+                && unfit([1, 2, 2, 4], [1, 2, 3, 4])
+        );
         assert!(unfit([1, 0, 2, 4], [1, 0, 2, 4]));
     }
 
@@ -423,7 +455,10 @@ mod tests {
         let op = parse_node("", 24, "Attention", &[], 2);
         let (batch, len) = (SymDim::Symbol("B".into()), SymDim::Symbol("S".into()));
         let fact = |heads, width| {
-            Fact::tensor(DType::F16, vec![batch.clone(), SymDim::Known(heads), len.clone(), SymDim::Known(width)])
+            Fact::tensor(
+                DType::F16,
+                vec![batch.clone(), SymDim::Known(heads), len.clone(), SymDim::Known(width)],
+            )
         };
         let (q, k, v) = (fact(4, 8), fact(2, 8), fact(2, 3));
         let facts = op.infer(Facts(&[Some(&q), Some(&k), Some(&v)])).unwrap();

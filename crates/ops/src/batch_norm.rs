@@ -87,7 +87,11 @@ impl Operator for BatchNormalization {
         for (first, second) in [(1, 2), (3, 4)] {
             let dtype = inputs.dtype(first)?;
             if inputs.dtype(second)? != dtype {
-                return Err(OpError::dtype(second, format!("{dtype}, like input {first}"), inputs.dtype(second)?));
+                return Err(OpError::dtype(
+                    second,
+                    format!("{dtype}, like input {first}"),
+                    inputs.dtype(second)?,
+                ));
             }
         }
         let mut outputs = vec![inputs.like(0)?];
@@ -98,7 +102,8 @@ impl Operator for BatchNormalization {
 
     fn reference(&self, inputs: Inputs<'_>) -> Result<Vec<Value>, OpError> {
         let x = inputs.tensor(0)?;
-        let [scale, bias, mean, variance] = [1, 2, 3, 4].map(|i| inputs.tensor(i).and_then(|t| Ok(t.to_f64()?)));
+        let [scale, bias, mean, variance] =
+            [1, 2, 3, 4].map(|i| inputs.tensor(i).and_then(|t| Ok(t.to_f64()?)));
         let (scale, bias, mean, variance) = (scale?, bias?, mean?, variance?);
         let mut y = x.to_f64()?;
         let single = x.shape().rank() == 1;
@@ -157,13 +162,15 @@ mod tests {
     fn inference_uses_the_given_moments() {
         let op = parse_at(15, "BatchNormalization", &[("epsilon", Attr::Float(0.0))]);
         assert_eq!(run(&*op, &inputs())[0].as_slice::<f32>().unwrap(), [0., 12., 2., 14.]);
-        let op = parse_at(6, "BatchNormalization", &[("epsilon", Attr::Float(0.0)), ("is_test", Attr::Int(1))]);
+        let op =
+            parse_at(6, "BatchNormalization", &[("epsilon", Attr::Float(0.0)), ("is_test", Attr::Int(1))]);
         assert_eq!(run(&*op, &inputs())[0].as_slice::<f32>().unwrap(), [0., 12., 2., 14.]);
     }
 
     #[test]
     fn training_gives_running_moments() {
-        let attrs = [("training_mode", Attr::Int(1)), ("epsilon", Attr::Float(0.0)), ("momentum", Attr::Float(0.5))];
+        let attrs =
+            [("training_mode", Attr::Int(1)), ("epsilon", Attr::Float(0.0)), ("momentum", Attr::Float(0.5))];
         let y = run(&*parse_node("", 15, "BatchNormalization", &attrs, 3), &inputs());
         assert_eq!(y[0].as_slice::<f32>().unwrap(), [-2., 9., 2., 11.]);
         assert_eq!(y[1].as_slice::<f32>().unwrap(), [1.5, 1.5]);
@@ -175,7 +182,8 @@ mod tests {
 
     #[test]
     fn not_spatial_parameters_are_for_each_element() {
-        let op = parse_at(8, "BatchNormalization", &[("spatial", Attr::Int(0)), ("epsilon", Attr::Float(0.0))]);
+        let op =
+            parse_at(8, "BatchNormalization", &[("spatial", Attr::Int(0)), ("epsilon", Attr::Float(0.0))]);
         let of_elements = |values: [f32; 2]| Tensor::from_vec([1, 2], values.to_vec()).unwrap();
         let x = Tensor::from_vec([2, 1, 2], vec![1f32, 2., 3., 4.]).unwrap();
         let [scale, bias] = [[2., 1.], [0., 10.]].map(of_elements);

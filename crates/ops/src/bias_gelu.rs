@@ -41,7 +41,10 @@ impl Operator for BiasGelu {
         if let Some(dims) = data.shape.dims() {
             let last = dims.last().cloned().ok_or_else(|| OpError::shape(0, "[..., C]", &data.shape))?;
             let fits = bias.shape.merge(&vec![last.clone()].into()).is_some();
-            if !fits || (bias.shape.dims().is_some_and(|dims| dims == [SymDim::Known(1)]) && last.known() != Some(1)) {
+            if !fits
+                || (bias.shape.dims().is_some_and(|dims| dims == [SymDim::Known(1)])
+                    && last.known() != Some(1))
+            {
                 return Err(OpError::shape(1, format!("[{last}]"), &bias.shape));
             }
         }
@@ -82,7 +85,8 @@ mod tests {
     fn the_bias_is_added_to_each_row() {
         let x = Tensor::from_vec([2, 2], vec![0f64, 1.0, -1.0, 0.5]).unwrap();
         let bias = Tensor::vector(vec![1f64, -1.0]);
-        for (op_type, gelu) in [("BiasGelu", scalar::gelu as fn(f64) -> f64), ("FastGelu", scalar::gelu_tanh)] {
+        for (op_type, gelu) in [("BiasGelu", scalar::gelu as fn(f64) -> f64), ("FastGelu", scalar::gelu_tanh)]
+        {
             let y = run(&*parse_in("com.microsoft", 1, op_type, &[]), &[x.clone(), bias.clone()]);
             assert_eq!(y[0].as_slice::<f64>().unwrap(), [gelu(1.0), gelu(0.0), gelu(0.0), gelu(-0.5)]);
         }

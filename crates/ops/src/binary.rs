@@ -314,8 +314,16 @@ mod tests {
         of_attrs(op_type, &[], a, b)
     }
 
-    fn of_attrs<T: Element, R: Element>(op_type: &str, attrs: &[(&str, Attr)], a: Vec<T>, b: Vec<T>) -> Vec<R> {
-        run(&*parse_at(28, op_type, attrs), &[Tensor::vector(a), Tensor::vector(b)])[0].as_slice().unwrap().to_vec()
+    fn of_attrs<T: Element, R: Element>(
+        op_type: &str,
+        attrs: &[(&str, Attr)],
+        a: Vec<T>,
+        b: Vec<T>,
+    ) -> Vec<R> {
+        run(&*parse_at(28, op_type, attrs), &[Tensor::vector(a), Tensor::vector(b)])[0]
+            .as_slice()
+            .unwrap()
+            .to_vec()
     }
 
     #[test]
@@ -326,7 +334,11 @@ mod tests {
             let floats = row.types.hold(DType::F32);
             let bound = if row.types.hold(DType::Bool) { 1 } else { 7 };
             for (&x, &y) in SAMPLES.iter().flat_map(|x| SAMPLES.iter().map(move |y| (x, y))) {
-                let (x, y) = if floats { (x, y) } else { (f64::from(x as i64 as u8 & bound), f64::from(y as i64 as u8 & bound)) };
+                let (x, y) = if floats {
+                    (x, y)
+                } else {
+                    (f64::from(x as i64 as u8 & bound), f64::from(y as i64 as u8 & bound))
+                };
                 let (text, closure) = (evaluate(&expression, &[x, y]), (row.float)(x, y));
                 assert!(close(text, closure), "{kind:?} of {x}, {y}: text {text}, closure {closure}");
                 // Fractions, and what integers cannot tell: a division by zero or an overflow.
@@ -344,8 +356,14 @@ mod tests {
         assert_eq!(of::<i8, i8>("Add", vec![127, -128], vec![1, -1]), [-128, 127]);
         assert_eq!(of::<u8, u8>("Sub", vec![0, 7], vec![1, 3]), [255, 4]);
         assert_eq!(of::<u64, u64>("Mul", vec![u64::MAX, 3], vec![u64::MAX, 5]), [1, 15]);
-        assert_eq!(of::<i32, i32>("Div", vec![7, -7, 5, i32::MIN, 1], vec![2, 2, -3, -1, 0]), [3, -3, -1, i32::MIN, 0]);
-        assert_eq!(of::<i64, i64>("Mod", vec![7, -7, 5, i64::MIN, 1], vec![-3, 3, -4, -1, 0]), [-2, 2, -3, 0, 0]);
+        assert_eq!(
+            of::<i32, i32>("Div", vec![7, -7, 5, i32::MIN, 1], vec![2, 2, -3, -1, 0]),
+            [3, -3, -1, i32::MIN, 0]
+        );
+        assert_eq!(
+            of::<i64, i64>("Mod", vec![7, -7, 5, i64::MIN, 1], vec![-3, 3, -4, -1, 0]),
+            [-2, 2, -3, 0, 0]
+        );
         let fmod = [("fmod", Attr::Int(1))];
         assert_eq!(of_attrs::<i8, i8>("Mod", &fmod, vec![7, -7], vec![-3, 3]), [1, -1]);
     }
@@ -366,8 +384,14 @@ mod tests {
         let right = [("direction", Attr::String(b"RIGHT".to_vec()))];
         let left = [("direction", Attr::String(b"LEFT".to_vec()))];
         assert_eq!(of_attrs::<u8, u8>("BitShift", &right, vec![16, 4, 255], vec![1, 2, 8]), [8, 1, 0]);
-        assert_eq!(of_attrs::<i8, i8>("BitShift", &right, vec![-16, -1, 9, -9], vec![1, 100, -1, -1]), [-8, -1, 0, -1]);
-        assert_eq!(of_attrs::<i8, i8>("BitShift", &left, vec![64, 1, 1, 3], vec![1, 8, -1, 7]), [-128, 0, 0, -128]);
+        assert_eq!(
+            of_attrs::<i8, i8>("BitShift", &right, vec![-16, -1, 9, -9], vec![1, 100, -1, -1]),
+            [-8, -1, 0, -1]
+        );
+        assert_eq!(
+            of_attrs::<i8, i8>("BitShift", &left, vec![64, 1, 1, 3], vec![1, 8, -1, 7]),
+            [-128, 0, 0, -128]
+        );
         assert_eq!(of_attrs::<u64, u64>("BitShift", &left, vec![1, 1], vec![63, u64::MAX]), [1 << 63, 0]);
     }
 
@@ -384,11 +408,15 @@ mod tests {
 
     #[test]
     fn operands_broadcast_both_ways() {
-        let (a, b) = (Tensor::from_vec([2, 1], vec![1f32, 2.0]).unwrap(), Tensor::vector(vec![10f32, 20.0, 30.0]));
+        let (a, b) =
+            (Tensor::from_vec([2, 1], vec![1f32, 2.0]).unwrap(), Tensor::vector(vec![10f32, 20.0, 30.0]));
         let y = run(&*parse_at(14, "Add", &[]), &[a, b]);
         assert_eq!(y[0].shape().dims(), [2, 3]);
         assert_eq!(y[0].as_slice::<f32>().unwrap(), [11., 21., 31., 12., 22., 32.]);
-        let empty = run(&*parse_at(14, "Mul", &[]), &[Tensor::zeros(DType::F32, [0, 1]).unwrap(), Tensor::scalar(1f32)]);
+        let empty = run(
+            &*parse_at(14, "Mul", &[]),
+            &[Tensor::zeros(DType::F32, [0, 1]).unwrap(), Tensor::scalar(1f32)],
+        );
         assert_eq!(empty[0].shape().dims(), [0, 1]);
     }
 
@@ -419,7 +447,8 @@ mod tests {
         let other = Fact::tensor(DType::F32, [4]);
         let outputs = Binary::new(Add).infer(Facts(&[Some(&fact), Some(&other)])).unwrap();
         assert_eq!(outputs[0], fact);
-        let first_decides = Binary { kind: Add, axis: Some(1) }.infer(Facts(&[Some(&fact), Some(&other)])).unwrap();
+        let first_decides =
+            Binary { kind: Add, axis: Some(1) }.infer(Facts(&[Some(&fact), Some(&other)])).unwrap();
         assert_eq!(first_decides, [fact]);
     }
 

@@ -63,7 +63,13 @@ impl Conversion {
             "up" => ScaleRounding::Up,
             "down" => ScaleRounding::Down,
             "nearest" => ScaleRounding::Nearest,
-            other => return Err(OpError::attribute("round_mode", "`up`, `down` or `nearest`", format!("`{other}`"))),
+            other => {
+                return Err(OpError::attribute(
+                    "round_mode",
+                    "`up`, `down` or `nearest`",
+                    format!("`{other}`"),
+                ));
+            }
         };
         Ok(Conversion { saturate: def.flag("saturate", true)?, rounding })
     }
@@ -254,7 +260,11 @@ impl Operator for BitCast {
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         let input = inputs.tensor(0)?;
         if input.dtype == DType::String || bits(input.dtype) != bits(self.to) {
-            return Err(OpError::dtype(0, format!("a type of {} bits, as {} has", bits(self.to), self.to), input.dtype));
+            return Err(OpError::dtype(
+                0,
+                format!("a type of {} bits, as {} has", bits(self.to), self.to),
+                input.dtype,
+            ));
         }
         Ok(vec![Fact::tensor(self.to, input.shape.clone())])
     }
@@ -303,7 +313,10 @@ mod tests {
         let x = Tensor::vector(vec![1.9f32, -2.5, 300.7, f32::NAN, 1e20, -1e20]);
         assert_eq!(cast(x.clone(), DType::I8).as_slice::<i8>().unwrap()[..4], [1, -2, 44, 0]);
         assert_eq!(cast(x.clone(), DType::U32).as_slice::<u32>().unwrap()[..4], [1, u32::MAX - 1, 300, 0]);
-        assert_eq!(cast(x.clone(), DType::I32).as_slice::<i32>().unwrap(), [1, -2, 300, 0, i32::MAX, i32::MIN]);
+        assert_eq!(
+            cast(x.clone(), DType::I32).as_slice::<i32>().unwrap(),
+            [1, -2, 300, 0, i32::MAX, i32::MIN]
+        );
         assert_eq!(cast(x, DType::Bool).as_slice::<bool>().unwrap(), [true; 6]);
         let x = Tensor::vector((-9..=15).map(f64::from).collect());
         let wrapped: Vec<i8> = [7].into_iter().chain(-8..=7).chain(-8..=-1).collect();
@@ -315,9 +328,18 @@ mod tests {
     fn integers_keep_their_lowest_bits() {
         assert_eq!(cast(Tensor::vector(vec![200i16, -1]), DType::I8).as_slice::<i8>().unwrap(), [-56, -1]);
         assert_eq!(cast(Tensor::vector(vec![u64::MAX]), DType::I64).as_slice::<i64>().unwrap(), [-1]);
-        assert_eq!(cast(Tensor::vector(vec![u64::MAX]), DType::F32).as_slice::<f32>().unwrap(), [1.8446744e19]);
-        assert_eq!(cast(Tensor::vector(vec![70000i32]), DType::F16).as_slice::<f16>().unwrap(), [f16::INFINITY]);
-        assert_eq!(cast(Tensor::vector(vec![0i64, 36]), DType::Bool).as_slice::<bool>().unwrap(), [false, true]);
+        assert_eq!(
+            cast(Tensor::vector(vec![u64::MAX]), DType::F32).as_slice::<f32>().unwrap(),
+            [1.8446744e19]
+        );
+        assert_eq!(
+            cast(Tensor::vector(vec![70000i32]), DType::F16).as_slice::<f16>().unwrap(),
+            [f16::INFINITY]
+        );
+        assert_eq!(
+            cast(Tensor::vector(vec![0i64, 36]), DType::Bool).as_slice::<bool>().unwrap(),
+            [false, true]
+        );
         assert_eq!(cast(Tensor::vector(vec![true, false]), DType::I32).as_slice::<i32>().unwrap(), [1, 0]);
         assert_eq!(cast(Tensor::vector(vec![1000i32]), DType::F8E4M3Fn).to_f64().unwrap(), [448.0]);
     }
@@ -335,9 +357,14 @@ mod tests {
         assert!(at(true, DType::F8E4M3Fnuz)[3].is_nan());
         let powers = |mode: &str| {
             let attrs = [("to", Attr::Int(24)), ("round_mode", Attr::String(mode.into()))];
-            run(&*parse_at(24, "Cast", &attrs), &[Tensor::vector(vec![1.1f32, 1.5, 8.0])])[0].to_f64().unwrap()
+            run(&*parse_at(24, "Cast", &attrs), &[Tensor::vector(vec![1.1f32, 1.5, 8.0])])[0]
+                .to_f64()
+                .unwrap()
         };
-        assert_eq!([powers("up"), powers("down"), powers("nearest")], [[2., 2., 8.], [1., 1., 8.], [1., 2., 8.]]);
+        assert_eq!(
+            [powers("up"), powers("down"), powers("nearest")],
+            [[2., 2., 8.], [1., 1., 8.], [1., 2., 8.]]
+        );
     }
 
     #[test]
@@ -345,11 +372,20 @@ mod tests {
         let x = strings(&["1.5", "inf", "-INF", "+Inf", "1e3", " 2"]);
         let expected = [1.5, f32::INFINITY, f32::NEG_INFINITY, f32::INFINITY, 1000.0, 2.0];
         assert_eq!(cast(x, DType::F32).as_slice::<f32>().unwrap(), expected);
-        assert_eq!(cast(strings(&["100.5", "300", "-1"]), DType::I64).as_slice::<i64>().unwrap(), [100, 300, -1]);
+        assert_eq!(
+            cast(strings(&["100.5", "300", "-1"]), DType::I64).as_slice::<i64>().unwrap(),
+            [100, 300, -1]
+        );
         assert_eq!(cast(strings(&["7"]), DType::U8).as_slice::<u8>().unwrap(), [7]);
-        let unfit = try_run(&Cast { to: DType::F32, conversion: Conversion::default() }, &[Some(strings(&["Hello"]))]);
+        let unfit = try_run(
+            &Cast { to: DType::F32, conversion: Conversion::default() },
+            &[Some(strings(&["Hello"]))],
+        );
         assert!(matches!(unfit, Err(OpError::Value { index: 0, .. })));
-        assert_eq!(cast(Tensor::vector(vec![0.1f32, 1e20]), DType::String).as_strings().unwrap(), ["0.1", "1e+20"]);
+        assert_eq!(
+            cast(Tensor::vector(vec![0.1f32, 1e20]), DType::String).as_strings().unwrap(),
+            ["0.1", "1e+20"]
+        );
         assert_eq!(cast(Tensor::vector(vec![-5i64]), DType::String).as_strings().unwrap(), ["-5"]);
         assert_eq!(cast(Tensor::vector(vec![true]), DType::String).as_strings().unwrap(), ["1"]);
     }
@@ -395,7 +431,10 @@ mod tests {
         let floats = bit_cast(y, DType::F4E2M1).unwrap();
         assert_eq!(floats.as_slice::<F4E2M1>().unwrap()[0].to_f64(), -6.0);
         assert_eq!(bit_cast(Tensor::scalar(U2::wrap(3)), DType::I2).unwrap().bytes(), [255]);
-        assert_eq!(bit_cast(Tensor::scalar([1f32, 0.0]), DType::U64).unwrap().as_slice::<u64>().unwrap(), [0x3F80_0000]);
+        assert_eq!(
+            bit_cast(Tensor::scalar([1f32, 0.0]), DType::U64).unwrap().as_slice::<u64>().unwrap(),
+            [0x3F80_0000]
+        );
         assert!(matches!(bit_cast(Tensor::scalar(1f32), DType::F64), Err(OpError::DType { .. })));
         assert!(matches!(bit_cast(strings(&["a"]), DType::U8), Err(OpError::DType { .. })));
         assert!(bit_cast(Tensor::scalar(2u8), DType::Bool).is_err());

@@ -11,7 +11,9 @@ use crate::conv::{check_channels, same_float_types};
 use crate::fused_activation::FusedActivation;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("CausalConvWithState", |def| CausalConvWithState::parse(def, OpKey::onnx("CausalConvWithState"))),
+    OpEntry::onnx("CausalConvWithState", |def| {
+        CausalConvWithState::parse(def, OpKey::onnx("CausalConvWithState"))
+    }),
     OpEntry::microsoft("CausalConvWithState", |def| {
         CausalConvWithState::parse(def, OpKey::microsoft("CausalConvWithState"))
     }),
@@ -79,7 +81,11 @@ impl Operator for CausalConvWithState {
         check_channels(inputs, 2, &channels)?;
         let length = match taps.known() {
             Some(taps) => SymDim::Known(self.state(taps).ok_or_else(|| {
-                OpError::attribute("dilation", "so few that the state's elements can be counted", self.dilation)
+                OpError::attribute(
+                    "dilation",
+                    "so few that the state's elements can be counted",
+                    self.dilation,
+                )
             })?),
             None => SymDim::Unknown,
         };

@@ -65,7 +65,11 @@ impl Operator for Clip {
         let (least, greatest) = (inputs.optional(1)?, inputs.optional(2)?);
         if x.dtype().is_float() {
             let bound = |tensor: Option<&Tensor>, or| -> Result<f64, OpError> {
-                Ok(tensor.map(Tensor::to_f64).transpose()?.and_then(|bound| bound.first().copied()).unwrap_or(or))
+                Ok(tensor
+                    .map(Tensor::to_f64)
+                    .transpose()?
+                    .and_then(|bound| bound.first().copied())
+                    .unwrap_or(or))
             };
             let (least, greatest) = (bound(least, f64::NEG_INFINITY)?, bound(greatest, f64::INFINITY)?);
             let clip = |x| scalar::minimum(scalar::maximum(x, least), greatest);
@@ -121,7 +125,9 @@ mod tests {
     #[test]
     fn a_bound_may_be_left_out() {
         let op = Clip { has_min: false, has_max: true };
-        let y = try_run(&op, &[Some(Tensor::vector(vec![u64::MAX, 3])), None, Some(Tensor::vector(vec![7u64]))]).unwrap();
+        let y =
+            try_run(&op, &[Some(Tensor::vector(vec![u64::MAX, 3])), None, Some(Tensor::vector(vec![7u64]))])
+                .unwrap();
         assert_eq!(y[0].as_slice::<u64>().unwrap(), [7, 3]);
         let op = Clip { has_min: false, has_max: false };
         assert_eq!(run(&op, &[Tensor::vector(vec![i8::MIN])])[0].as_slice::<i8>().unwrap(), [i8::MIN]);

@@ -39,7 +39,8 @@ impl Col2Im {
         let window = self.window.resolve(&numbers(2, block)?, &numbers(1, image)?)?;
         let (taps, blocks) = (window.taps(), window.positions());
         let expected = || OpError::shape(0, format!("[N, C * {taps}, {blocks}]"), columns);
-        if columns.rank().is_some_and(|rank| rank != 3) || columns.dim(2).known().is_some_and(|n| n != blocks) {
+        if columns.rank().is_some_and(|rank| rank != 3) || columns.dim(2).known().is_some_and(|n| n != blocks)
+        {
             return Err(expected());
         }
         let channels = match columns.dim(1).known() {
@@ -93,9 +94,12 @@ impl Operator for Col2Im {
         let columns = inputs.tensor(0)?;
         let (window, channels) = self.blocks(&columns.shape().into(), &inputs.ints(1)?, &inputs.ints(2)?)?;
         let channels = channels.unwrap_or(0);
-        let shape: Shape = [columns.shape()[0], channels].into_iter().chain(window.input.iter().copied()).collect();
+        let shape: Shape =
+            [columns.shape()[0], channels].into_iter().chain(window.input.iter().copied()).collect();
         Ok(vec![if columns.dtype().is_integer() {
-            let y = summed(&window, shape.elements(), &columns.to_i64()?, |y: &mut i64, x| *y = y.wrapping_add(x))?;
+            let y = summed(&window, shape.elements(), &columns.to_i64()?, |y: &mut i64, x| {
+                *y = y.wrapping_add(x)
+            })?;
             Tensor::from_i64(columns.dtype(), shape, &y)?.into()
         } else {
             let y = summed(&window, shape.elements(), &columns.to_f64()?, |y: &mut f64, x| *y += x)?;
@@ -157,7 +161,10 @@ mod tests {
         let columns = || Some(Tensor::zeros(DType::F32, [1, 4, 3]).unwrap());
         for (image, block) in [([3, 3], [2, 2]), ([2, 4], [2, 3]), ([2, 4], [2, 0]), ([2, -4], [2, 2])] {
             let extents = |dims: [i64; 2]| Some(Tensor::vector(dims.to_vec()));
-            assert!(try_run(&*op, &[columns(), extents(image), extents(block)]).is_err(), "{image:?} {block:?}");
+            assert!(
+                try_run(&*op, &[columns(), extents(image), extents(block)]).is_err(),
+                "{image:?} {block:?}"
+            );
         }
     }
 }

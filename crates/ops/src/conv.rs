@@ -139,7 +139,12 @@ impl ConvGeometry {
     }
 
     /// Calls `f` on each element of `y` (`[N, M, O1, ...]`) with its channel's entry of `values` (`[M]`).
-    pub(crate) fn add_per_channel<T, V: Copy>(&self, y: &mut [T], values: &[V], mut f: impl FnMut(&mut T, V)) {
+    pub(crate) fn add_per_channel<T, V: Copy>(
+        &self,
+        y: &mut [T],
+        values: &[V],
+        mut f: impl FnMut(&mut T, V),
+    ) {
         let plane = self.window.positions();
         if plane == 0 || values.is_empty() {
             return;
@@ -152,9 +157,16 @@ impl ConvGeometry {
 
     /// Two for each multiply-add.
     pub(crate) fn flops(&self) -> u64 {
-        [self.batch, self.groups, self.out_channels, self.in_channels, self.window.taps(), self.window.positions()]
-            .into_iter()
-            .fold(2, |product: u64, n| product.saturating_mul(n as u64))
+        [
+            self.batch,
+            self.groups,
+            self.out_channels,
+            self.in_channels,
+            self.window.taps(),
+            self.window.positions(),
+        ]
+        .into_iter()
+        .fold(2, |product: u64, n| product.saturating_mul(n as u64))
     }
 }
 
@@ -185,7 +197,10 @@ pub(crate) fn convolve<T: Accumulate>(geometry: &ConvGeometry, x: &[T], w: &[T])
 /// The attribute `group`.
 pub(crate) fn group(def: &mut NodeDef) -> Result<usize, OpError> {
     let group = def.int_or("group", 1)?;
-    usize::try_from(group).ok().filter(|&g| g > 0).ok_or_else(|| OpError::attribute("group", "1 or more", group))
+    usize::try_from(group)
+        .ok()
+        .filter(|&g| g > 0)
+        .ok_or_else(|| OpError::attribute("group", "1 or more", group))
 }
 
 /// Checks that inputs `0..count`, as far as they are given, are of one float type.
@@ -256,7 +271,12 @@ impl FusedConv {
         let (alpha, beta) = params.split_at(params.len().min(1));
         let activation = match name.as_str() {
             "" => None,
-            name => Some(FusedActivation::named("activation", name, &mut Parameters(alpha), &mut Parameters(beta))?),
+            name => Some(FusedActivation::named(
+                "activation",
+                name,
+                &mut Parameters(alpha),
+                &mut Parameters(beta),
+            )?),
         };
         Ok(Arc::new(FusedConv { conv: Conv::read(def)?, activation }))
     }
@@ -324,8 +344,10 @@ mod tests {
                         let h = (oh * win.strides[0] + kh * win.dilations[0]).wrapping_sub(win.pads_begin[0]);
                         let v = (ow * win.strides[1] + kw * win.dilations[1]).wrapping_sub(win.pads_begin[1]);
                         if h < win.input[0] && v < win.input[1] {
-                            let channel = (n * geometry.groups + m / geometry.out_channels) * geometry.in_channels + c;
-                            let tap = ((m * geometry.in_channels + c) * win.kernel[0] + kh) * win.kernel[1] + kw;
+                            let channel =
+                                (n * geometry.groups + m / geometry.out_channels) * geometry.in_channels + c;
+                            let tap =
+                                ((m * geometry.in_channels + c) * win.kernel[0] + kh) * win.kernel[1] + kw;
                             *y += x[(channel * win.input[0] + h) * win.input[1] + v] * w[tap];
                         }
                     }
@@ -400,7 +422,10 @@ mod tests {
 
     #[test]
     fn fused_conv_adds_and_activates() {
-        let attrs = [("activation", Attr::String(b"Clip".to_vec())), ("activation_params", Attr::Floats(vec![0., 6.]))];
+        let attrs = [
+            ("activation", Attr::String(b"Clip".to_vec())),
+            ("activation_params", Attr::Floats(vec![0., 6.])),
+        ];
         let op = parse_in("com.microsoft", 1, "FusedConv", &attrs);
         let z = Tensor::from_vec([1, 1, 2], vec![-9f32, 1.]).unwrap();
         let y = run(&*op, &[ramp(&[1, 1, 2]), ramp(&[1, 1, 1]), ramp(&[1]), z]).remove(0);

@@ -94,12 +94,15 @@ impl ConvTranspose {
             return Err(OpError::shape(1, format!("[{} channels, M / group, ...]", x.dim(1)), w));
         }
         let known = |fact: &ShapeFact| (2..rank).map(|a| fact.dim(a).known()).collect::<Option<Extents>>();
-        let kernel = known(w).or_else(|| Some(self.window.kernel.clone()).filter(|kernel| !kernel.is_empty()));
+        let kernel =
+            known(w).or_else(|| Some(self.window.kernel.clone()).filter(|kernel| !kernel.is_empty()));
         let spatial: Vec<SymDim> = match (kernel, known(x)) {
             (Some(kernel), Some(read)) => {
                 self.resolve(&kernel, &read)?.input.iter().map(|&n| SymDim::Known(n)).collect()
             }
-            _ => (0..rank - 2).map(|a| self.output_shape.get(a).map_or(SymDim::Unknown, |&n| n.into())).collect(),
+            _ => (0..rank - 2)
+                .map(|a| self.output_shape.get(a).map_or(SymDim::Unknown, |&n| n.into()))
+                .collect(),
         };
         let maps = match w.dim(1).known() {
             Some(of_group) => SymDim::Known(of_group.checked_mul(self.group).ok_or_else(|| {
@@ -167,7 +170,8 @@ impl Operator for ConvTranspose {
         let shape = |index: usize| inputs.get(index).and_then(Fact::concrete_shape);
         let (Some(x), Some(w)) = (shape(0), shape(1)) else { return 0 };
         // Each element of X meets each element of the kernels of its channel.
-        let per_channel = w.get(1..).map_or(1, |rest| rest.iter().fold(1u64, |p, &n| p.saturating_mul(n as u64)));
+        let per_channel =
+            w.get(1..).map_or(1, |rest| rest.iter().fold(1u64, |p, &n| p.saturating_mul(n as u64)));
         (x.elements() as u64).saturating_mul(per_channel).saturating_mul(2)
     }
 }

@@ -54,8 +54,10 @@ impl DeformConv {
         let taps = inputs.shape(1)?.dims().and_then(|w| {
             w[2..].iter().map(SymDim::known).try_fold(self.offset_group, |p: usize, n| p.checked_mul(n?))
         });
-        let channels = taps.and_then(|taps| taps.checked_mul(per_tap(axes))).map_or(SymDim::Unknown, SymDim::Known);
-        let expected: ShapeFact = [y_dims[0].clone(), channels].into_iter().chain(y_dims[2..].iter().cloned()).collect();
+        let channels =
+            taps.and_then(|taps| taps.checked_mul(per_tap(axes))).map_or(SymDim::Unknown, SymDim::Known);
+        let expected: ShapeFact =
+            [y_dims[0].clone(), channels].into_iter().chain(y_dims[2..].iter().cloned()).collect();
         if field.shape.merge(&expected).is_none() {
             return Err(OpError::shape(index, expected.to_string(), &field.shape));
         }
@@ -73,7 +75,11 @@ impl Operator for DeformConv {
         let (x, w) = (inputs.shape(0)?, inputs.shape(1)?);
         let y = self.conv.output_shape(x, w, 1)?;
         if x.dim(1).known().is_some_and(|channels| !channels.is_multiple_of(self.offset_group)) {
-            return Err(OpError::shape(0, format!("[N, a multiple of {} offset groups, ...]", self.offset_group), x));
+            return Err(OpError::shape(
+                0,
+                format!("[N, a multiple of {} offset groups, ...]", self.offset_group),
+                x,
+            ));
         }
         inputs.require(2)?;
         self.check_field(inputs, 2, &y, |axes| axes)?;
@@ -136,7 +142,8 @@ fn sample_all(window: &Window, x: &[f64], offsets: &[f64], sampled: &mut [f64]) 
         for axis in (0..axes).rev() {
             let (t, o) = (tap_rest % window.kernel[axis], position_rest % window.output[axis]);
             (tap_rest, position_rest) = (tap_rest / window.kernel[axis], position_rest / window.output[axis]);
-            let undisplaced = (o * window.strides[axis] + t * window.dilations[axis]) as f64 - window.pads_begin[axis] as f64;
+            let undisplaced = (o * window.strides[axis] + t * window.dilations[axis]) as f64
+                - window.pads_begin[axis] as f64;
             place[axis] = undisplaced + offsets[(tap * axes + axis) * positions + position];
         }
         *sample = interpolated(x, &window.input, &place);
@@ -185,13 +192,18 @@ mod tests {
 
     #[test]
     fn without_displacement_it_is_a_convolution() {
-        let attrs = [("pads", Attr::Ints(vec![1, 0, 1, 2])), ("strides", Attr::Ints(vec![2, 1])), ("group", Attr::Int(2))];
+        let attrs = [
+            ("pads", Attr::Ints(vec![1, 0, 1, 2])),
+            ("strides", Attr::Ints(vec![2, 1])),
+            ("group", Attr::Int(2)),
+        ];
         let (x, w, b) = (ramp(&[2, 4, 5, 4]), ramp(&[6, 2, 3, 2]), ramp(&[6]));
         let conv = parse_at(22, "Conv", &attrs);
         let expected = run(&*conv, &[x.clone(), w.clone(), b.clone()]).remove(0);
         let deform = parse_at(22, "DeformConv", &attrs);
         let conv = (&*conv as &dyn std::any::Any).downcast_ref::<Conv>().unwrap();
-        let offsets = Tensor::zeros(DType::F32, offset_shape(&conv.geometry(x.shape(), w.shape()).unwrap())).unwrap();
+        let offsets =
+            Tensor::zeros(DType::F32, offset_shape(&conv.geometry(x.shape(), w.shape()).unwrap())).unwrap();
         assert_eq!(run(&*deform, &[x, w, offsets, b]).remove(0), expected);
     }
 

@@ -40,7 +40,12 @@ impl Dft {
     ///
     /// # Errors
     /// The axis is none of the signal, or the length is not positive.
-    pub fn transform(&self, shape: &Shape, length: Option<i64>, axis: Option<i64>) -> Result<(usize, usize), OpError> {
+    pub fn transform(
+        &self,
+        shape: &Shape,
+        length: Option<i64>,
+        axis: Option<i64>,
+    ) -> Result<(usize, usize), OpError> {
         let rank = shape.rank();
         if rank < 2 || !matches!(shape[rank - 1], 1 | 2) {
             return Err(OpError::shape(0, "at least one axis, then 1 (real) or 2 (complex) elements", shape));
@@ -50,7 +55,10 @@ impl Dft {
         }
         let given = axis.unwrap_or(-2);
         let axis = shape.axis(given).filter(|&axis| axis < rank - 1).ok_or_else(|| {
-            OpError::value(AXIS, format!("the axis is one of the first {} of the signal {shape}, got {given}", rank - 1))
+            OpError::value(
+                AXIS,
+                format!("the axis is one of the first {} of the signal {shape}, got {given}", rank - 1),
+            )
         })?;
         let natural = if self.inverse && self.onesided {
             2 * shape[axis].saturating_sub(1) as i64
@@ -218,11 +226,13 @@ mod tests {
     fn dft(attrs: [i64; 2], shape: &[usize], x: &[f32], rest: [Option<i64>; 2]) -> Result<Tensor, OpError> {
         let op = parse_at(20, "DFT", &[("inverse", Attr::Int(attrs[0])), ("onesided", Attr::Int(attrs[1]))]);
         let x = Tensor::from_vec(shape, x.to_vec()).unwrap();
-        try_run(&*op, &[Some(x), rest[0].map(Tensor::scalar), rest[1].map(Tensor::scalar)]).map(|mut y| y.remove(0))
+        try_run(&*op, &[Some(x), rest[0].map(Tensor::scalar), rest[1].map(Tensor::scalar)])
+            .map(|mut y| y.remove(0))
     }
 
     fn close(y: &Tensor, expected: &[f64]) -> bool {
-        y.to_f64().unwrap().iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6) && y.len() == expected.len()
+        y.to_f64().unwrap().iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6)
+            && y.len() == expected.len()
     }
 
     #[test]

@@ -55,7 +55,8 @@ impl Dropout {
             return Err(OpError::value(1, format!("the ratio must be from 0 up to but not 1, got {ratio}")));
         }
         // As NumPy's `RandomState`, which takes 32 bits.
-        let mut random = self.seed.map_or_else(|| MersenneTwister::seeded(None), |seed| MersenneTwister::new(seed as u32));
+        let mut random =
+            self.seed.map_or_else(|| MersenneTwister::seeded(None), |seed| MersenneTwister::new(seed as u32));
         let kept = collected(len, std::iter::repeat_with(|| random.uniform() >= ratio).take(len))?;
         Ok(Some((kept, 1.0 / (1.0 - ratio))))
     }
@@ -90,7 +91,8 @@ impl Operator for Dropout {
         let mut outputs = vec![match &kept {
             None => data.clone().into(),
             Some((kept, scale)) => {
-                let scaled = data.to_f64()?.into_iter().zip(kept).map(|(x, &kept)| if kept { x * scale } else { 0.0 });
+                let scaled =
+                    data.to_f64()?.into_iter().zip(kept).map(|(x, &kept)| if kept { x * scale } else { 0.0 });
                 Tensor::from_f64(data.dtype(), data.shape().clone(), &scaled.collect::<Vec<_>>())?.into()
             }
         }];
@@ -117,7 +119,8 @@ mod tests {
     use inferrum_graph::Attr;
     use std::collections::BTreeMap;
 
-    const TRAINING: Dropout = Dropout { seed: Some(0), may_train: true, has_mask: true, mask_like_data: false };
+    const TRAINING: Dropout =
+        Dropout { seed: Some(0), may_train: true, has_mask: true, mask_like_data: false };
 
     fn trained(op: &Dropout, ratio: f32) -> Result<Vec<Tensor>, OpError> {
         let x = Tensor::vector(vec![1f32; 6]);

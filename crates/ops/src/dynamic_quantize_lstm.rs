@@ -12,7 +12,8 @@ use crate::matmul::{MatMulGeometry, multiply};
 use crate::quantized::{Affine, byte_type};
 use crate::recurrent::{Cell, RecurrentGeometry, check};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::microsoft("DynamicQuantizeLSTM", DynamicQuantizeLSTM::parse)];
+pub(crate) const OPERATORS: &[OpEntry] =
+    &[OpEntry::microsoft("DynamicQuantizeLSTM", DynamicQuantizeLSTM::parse)];
 
 /// [`LSTM`] with 8-bit weights: X, and at each step the hidden states of the batch, are quantised to uint8 as
 /// `DynamicQuantizeLinear` does.
@@ -144,7 +145,8 @@ impl Quantized {
         let weights = &self.weights[direction * size..][..size];
         let sums = multiply(&MatMulGeometry::new(&a, &b)?, &quantized, weights)?;
         let scales = &self.scales[direction * self.scales_each..][..self.scales_each];
-        let real = |(i, sum): (usize, i64)| sum as f64 * fitted.scale * scales[i % self.columns % self.scales_each];
+        let real =
+            |(i, sum): (usize, i64)| sum as f64 * fitted.scale * scales[i % self.columns % self.scales_each];
         Ok(sums.into_iter().enumerate().map(real).collect())
     }
 }
@@ -172,7 +174,8 @@ impl Cell for QuantizedCell<'_> {
         let (rows, of_peepholes) = (from_input.len(), 3 * states[0].len());
         let bias = self.bias.as_ref().map(|bias| &bias[direction * 2 * rows..][..2 * rows]);
         let peepholes = self.peepholes.as_ref().map(|p| &p[direction * of_peepholes..][..of_peepholes]);
-        let gates = |i: usize| from_input[i] + from_state[i] + bias.map_or(0.0, |bias| bias[i] + bias[rows + i]);
+        let gates =
+            |i: usize| from_input[i] + from_state[i] + bias.map_or(0.0, |bias| bias[i] + bias[rows + i]);
         self.op.advance(direction, gates, peepholes, states);
     }
 }
@@ -193,7 +196,8 @@ mod tests {
         };
         let x = noise(steps * batch * inputs, 1);
         let quantize = |values: &[f64]| values.iter().map(|x| (x * 100.0).round()).collect::<Vec<f64>>();
-        let (w, r) = (quantize(&noise(2 * inputs * 4 * hidden, 2)), quantize(&noise(2 * hidden * 4 * hidden, 3)));
+        let (w, r) =
+            (quantize(&noise(2 * inputs * 4 * hidden, 2)), quantize(&noise(2 * hidden * 4 * hidden, 3)));
         let tensor = |dtype: DType, shape: &[usize], values: &[f64]| {
             Some(Tensor::from_f64(dtype, shape, values).unwrap())
         };
@@ -210,7 +214,8 @@ mod tests {
         };
         let float = parse_node("", 14, "LSTM", &direction, 3);
         let expected =
-            try_run(&*float, &[x.clone(), transposed(&w, inputs), transposed(&r, hidden), bias.clone()]).unwrap();
+            try_run(&*float, &[x.clone(), transposed(&w, inputs), transposed(&r, hidden), bias.clone()])
+                .unwrap();
         let quantized = parse_node("com.microsoft", 1, "DynamicQuantizeLSTM", &direction, 3);
         let scale = || tensor(DType::F32, &[2], &[0.01, 0.01]);
         let zeros = || tensor(DType::I8, &[2, 4 * hidden], &vec![0.0; 8 * hidden]);

@@ -52,10 +52,9 @@ impl EmbedLayerNormalization {
         let rows = table.shape()[0];
         let table = table.to_f64()?;
         for (row, &id) in sum.chunks_exact_mut(hidden.max(1)).zip(ids.iter().cycle()) {
-            let id = usize::try_from(id)
-                .ok()
-                .filter(|&id| id < rows)
-                .ok_or_else(|| OpError::value(index, format!("ids are 0 to {}, got {id}", rows as i64 - 1)))?;
+            let id = usize::try_from(id).ok().filter(|&id| id < rows).ok_or_else(|| {
+                OpError::value(index, format!("ids are 0 to {}, got {id}", rows as i64 - 1))
+            })?;
             row.iter_mut().zip(&table[id * hidden..][..hidden]).for_each(|(sum, x)| *sum += x);
         }
         Ok(())
@@ -77,7 +76,9 @@ impl Operator for EmbedLayerNormalization {
                 Some(tensor) if tensor.dtype != dtype => {
                     return Err(OpError::dtype(index, dtype.to_string(), tensor.dtype));
                 }
-                None if matches!(index, POSITION_TABLE | GAMMA | BETA) => return Err(OpError::MissingInput { index }),
+                None if matches!(index, POSITION_TABLE | GAMMA | BETA) => {
+                    return Err(OpError::MissingInput { index });
+                }
                 _ => {}
             }
         }
@@ -90,7 +91,8 @@ impl Operator for EmbedLayerNormalization {
         let hidden = table.shape.dim(1);
         for index in [WORD_TABLE, POSITION_TABLE, SEGMENT_TABLE] {
             if let Some(table) = inputs.optional(index)?
-                && (table.shape.rank().is_some_and(|rank| rank != 2) || table.shape.dim(1).merge(&hidden).is_none())
+                && (table.shape.rank().is_some_and(|rank| rank != 2)
+                    || table.shape.dim(1).merge(&hidden).is_none())
             {
                 return Err(OpError::shape(index, format!("[N, {hidden}]"), &table.shape));
             }
@@ -126,7 +128,9 @@ impl Operator for EmbedLayerNormalization {
             None => (0..len as i64).collect(),
         };
         Self::add_rows(&mut sum, hidden, (POSITIONS, &positions), inputs.tensor(POSITION_TABLE)?)?;
-        if let (Some(segments), Some(table)) = (inputs.optional_ints(SEGMENTS)?, inputs.optional(SEGMENT_TABLE)?) {
+        if let (Some(segments), Some(table)) =
+            (inputs.optional_ints(SEGMENTS)?, inputs.optional(SEGMENT_TABLE)?)
+        {
             Self::add_rows(&mut sum, hidden, (SEGMENTS, &segments), table)?;
         }
         let (gamma, beta) = (inputs.tensor(GAMMA)?.to_f64()?, inputs.tensor(BETA)?.to_f64()?);
@@ -187,7 +191,14 @@ mod tests {
         let outputs = embed(&[1, 0]).unwrap();
         assert_eq!(outputs[2].to_f64().unwrap(), [3.0, 4.0, 1.0, 6.0]);
         assert_eq!(outputs[1].to_i64().unwrap(), [1]);
-        assert!(outputs[0].to_f64().unwrap().iter().zip([-1.0, 12.0, -1.0, 12.0]).all(|(a, b)| (a - b).abs() < 1e-5));
+        assert!(
+            outputs[0]
+                .to_f64()
+                .unwrap()
+                .iter()
+                .zip([-1.0, 12.0, -1.0, 12.0])
+                .all(|(a, b)| (a - b).abs() < 1e-5)
+        );
     }
 
     #[test]

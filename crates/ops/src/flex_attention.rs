@@ -47,9 +47,15 @@ impl FlexAttention {
     /// # Errors
     /// The shapes do not fit each other.
     pub fn sdpa(&self, q: &Shape, k: &Shape, v: &Shape) -> Result<Sdpa, OpError> {
-        let &[batch, q_heads, q_len, head] = q.dims() else { return Err(OpError::shape(0, "[B, Hq, S, D]", q)) };
-        let &[k_batch, kv_heads, kv_len, k_head] = k.dims() else { return Err(OpError::shape(1, "[B, H, L, D]", k)) };
-        let &[v_batch, v_heads, v_len, v_head] = v.dims() else { return Err(OpError::shape(2, "[B, H, L, Dv]", v)) };
+        let &[batch, q_heads, q_len, head] = q.dims() else {
+            return Err(OpError::shape(0, "[B, Hq, S, D]", q));
+        };
+        let &[k_batch, kv_heads, kv_len, k_head] = k.dims() else {
+            return Err(OpError::shape(1, "[B, H, L, D]", k));
+        };
+        let &[v_batch, v_heads, v_len, v_head] = v.dims() else {
+            return Err(OpError::shape(2, "[B, H, L, Dv]", v));
+        };
         if (k_batch, k_head) != (batch, head) {
             return Err(OpError::shape(1, format!("[{batch}, H, L, {head}]"), k));
         }
@@ -136,7 +142,8 @@ impl Control for FlexAttention {
 
     fn with_bodies(&self, bodies: Vec<Arc<Graph>>) -> Arc<dyn Operator> {
         let mut bodies = bodies.into_iter();
-        let mut replace = |old: &Option<Arc<Graph>>| old.as_ref().map(|old| bodies.next().unwrap_or_else(|| old.clone()));
+        let mut replace =
+            |old: &Option<Arc<Graph>>| old.as_ref().map(|old| bodies.next().unwrap_or_else(|| old.clone()));
         let (score_mod, prob_mod) = (replace(&self.score_mod), replace(&self.prob_mod));
         Arc::new(FlexAttention { score_mod, prob_mod, ..self.clone() })
     }
@@ -226,7 +233,8 @@ mod tests {
         graph.add_input("x", Fact::of_dtype(DType::F32));
         let value = graph.add_value("y", Fact::constant(Tensor::scalar(1f32)));
         graph.outputs = vec![value];
-        let op = parse_in("ai.onnx.preview", 1, "FlexAttention", &[("prob_mod", Attr::Graph(Arc::new(graph)))]);
+        let op =
+            parse_in("ai.onnx.preview", 1, "FlexAttention", &[("prob_mod", Attr::Graph(Arc::new(graph)))]);
         let one = Some(tensor([1, 1, 1, 1], &[3.0]));
         assert!(try_run(&*op, &[one.clone(), one.clone(), one]).is_err());
     }

@@ -10,8 +10,10 @@ use crate::OpEntry;
 use crate::matmul::{MatMulGeometry, matrix_types, multiply, product_shape};
 use crate::transpose::permuted;
 
-pub(crate) const OPERATORS: &[OpEntry] =
-    &[OpEntry::microsoft("FusedMatMul", FusedMatMul::parse), OpEntry::microsoft("TransposeMatMul", FusedMatMul::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[
+    OpEntry::microsoft("FusedMatMul", FusedMatMul::parse),
+    OpEntry::microsoft("TransposeMatMul", FusedMatMul::parse),
+];
 
 /// `alpha` times the matrix product of two stacks of matrices, each perhaps stored with its axes in another order. Inputs
 /// and output as those of [`crate::matmul::MatMul`], any float.
@@ -50,8 +52,11 @@ impl FusedMatMul {
 
     /// For each axis of operand 0 or 1 as `MatMul` has it, which stored axis it is.
     pub fn axes(&self, operand: usize, rank: usize) -> Vec<usize> {
-        let (trans, batch) =
-            if operand == 0 { (self.trans_a, self.trans_batch_a) } else { (self.trans_b, self.trans_batch_b) };
+        let (trans, batch) = if operand == 0 {
+            (self.trans_a, self.trans_batch_a)
+        } else {
+            (self.trans_b, self.trans_batch_b)
+        };
         let mut axes: Vec<usize> = (0..rank).collect();
         if rank >= 2 {
             if batch {
@@ -105,7 +110,9 @@ impl Operator for FusedMatMul {
 
     fn flops(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
         // Each output element is a sum over K, which is one of A's last axes or its first.
-        let (Some(a), Some(y)) = (inputs.get(0).and_then(Fact::concrete_shape), outputs.first()) else { return 0 };
+        let (Some(a), Some(y)) = (inputs.get(0).and_then(Fact::concrete_shape), outputs.first()) else {
+            return 0;
+        };
         let k = self.axes(0, a.rank()).last().map_or(0, |&axis| a[axis]);
         let elements = y.concrete_shape().map_or(0, |shape| shape.elements() as u64);
         elements.saturating_mul(2 * k as u64)

@@ -90,7 +90,11 @@ fn oriented(shape: &Shape, transposed: bool) -> Shape {
 
 /// The shape `[M, N]` of the product of two matrices, each given by its place among the inputs and whether it is stored
 /// transposed.
-pub(crate) fn matrices_shape(inputs: Facts<'_>, a: (usize, bool), b: (usize, bool)) -> Result<ShapeFact, OpError> {
+pub(crate) fn matrices_shape(
+    inputs: Facts<'_>,
+    a: (usize, bool),
+    b: (usize, bool),
+) -> Result<ShapeFact, OpError> {
     let matrix = |(index, transposed): (usize, bool)| -> Result<ShapeFact, OpError> {
         let shape = inputs.shape(index)?;
         match shape.dims() {
@@ -106,10 +110,11 @@ pub(crate) fn matrices_shape(inputs: Facts<'_>, a: (usize, bool), b: (usize, boo
 /// Checks that input `index`, if it is given, broadcasts to `shape` without making it larger.
 pub(crate) fn check_addend(inputs: Facts<'_>, index: usize, shape: &ShapeFact) -> Result<(), OpError> {
     if let Some(addend) = inputs.optional(index)? {
-        let fits = addend.shape.broadcast(shape).is_some_and(|both| match (both.concrete(), shape.concrete()) {
-            (Some(both), Some(shape)) => both == shape,
-            _ => true,
-        });
+        let fits =
+            addend.shape.broadcast(shape).is_some_and(|both| match (both.concrete(), shape.concrete()) {
+                (Some(both), Some(shape)) => both == shape,
+                _ => true,
+            });
         if !fits {
             return Err(OpError::shape(index, format!("that broadcasts to {shape}"), &addend.shape));
         }
@@ -188,7 +193,12 @@ impl FusedGemm {
         def.ignore(&["activation_gamma"]);
         let activation = match name.as_str() {
             "" => None,
-            name => Some(FusedActivation::named("activation", name, &mut Parameters(&alpha), &mut Parameters(&beta))?),
+            name => Some(FusedActivation::named(
+                "activation",
+                name,
+                &mut Parameters(&alpha),
+                &mut Parameters(&beta),
+            )?),
         };
         Ok(Arc::new(FusedGemm { gemm: Gemm::read(def)?, activation }))
     }
@@ -237,11 +247,11 @@ mod tests {
 
     #[test]
     fn c_is_scaled_and_broadcast() {
-        let op = parse_at(6, "Gemm", &[
-            ("alpha", Attr::Float(0.5)),
-            ("beta", Attr::Float(2.0)),
-            ("broadcast", Attr::Int(1)),
-        ]);
+        let op = parse_at(
+            6,
+            "Gemm",
+            &[("alpha", Attr::Float(0.5)), ("beta", Attr::Float(2.0)), ("broadcast", Attr::Int(1))],
+        );
         let a = matrix(2, 1, &[2., 4.]);
         let b = matrix(1, 2, &[1., 3.]);
         let y = |c: Tensor| run(&*op, &[a.clone(), b.clone(), c]).remove(0);
@@ -260,7 +270,8 @@ mod tests {
         let a = Tensor::from_vec([1, 1], vec![i32::MAX]).unwrap();
         let b = Tensor::from_vec([1, 1], vec![2i32]).unwrap();
         assert_eq!(run(&*op, &[a, b, Tensor::scalar(3i32)])[0].as_slice::<i32>().unwrap(), [1]);
-        let attrs = [("activation", Attr::String(b"LeakyRelu".to_vec())), ("activation_alpha", Attr::Float(0.5))];
+        let attrs =
+            [("activation", Attr::String(b"LeakyRelu".to_vec())), ("activation_alpha", Attr::Float(0.5))];
         let op = parse_in("com.microsoft", 1, "FusedGemm", &attrs);
         let y = run(&*op, &[matrix(1, 1, &[3.]), matrix(1, 2, &[-2., 2.])]).remove(0);
         assert_eq!(y, matrix(1, 2, &[-3., 6.]));

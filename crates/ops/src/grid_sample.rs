@@ -65,7 +65,9 @@ impl GridSample {
             "zeros" => Padding::Zeros,
             "border" => Padding::Border,
             "reflection" => Padding::Reflection,
-            other => return Err(OpError::attribute("padding_mode", "`zeros`, `border` or `reflection`", other)),
+            other => {
+                return Err(OpError::attribute("padding_mode", "`zeros`, `border` or `reflection`", other));
+            }
         };
         Ok(Arc::new(GridSample { mode, padding, align_corners: def.flag("align_corners", false)? }))
     }
@@ -80,7 +82,11 @@ impl GridSample {
             return Err(OpError::shape(0, "[N, C, D1, ...]", image));
         }
         if grid.rank() != rank || grid[0] != image[0] || grid[rank - 1] != rank - 2 {
-            return Err(OpError::shape(1, format!("[{}, {} extents, {}]", image[0], rank - 2, rank - 2), grid));
+            return Err(OpError::shape(
+                1,
+                format!("[{}, {} extents, {}]", image[0], rank - 2, rank - 2),
+                grid,
+            ));
         }
         Ok(image[..2].iter().chain(&grid[1..rank - 1]).copied().collect())
     }
@@ -204,7 +210,8 @@ impl Operator for GridSample {
                 if nearest {
                     sources[to] = taps.first().map_or(usize::MAX, |(source, _)| map * plane + source);
                 } else {
-                    sums[to] = taps.iter().map(|(source, weight)| weight * values[map * plane + source]).sum();
+                    sums[to] =
+                        taps.iter().map(|(source, weight)| weight * values[map * plane + source]).sum();
                 }
             }
         }
@@ -239,7 +246,8 @@ mod tests {
     }
 
     fn line(attrs: &[(&str, &str)], align: i64, places: &[f32]) -> Vec<f64> {
-        let mut attrs: Vec<(&str, Attr)> = attrs.iter().map(|(n, text)| (*n, Attr::String((*text).into()))).collect();
+        let mut attrs: Vec<(&str, Attr)> =
+            attrs.iter().map(|(n, text)| (*n, Attr::String((*text).into()))).collect();
         attrs.push(("align_corners", Attr::Int(align)));
         let op = parse_at(22, "GridSample", &attrs);
         let image = tensor(&[1, 1, 4], &[1.0, 2.0, 3.0, 4.0]);

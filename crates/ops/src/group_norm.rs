@@ -55,7 +55,11 @@ impl Operator for GroupNormalization {
         }
         for index in [1, 2] {
             inputs.require(index)?;
-            check_channels(inputs, index, &if self.per_group { SymDim::Known(self.groups) } else { x.dim(1) })?;
+            check_channels(
+                inputs,
+                index,
+                &if self.per_group { SymDim::Known(self.groups) } else { x.dim(1) },
+            )?;
         }
         Ok(vec![inputs.like(0)?])
     }
@@ -73,7 +77,9 @@ impl Operator for GroupNormalization {
             let inverse = moments.inverse_deviation(self.epsilon);
             for (channel, plane) in group_of_channels.chunks_exact_mut(plane.max(1)).enumerate() {
                 let entry = if self.per_group { group } else { group * channels + channel };
-                plane.iter_mut().for_each(|y| *y = (*y - moments.mean) * inverse * scale[entry] + bias[entry]);
+                plane
+                    .iter_mut()
+                    .for_each(|y| *y = (*y - moments.mean) * inverse * scale[entry] + bias[entry]);
             }
         }
         Ok(vec![Tensor::from_f64(x.dtype(), x.shape().clone(), &y)?.into()])
@@ -97,7 +103,10 @@ mod tests {
         let attrs = [("num_groups", Attr::Int(2)), ("epsilon", Attr::Float(0.0))];
         let run = |opset: i64, scale: &[f32]| {
             let bias = Tensor::vector(vec![1f32; scale.len()]);
-            run(&*parse_at(opset, "GroupNormalization", &attrs), &[x.clone(), Tensor::vector(scale.to_vec()), bias])
+            run(
+                &*parse_at(opset, "GroupNormalization", &attrs),
+                &[x.clone(), Tensor::vector(scale.to_vec()), bias],
+            )
         };
         assert_eq!(run(21, &[1., 2., 3., 4.])[0].as_slice::<f32>().unwrap(), [0., 3., -2., 5.]);
         assert_eq!(run(18, &[1., 2.])[0].as_slice::<f32>().unwrap(), [0., 2., -1., 3.]);

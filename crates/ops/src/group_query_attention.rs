@@ -17,7 +17,8 @@ mod cache;
 pub use cache::CacheQuantization;
 use cache::{Cache, Lengths, attended, held_in_window, kept};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::microsoft("GroupQueryAttention", GroupQueryAttention::parse)];
+pub(crate) const OPERATORS: &[OpEntry] =
+    &[OpEntry::microsoft("GroupQueryAttention", GroupQueryAttention::parse)];
 
 const QUERY: usize = 0;
 const KEY: usize = 1;
@@ -82,11 +83,17 @@ pub struct GroupQueryAttention {
 
 impl GroupQueryAttention {
     fn parse(def: &mut NodeDef) -> Result<Arc<dyn Operator>, OpError> {
-        let required = |heads: Option<usize>, name| heads.ok_or_else(|| OpError::attribute(name, "1 or more", "nothing"));
+        let required = |heads: Option<usize>, name| {
+            heads.ok_or_else(|| OpError::attribute(name, "1 or more", "nothing"))
+        };
         let q_heads = required(heads(def, "num_heads")?, "num_heads")?;
         let kv_heads = required(heads(def, "kv_num_heads")?, "kv_num_heads")?;
         if !q_heads.is_multiple_of(kv_heads) {
-            return Err(OpError::attribute("num_heads", format!("a multiple of kv_num_heads {kv_heads}"), q_heads));
+            return Err(OpError::attribute(
+                "num_heads",
+                format!("a multiple of kv_num_heads {kv_heads}"),
+                q_heads,
+            ));
         }
         let key_quantization = CacheQuantization::parse(def, "k_quant_type")?;
         let value_quantization = CacheQuantization::parse(def, "v_quant_type")?;
@@ -95,11 +102,9 @@ impl GroupQueryAttention {
         let left = match def.int_or("local_window_size", -1)? {
             -1 => None,
             // The window counts the query's own place.
-            n => Some(
-                usize::try_from(n).ok().and_then(|n| n.checked_sub(1)).filter(|_| causal).ok_or_else(|| {
-                    OpError::attribute("local_window_size", "-1, or for causal attention 1 or more", n)
-                })?,
-            ),
+            n => Some(usize::try_from(n).ok().and_then(|n| n.checked_sub(1)).filter(|_| causal).ok_or_else(
+                || OpError::attribute("local_window_size", "-1, or for causal attention 1 or more", n),
+            )?),
         };
         let scores_at = match def.int_or("qk_output", 0)? {
             0 => None,
@@ -110,7 +115,11 @@ impl GroupQueryAttention {
         let outputs = def.outputs.len().clamp(1, 4);
         let window_cache = def.flag("sliding_window_cache", false)?;
         if window_cache && left.is_none() {
-            return Err(OpError::attribute("local_window_size", "1 or more, as the cache holds a window", -1));
+            return Err(OpError::attribute(
+                "local_window_size",
+                "1 or more, as the cache holds a window",
+                -1,
+            ));
         }
         if window_cache && outputs == 4 {
             return Err(OpError::Unsupported("scores of a cache that holds a window".into()));
@@ -183,10 +192,9 @@ impl GroupQueryAttention {
                 return Err(OpError::Invalid(format!("inputs {a} and {b} are given together or not at all")));
             }
         }
-        for (index, scale, quantization) in [
-            (PAST_KEY, KEY_SCALE, self.key_quantization),
-            (PAST_VALUE, VALUE_SCALE, self.value_quantization),
-        ] {
+        for (index, scale, quantization) in
+            [(PAST_KEY, KEY_SCALE, self.key_quantization), (PAST_VALUE, VALUE_SCALE, self.value_quantization)]
+        {
             match (inputs.optional(index)?, quantization) {
                 (None, None) if self.window_cache => return Err(OpError::MissingInput { index }),
                 (None, None) => {}
@@ -281,7 +289,13 @@ impl GroupQueryAttention {
     }
 
     /// For each batch entry, its keys; `total` is the greatest number of them.
-    fn lengths(&self, q_len: usize, total: usize, last_keys: &[i64], cached: usize) -> Result<Vec<Lengths>, OpError> {
+    fn lengths(
+        &self,
+        q_len: usize,
+        total: usize,
+        last_keys: &[i64],
+        cached: usize,
+    ) -> Result<Vec<Lengths>, OpError> {
         if !self.window_cache && total > cached.saturating_add(q_len) {
             let reason = format!("{total} keys are more than {cached} cached and {q_len} new ones");
             return Err(OpError::value(TOTAL, reason));
@@ -294,7 +308,10 @@ impl GroupQueryAttention {
             let keys = keys.ok_or_else(out_of_range)?;
             // An entry that starts anew may be shorter than the call: what follows its last key is padding.
             let past = if starts_anew { Some(0) } else { keys.checked_sub(q_len) };
-            let held = past.map(|past| if self.window_cache { held_in_window(past, cached, self.window()) } else { past });
+            let held =
+                past.map(
+                    |past| if self.window_cache { held_in_window(past, cached, self.window()) } else { past },
+                );
             let (Some(past), Some(held)) = (past, held.filter(|&held| held <= cached)) else {
                 let reason = format!("{keys} keys are not {q_len} new ones and up to {cached} cached ones");
                 return Err(OpError::value(LAST_KEYS, reason));
@@ -307,7 +324,12 @@ impl GroupQueryAttention {
     }
 
     /// Queries, new keys and new values by head, normalised and rotated.
-    fn operands(&self, sdpa: &Sdpa, lengths: &[Lengths], inputs: Inputs<'_>) -> Result<[Vec<f64>; 3], OpError> {
+    fn operands(
+        &self,
+        sdpa: &Sdpa,
+        lengths: &[Lengths],
+        inputs: Inputs<'_>,
+    ) -> Result<[Vec<f64>; 3], OpError> {
         let Sdpa { batch, q_len, head, .. } = *sdpa;
         let q = inputs.tensor(QUERY)?.to_f64()?;
         let (mut q, mut k, v) = match (inputs.optional(KEY)?, inputs.optional(VALUE)?) {
@@ -336,8 +358,12 @@ impl GroupQueryAttention {
         if self.rotary {
             let (cos, sin) = (inputs.tensor(COS)?, inputs.tensor(SIN)?);
             let (rows, half) = (cos.shape()[0], cos.shape()[1]);
-            let rotation =
-                Rotation { cos: &cos.to_f64()?, sin: &sin.to_f64()?, half, interleaved: self.rotary_interleaved };
+            let rotation = Rotation {
+                cos: &cos.to_f64()?,
+                sin: &sin.to_f64()?,
+                half,
+                interleaved: self.rotary_interleaved,
+            };
             let positions = self.positions(sdpa, lengths, inputs)?;
             if let Some(bad) = positions.iter().find(|&&position| position >= rows) {
                 let reason = format!("position {bad} is beyond the {rows} rows of the table");
@@ -358,7 +384,8 @@ impl GroupQueryAttention {
             return given
                 .iter()
                 .map(|&position| {
-                    let bad = || OpError::value(POSITIONS, format!("positions are 0 or more, got {position}"));
+                    let bad =
+                        || OpError::value(POSITIONS, format!("positions are 0 or more, got {position}"));
                     usize::try_from(position).map_err(|_| bad())
                 })
                 .collect();
@@ -471,7 +498,8 @@ impl Operator for GroupQueryAttention {
     }
 
     fn flops(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
-        let kv_len = outputs.get(1).and_then(Fact::concrete_shape).and_then(|present| present.get(2).copied());
+        let kv_len =
+            outputs.get(1).and_then(Fact::concrete_shape).and_then(|present| present.get(2).copied());
         let q = inputs.get(QUERY).and_then(Fact::concrete_shape);
         let (Some(q), Some(kv_len)) = (q, kv_len) else { return 0 };
         self.sdpa(&q, !inputs.has(KEY), kv_len).map_or(0, |sdpa| sdpa.flops())
@@ -536,8 +564,11 @@ mod tests {
             packed.chunks_exact(8).flat_map(|row| row[columns.clone()].to_vec()).collect()
         };
         let rest = [None, None, ints(&[1, 1]), ints(&[2])];
-        let separate =
-            [tensor(&[2, 2, 4], &part(0..4)), tensor(&[2, 2, 2], &part(4..6)), tensor(&[2, 2, 2], &part(6..8))];
+        let separate = [
+            tensor(&[2, 2, 4], &part(0..4)),
+            tensor(&[2, 2, 2], &part(4..6)),
+            tensor(&[2, 2, 2], &part(6..8)),
+        ];
         let a = try_run(&*op(2, &[]), &separate.into_iter().chain(rest.clone()).collect::<Vec<_>>()).unwrap();
         let all = [tensor(&[2, 2, 8], &packed), None, None];
         let b = try_run(&*op(2, &[]), &all.into_iter().chain(rest).collect::<Vec<_>>()).unwrap();
@@ -567,7 +598,15 @@ mod tests {
         let v = tensor(&[1, 1, 2], &[1.2, -40.0]);
         let cache = |byte: u8| Some(Tensor::from_vec([1, 1, 1, 1], vec![byte]).unwrap());
         let mut inputs = vec![x.clone(), x, v, cache(0x88), cache(0x9A), ints(&[1]), ints(&[2])];
-        inputs.extend([None, None, None, None, None, tensor(&[1], &[1.0]), tensor(&[1, 1, 1, 2], &[0.5, 4.0])]);
+        inputs.extend([
+            None,
+            None,
+            None,
+            None,
+            None,
+            tensor(&[1], &[1.0]),
+            tensor(&[1, 1, 1, 2], &[0.5, 4.0]),
+        ]);
         let outputs = try_run(&*op(1, &attrs), &inputs).unwrap();
         // Cached (2, 1) stands for (1, 4); new (1.2, -40) becomes (2, -8), which stands for (1, -32).
         assert_eq!(outputs[0].to_f64().unwrap(), [1.0, -14.0]);
@@ -579,11 +618,17 @@ mod tests {
         let q = tensor(&[1, 1, 1], &[0.0]);
         let cache = tensor(&[1, 1, 2, 1], &[1.0, 3.0]);
         let run = |last: &[i32], total: i32| {
-            let inputs = [q.clone(), q.clone(), q.clone(), cache.clone(), cache.clone(), ints(last), ints(&[total])];
+            let inputs =
+                [q.clone(), q.clone(), q.clone(), cache.clone(), cache.clone(), ints(last), ints(&[total])];
             try_run(&*op(1, &[]), &inputs)
         };
         assert!(run(&[2], 3).is_ok());
-        assert!(run(&[3], 4).is_err() && run(&[3], 3).is_err() && run(&[-2], 3).is_err() && run(&[1, 1], 3).is_err());
+        assert!(
+            run(&[3], 4).is_err()
+                && run(&[3], 3).is_err()
+                && run(&[-2], 3).is_err()
+                && run(&[1, 1], 3).is_err()
+        );
         assert!(run(&[i32::MAX], i32::MAX).is_err());
     }
 }

@@ -28,7 +28,10 @@ pub struct GRU {
 impl GRU {
     fn parse(def: &mut NodeDef) -> Result<Arc<dyn Operator>, OpError> {
         let linear_before_reset = def.int_or("linear_before_reset", 0)? != 0;
-        Ok(Arc::new(GRU { recurrence: Recurrence::parse(def, &["Sigmoid", "Tanh"], 2)?, linear_before_reset }))
+        Ok(Arc::new(GRU {
+            recurrence: Recurrence::parse(def, &["Sigmoid", "Tanh"], 2)?,
+            linear_before_reset,
+        }))
     }
 }
 
@@ -116,7 +119,8 @@ mod tests {
     fn both_places_of_the_reset_gate() {
         let biases = [0.1f32, -0.2, 0.3, 0.4, -0.5, 0.6];
         for linear in [false, true] {
-            let attrs = [("linear_before_reset", Attr::Int(i64::from(linear))), ("hidden_size", Attr::Int(1))];
+            let attrs =
+                [("linear_before_reset", Attr::Int(i64::from(linear))), ("hidden_size", Attr::Int(1))];
             let op = parse_node("", 14, "GRU", &attrs, 2);
             let tensor = |shape: [usize; 3], values: Vec<f32>| Some(Tensor::from_vec(shape, values).unwrap());
             let inputs = [

@@ -54,7 +54,8 @@ impl Operator for Hardmax {
         for row in if x.is_empty() { 0..0 } else { 0..outer } {
             for column in 0..inner {
                 let at = |i: usize| (row * extent + i) * inner + column;
-                let first_greatest = (0..extent).reduce(|a, b| if elements[at(b)] > elements[at(a)] { b } else { a });
+                let first_greatest =
+                    (0..extent).reduce(|a, b| if elements[at(b)] > elements[at(a)] { b } else { a });
                 if let Some(i) = first_greatest {
                     y[at(i)] = 1.0;
                 }

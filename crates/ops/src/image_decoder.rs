@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn what_is_no_image_is_empty() {
-        for bytes in [&b""[..], b"no image", &PNM[..14], b"\x89PNG\r\n\x1a\n", b"P6 99999999 99999999 255\n"] {
+        for bytes in [&b""[..], b"no image", &PNM[..14], b"\x89PNG\r\n\x1a\n", b"P6 99999999 99999999 255\n"]
+        {
             assert_eq!(decoded("RGB", bytes).unwrap().shape().dims(), [0, 0, 3]);
         }
         assert!(decoded("RGB", b"\xff\x4f\xff\x51\xff").is_err());

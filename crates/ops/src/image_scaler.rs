@@ -21,7 +21,9 @@ pub struct ImageScaler {
 
 impl ImageScaler {
     fn parse(def: &mut NodeDef) -> Result<Arc<dyn Operator>, OpError> {
-        let bias = def.floats("bias")?.ok_or_else(|| OpError::attribute("bias", "a float for each channel", "nothing"))?;
+        let bias = def
+            .floats("bias")?
+            .ok_or_else(|| OpError::attribute("bias", "a float for each channel", "nothing"))?;
         Ok(Arc::new(ImageScaler { scale: def.float_or("scale", 1.0)?, bias }))
     }
 }
@@ -65,7 +67,11 @@ mod tests {
 
     #[test]
     fn each_channel_has_its_bias() {
-        let op = parse_at(1, "ImageScaler", &[("scale", Attr::Float(2.0)), ("bias", Attr::Floats(vec![1.0, -1.0]))]);
+        let op = parse_at(
+            1,
+            "ImageScaler",
+            &[("scale", Attr::Float(2.0)), ("bias", Attr::Floats(vec![1.0, -1.0]))],
+        );
         let x = Tensor::from_f64(DType::F32, [2, 2, 1, 2], &[0., 1., 2., 3., 4., 5., 6., 7.]).unwrap();
         assert_eq!(run(&*op, &[x])[0].to_f64().unwrap(), [1., 3., 3., 5., 9., 11., 11., 13.]);
         assert!(run(&*op, &[Tensor::zeros(DType::F32, [0, 2, 3, 0]).unwrap()])[0].is_empty());

@@ -211,11 +211,15 @@ mod tests {
         let x = Tensor::from_vec([2, 1, 2], vec![1f32, 3., 10., 30.]).unwrap();
         let attrs = [("epsilon", Attr::Float(0.0))];
         let scale = Tensor::vector(vec![1f32, 2.]);
-        let y = run(&*parse_node("", 17, "LayerNormalization", &attrs, 3), &[x.clone(), scale, Tensor::scalar(1f32)]);
+        let y = run(
+            &*parse_node("", 17, "LayerNormalization", &attrs, 3),
+            &[x.clone(), scale, Tensor::scalar(1f32)],
+        );
         assert!(close(&y[0], &[0., 3., 0., 3.]), "{y:?}");
         assert!(close(&y[1], &[2., 20.]) && y[1].shape().dims() == [2, 1, 1]);
         assert!(close(&y[2], &[1., 0.1]));
-        let all = parse_at(17, "LayerNormalization", &[("axis", Attr::Int(0)), ("epsilon", Attr::Float(0.0))]);
+        let all =
+            parse_at(17, "LayerNormalization", &[("axis", Attr::Int(0)), ("epsilon", Attr::Float(0.0))]);
         let y = run(&*all, &[x, Tensor::from_vec([2, 1, 1], vec![1f32, 0.]).unwrap()]);
         let deviation = 131.5f64.sqrt();
         assert!(close(&y[0], &[-10.0 / deviation, -8.0 / deviation, 0., 0.]), "{y:?}");

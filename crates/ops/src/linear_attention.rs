@@ -70,14 +70,26 @@ impl LinearAttention {
             "gated" => (true, false),
             "delta" => (false, true),
             "gated_delta" => (true, true),
-            _ => return Err(OpError::attribute("update_rule", "`linear`, `gated`, `delta` or `gated_delta`", rule)),
+            _ => {
+                return Err(OpError::attribute(
+                    "update_rule",
+                    "`linear`, `gated`, `delta` or `gated_delta`",
+                    rule,
+                ));
+            }
         };
-        let required = |heads: Option<usize>, name| heads.ok_or_else(|| OpError::attribute(name, "a number of heads", "nothing"));
+        let required = |heads: Option<usize>, name| {
+            heads.ok_or_else(|| OpError::attribute(name, "a number of heads", "nothing"))
+        };
         let q_heads = required(heads(def, "q_num_heads")?, "q_num_heads")?;
         let kv_heads = required(heads(def, "kv_num_heads")?, "kv_num_heads")?;
         let shared = q_heads.is_multiple_of(kv_heads) || (microsoft && kv_heads.is_multiple_of(q_heads));
         if !shared {
-            return Err(OpError::attribute("q_num_heads", format!("a multiple of kv_num_heads {kv_heads}"), q_heads));
+            return Err(OpError::attribute(
+                "q_num_heads",
+                format!("a multiple of kv_num_heads {kv_heads}"),
+                q_heads,
+            ));
         }
         let window = match if microsoft { def.int_or("state_window", 0)? } else { 0 } {
             0 => None,
@@ -149,10 +161,16 @@ impl LinearAttention {
                 self.window.into_iter().chain([batch, self.kv_heads, head, v_head]).collect();
             expect_shape(STATE, &state.shape, &expected)?;
         }
-        for (index, widths) in [(DECAY, [self.kv_heads, self.kv_heads.saturating_mul(head)]), (BETA, [self.kv_heads, 1])] {
+        for (index, widths) in
+            [(DECAY, [self.kv_heads, self.kv_heads.saturating_mul(head)]), (BETA, [self.kv_heads, 1])]
+        {
             let Some(given) = shape(index) else { continue };
             if given.rank() != 3 || given[..2] != [batch, len] || !widths.contains(&given[2]) {
-                return Err(OpError::shape(index, format!("[{batch}, {len}, {} or {}]", widths[0], widths[1]), given));
+                return Err(OpError::shape(
+                    index,
+                    format!("[{batch}, {len}, {} or {}]", widths[0], widths[1]),
+                    given,
+                ));
             }
         }
         Ok(())
@@ -180,7 +198,11 @@ impl LinearAttention {
             if let Some(decay) = &call.decay {
                 for (i, row) in state.chunks_exact_mut(v_head).enumerate() {
                     // Per key element, or one for the head: the width of the tensor says.
-                    let rate = if call.decay_width == self.kv_heads { decay[place] } else { decay[place * head + i] };
+                    let rate = if call.decay_width == self.kv_heads {
+                        decay[place]
+                    } else {
+                        decay[place * head + i]
+                    };
                     row.iter_mut().for_each(|x| *x *= rate.exp());
                 }
             }
@@ -301,10 +323,12 @@ impl Operator for LinearAttention {
                 }
             }
         }
-        let state_shape: Shape = self.window.into_iter().chain([batch, self.kv_heads, head, v_head]).collect();
+        let state_shape: Shape =
+            self.window.into_iter().chain([batch, self.kv_heads, head, v_head]).collect();
         let mut outputs = vec![Tensor::from_f64(q.dtype(), output_shape, &output)?.into()];
         if self.outputs > 1 {
-            outputs.push(Tensor::from_f64(past.map_or(q.dtype(), Tensor::dtype), state_shape, &states)?.into());
+            outputs
+                .push(Tensor::from_f64(past.map_or(q.dtype(), Tensor::dtype), state_shape, &states)?.into());
         }
         Ok(outputs)
     }
@@ -382,7 +406,9 @@ mod tests {
     fn unfit_inputs_are_errors_and_empty_ones_work() {
         let x = tensor([1, 2, 1], &[1.0, 1.0]);
         assert!(try_run(&*op("gated", 1), &[x.clone(), x.clone(), x.clone()]).is_err());
-        assert!(try_run(&*op("linear", 1), &[x.clone(), x.clone(), x.clone(), None, None, x.clone()]).is_err());
+        assert!(
+            try_run(&*op("linear", 1), &[x.clone(), x.clone(), x.clone(), None, None, x.clone()]).is_err()
+        );
         assert!(try_run(&*op("linear", 1), &[x.clone(), x.clone(), tensor([1, 1, 1], &[1.0])]).is_err());
         let empty = tensor([2, 0, 1], &[]);
         let outputs = try_run(&*op("linear", 1), &[empty.clone(), empty.clone(), empty]).unwrap();

@@ -76,7 +76,9 @@ mod tests {
     #[test]
     fn both_norms_along_either_axis() {
         let x = Tensor::from_vec([2, 2], vec![3f32, -4., 0., 0.]).unwrap();
-        let y = |attrs: &[(&str, Attr)]| run(&*parse_at(22, "LpNormalization", attrs), std::slice::from_ref(&x)).remove(0);
+        let y = |attrs: &[(&str, Attr)]| {
+            run(&*parse_at(22, "LpNormalization", attrs), std::slice::from_ref(&x)).remove(0)
+        };
         assert_eq!(y(&[]).as_slice::<f32>().unwrap(), [0.6, -0.8, 0., 0.]);
         assert_eq!(y(&[("p", Attr::Int(1))]).as_slice::<f32>().unwrap(), [3. / 7., -4. / 7., 0., 0.]);
         assert_eq!(y(&[("axis", Attr::Int(0))]).as_slice::<f32>().unwrap(), [1., -1., 0., 0.]);

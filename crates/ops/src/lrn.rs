@@ -35,7 +35,10 @@ impl LRN {
             alpha: def.float_or("alpha", 1e-4)?,
             beta: def.float_or("beta", 0.75)?,
             bias: def.float_or("bias", 1.0)?,
-            size: size.and_then(|size| usize::try_from(size).ok()).filter(|&size| size > 0).ok_or_else(expected)?,
+            size: size
+                .and_then(|size| usize::try_from(size).ok())
+                .filter(|&size| size > 0)
+                .ok_or_else(expected)?,
         }))
     }
 
@@ -79,7 +82,8 @@ impl Operator for LRN {
 
     fn flops(&self, _inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
         // Square, sum over the neighbours, power, division.
-        let elements = outputs.first().and_then(Fact::concrete_shape).map_or(0, |shape| shape.elements() as u64);
+        let elements =
+            outputs.first().and_then(Fact::concrete_shape).map_or(0, |shape| shape.elements() as u64);
         elements.saturating_mul(self.size as u64 + 4)
     }
 }
@@ -93,7 +97,12 @@ mod tests {
     #[test]
     fn an_even_size_reaches_further_ahead() {
         let attrs = |size: i64| {
-            [("size", Attr::Int(size)), ("alpha", Attr::Float(size as f32)), ("beta", Attr::Float(1.0)), ("bias", Attr::Float(0.0))]
+            [
+                ("size", Attr::Int(size)),
+                ("alpha", Attr::Float(size as f32)),
+                ("beta", Attr::Float(1.0)),
+                ("bias", Attr::Float(0.0)),
+            ]
         };
         let x = Tensor::from_vec([1, 3, 1], vec![1f32, 2., 3.]).unwrap();
         let y = |size: i64| run(&*parse_at(13, "LRN", &attrs(size)), std::slice::from_ref(&x)).remove(0);

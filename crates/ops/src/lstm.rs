@@ -131,7 +131,9 @@ mod tests {
         let e = sigmoid(sum(we, re, 2) + pe * c);
         let new_c = e * c + i * sum(wc, rc, 3).clamp(-1.5, 1.5).tanh();
         let new_h = sigmoid(sum(wo, ro, 1) + po * new_c) * new_c.tanh();
-        let tensor = |shape: &[usize], values: &[f64]| Some(Tensor::from_f64(inferrum_tensor::DType::F64, shape, values).unwrap());
+        let tensor = |shape: &[usize], values: &[f64]| {
+            Some(Tensor::from_f64(inferrum_tensor::DType::F64, shape, values).unwrap())
+        };
         let inputs = [
             tensor(&[1, 1, 1], &[x]),
             tensor(&[1, 4, 1], &[wi, wo, we, wc]),
@@ -146,7 +148,8 @@ mod tests {
         let got: Vec<f64> = y.iter().map(|y| y.to_f64().unwrap()[0]).collect();
         assert!((got[0] - new_h).abs() < 1e-12 && got[0] == got[1], "{got:?} {new_h}");
         assert!((got[2] - new_c).abs() < 1e-12, "{got:?} {new_c}");
-        let coupled = parse_node("", 14, "LSTM", &[("clip", Attr::Float(1.5)), ("input_forget", Attr::Int(1))], 3);
+        let coupled =
+            parse_node("", 14, "LSTM", &[("clip", Attr::Float(1.5)), ("input_forget", Attr::Int(1))], 3);
         let got = try_run(&*coupled, &inputs).unwrap()[2].to_f64().unwrap()[0];
         let expected = (1.0 - i) * c + (new_c - e * c);
         assert!((got - expected).abs() < 1e-12, "{got} {expected}");

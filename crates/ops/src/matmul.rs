@@ -42,7 +42,8 @@ impl MatMulGeometry {
     /// They are scalars or do not fit each other.
     pub fn new(a: &Shape, b: &Shape) -> Result<MatMulGeometry, OpError> {
         let output = product_shape(&a.into(), &b.into(), 1)?;
-        let (&[ref a_batch @ .., m, k], &[ref b_batch @ .., _, n]) = (&*matrix(a, true), &*matrix(b, false)) else {
+        let (&[ref a_batch @ .., m, k], &[ref b_batch @ .., _, n]) = (&*matrix(a, true), &*matrix(b, false))
+        else {
             return Err(OpError::shape(0, "[..., M, K]", a));
         };
         let (a_batch, b_batch) = (Shape::from(a_batch), Shape::from(b_batch));
@@ -63,7 +64,9 @@ impl MatMulGeometry {
 
     /// Two for each multiply-add.
     pub fn flops(&self) -> u64 {
-        [self.m, self.k, self.n].iter().fold(2 * self.batch.elements() as u64, |p, &n| p.saturating_mul(n as u64))
+        [self.m, self.k, self.n]
+            .iter()
+            .fold(2 * self.batch.elements() as u64, |p, &n| p.saturating_mul(n as u64))
     }
 }
 
@@ -101,7 +104,11 @@ pub(crate) fn product_shape(a: &ShapeFact, b: &ShapeFact, b_input: usize) -> Res
 }
 
 /// The products of the matrices of `a` and `b`, one after the other.
-pub(crate) fn multiply<T: Accumulate>(geometry: &MatMulGeometry, a: &[T], b: &[T]) -> Result<Vec<T>, OpError> {
+pub(crate) fn multiply<T: Accumulate>(
+    geometry: &MatMulGeometry,
+    a: &[T],
+    b: &[T],
+) -> Result<Vec<T>, OpError> {
     let MatMulGeometry { m, k, n, .. } = *geometry;
     let mut y = zeroed::<T>(geometry.output.elements())?;
     if y.is_empty() {
@@ -203,7 +210,10 @@ mod tests {
         assert_eq!(product(&[2], &[2, 2]).unwrap(), (vec![2], vec![7, 10]));
         assert_eq!(product(&[2, 2], &[2]).unwrap(), (vec![2], vec![5, 11]));
         assert_eq!(product(&[1, 2], &[2, 2]).unwrap(), (vec![1, 2], vec![7, 10]));
-        assert_eq!(product(&[2, 1, 1, 2], &[3, 2, 1]).unwrap(), (vec![2, 3, 1, 1], vec![5, 11, 17, 11, 25, 39]));
+        assert_eq!(
+            product(&[2, 1, 1, 2], &[3, 2, 1]).unwrap(),
+            (vec![2, 3, 1, 1], vec![5, 11, 17, 11, 25, 39])
+        );
         assert_eq!(product(&[2, 1, 2], &[2]).unwrap(), (vec![2, 1], vec![5, 11]));
     }
 
@@ -216,7 +226,9 @@ mod tests {
 
     #[test]
     fn misfits_are_errors() {
-        for (a, b) in [(vec![2, 3], vec![2, 3]), (vec![], vec![1]), (vec![1], vec![]), (vec![2, 1, 1], vec![3, 1, 1])] {
+        for (a, b) in
+            [(vec![2, 3], vec![2, 3]), (vec![], vec![1]), (vec![1], vec![]), (vec![2, 1, 1], vec![3, 1, 1])]
+        {
             assert!(product(&a, &b).is_err(), "{a:?} {b:?}");
         }
         let floats = Tensor::zeros(DType::F32, [3]).unwrap();
@@ -235,7 +247,10 @@ mod tests {
     #[test]
     fn symbols_pass_through() {
         let dims = |names: &[&str]| names.iter().map(|n| SymDim::Symbol((*n).into())).collect::<ShapeFact>();
-        assert_eq!(product_shape(&dims(&["b", "m", "k"]), &dims(&["k", "n"]), 1).unwrap(), dims(&["b", "m", "n"]));
+        assert_eq!(
+            product_shape(&dims(&["b", "m", "k"]), &dims(&["k", "n"]), 1).unwrap(),
+            dims(&["b", "m", "n"])
+        );
         assert_eq!(product_shape(&dims(&["k"]), &dims(&["b", "k", "n"]), 1).unwrap(), dims(&["b", "n"]));
     }
 }

@@ -185,7 +185,8 @@ impl Operator for MatMulIntegerToFloat {
         let b = centred(b, inputs.optional(5)?, Per::Column)?;
         let sums = multiply(&geometry, &a, &b)?;
         let a_scale = inputs.tensor(2)?;
-        let y = scaled(&sums, &geometry.output, a_scale.to_f64()?[0], inputs.tensor(3)?, inputs.optional(6)?)?;
+        let y =
+            scaled(&sums, &geometry.output, a_scale.to_f64()?[0], inputs.tensor(3)?, inputs.optional(6)?)?;
         Ok(vec![Tensor::from_f64(a_scale.dtype(), geometry.output, &y)?.into()])
     }
 

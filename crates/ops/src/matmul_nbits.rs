@@ -33,15 +33,16 @@ pub struct MatMulNBits {
 
 impl MatMulNBits {
     fn parse(def: &mut NodeDef) -> Result<Arc<dyn Operator>, OpError> {
-        let mut number = |name: &str, fits: &dyn Fn(usize) -> bool, expected: &str| -> Result<usize, OpError> {
-            let value = match (def.int(name)?, name) {
-                (Some(value), _) => value,
-                (None, "bits") => 4,
-                (None, _) => return Err(OpError::attribute(name, expected, "nothing")),
+        let mut number =
+            |name: &str, fits: &dyn Fn(usize) -> bool, expected: &str| -> Result<usize, OpError> {
+                let value = match (def.int(name)?, name) {
+                    (Some(value), _) => value,
+                    (None, "bits") => 4,
+                    (None, _) => return Err(OpError::attribute(name, expected, "nothing")),
+                };
+                let fitting = usize::try_from(value).ok().filter(|&value| fits(value));
+                fitting.ok_or_else(|| OpError::attribute(name, expected, value))
             };
-            let fitting = usize::try_from(value).ok().filter(|&value| fits(value));
-            fitting.ok_or_else(|| OpError::attribute(name, expected, value))
-        };
         let k = number("K", &|k| k > 0, "1 or more")?;
         let n = number("N", &|n| n > 0, "1 or more")?;
         let bits = number("bits", &|bits| [2, 4, 8].contains(&bits), "2, 4 or 8")?;
@@ -74,7 +75,9 @@ impl MatMulNBits {
 
     /// Checks that input `index`, if it is given, holds `N * each` elements, in rows or flat.
     fn check_count(&self, inputs: Facts<'_>, index: usize, each: usize) -> Result<(), OpError> {
-        let Some(shape) = inputs.optional(index)?.and_then(|input| input.shape.concrete()) else { return Ok(()) };
+        let Some(shape) = inputs.optional(index)?.and_then(|input| input.shape.concrete()) else {
+            return Ok(());
+        };
         let expected = self.n.checked_mul(each);
         if Some(shape.elements()) != expected || shape.elements() == usize::MAX {
             return Err(OpError::shape(index, format!("[{}, {each}] or as many elements", self.n), shape));
@@ -105,9 +108,15 @@ impl MatMulNBits {
             for (row, weight) in weights.iter_mut().enumerate() {
                 let block = match &of_row {
                     None => row / self.block_size,
-                    Some(of_row) => usize::try_from(of_row[row]).ok().filter(|&block| block < blocks).ok_or_else(|| {
-                        OpError::value(4, format!("block {} is not among the {blocks} blocks", of_row[row]))
-                    })?,
+                    Some(of_row) => usize::try_from(of_row[row])
+                        .ok()
+                        .filter(|&block| block < blocks)
+                        .ok_or_else(|| {
+                            OpError::value(
+                                4,
+                                format!("block {} is not among the {blocks} blocks", of_row[row]),
+                            )
+                        })?,
                 };
                 let parameters = column * blocks + block;
                 // Blocks hold whole bytes, so they follow each other without gaps.
@@ -125,7 +134,9 @@ impl MatMulNBits {
             Some(packed) if packed.dtype() == DType::U8 => {
                 let bytes = packed.as_slice::<u8>()?;
                 let columns = bytes.chunks_exact(self.zero_point_bytes());
-                Ok(columns.flat_map(|column| (0..blocks).map(|b| f64::from(self.unpack(column, b)))).collect())
+                Ok(columns
+                    .flat_map(|column| (0..blocks).map(|b| f64::from(self.unpack(column, b))))
+                    .collect())
             }
             Some(floats) => Ok(floats.to_f64()?),
             None => {
@@ -199,7 +210,8 @@ impl Operator for MatMulNBits {
     }
 
     fn flops(&self, inputs: Facts<'_>, _outputs: &[Fact]) -> u64 {
-        let elements = inputs.get(0).and_then(Fact::concrete_shape).map_or(0, |shape| shape.elements() as u64);
+        let elements =
+            inputs.get(0).and_then(Fact::concrete_shape).map_or(0, |shape| shape.elements() as u64);
         elements.saturating_mul(2 * self.n as u64)
     }
 }
@@ -211,7 +223,8 @@ mod tests {
     use inferrum_graph::Attr;
 
     fn op(k: i64, n: i64, bits: i64) -> Arc<dyn Operator> {
-        let attrs = [("K", k), ("N", n), ("bits", bits), ("block_size", 16)].map(|(name, x)| (name, Attr::Int(x)));
+        let attrs =
+            [("K", k), ("N", n), ("bits", bits), ("block_size", 16)].map(|(name, x)| (name, Attr::Int(x)));
         parse_in("com.microsoft", 1, "MatMulNBits", &attrs)
     }
 
@@ -222,7 +235,8 @@ mod tests {
 
     #[test]
     fn weights_are_unpacked_from_the_lowest_bits() {
-        for (bits, byte, which, default_zero) in [(4, 0xA3u8, 3, 8.0), (2, 0xB4, 5, 2.0), (8, 0x81, 2, 128.0)] {
+        for (bits, byte, which, default_zero) in [(4, 0xA3u8, 3, 8.0), (2, 0xB4, 5, 2.0), (8, 0x81, 2, 128.0)]
+        {
             let mask = (1u32 << bits) - 1;
             let per_byte = 8 / bits as usize;
             let weight = f64::from((u32::from(byte) >> (which % per_byte * bits as usize)) & mask);
@@ -238,10 +252,12 @@ mod tests {
     fn zero_points_block_indices_and_bias() {
         let packed = Some(Tensor::from_vec([1, 2, 8], vec![0x77u8; 16]).unwrap());
         let scales = Some(Tensor::from_vec([1, 2], vec![1f32, 10.0]).unwrap());
-        let run = |which: usize, zero_points: Option<Tensor>, of_row: Option<Tensor>, bias: Option<Tensor>| {
-            let inputs = [Some(unit(32, which)), packed.clone(), scales.clone(), zero_points, of_row, bias];
-            try_run(&*op(32, 1, 4), &inputs).map(|y| y[0].to_f64().unwrap()[0])
-        };
+        let run =
+            |which: usize, zero_points: Option<Tensor>, of_row: Option<Tensor>, bias: Option<Tensor>| {
+                let inputs =
+                    [Some(unit(32, which)), packed.clone(), scales.clone(), zero_points, of_row, bias];
+                try_run(&*op(32, 1, 4), &inputs).map(|y| y[0].to_f64().unwrap()[0])
+            };
         let bytes = Tensor::from_vec([1, 1], vec![0x52u8]).unwrap();
         assert_eq!(run(0, Some(bytes.clone()), None, None).unwrap(), 5.0);
         assert_eq!(run(31, Some(bytes.clone()), None, None).unwrap(), 20.0);

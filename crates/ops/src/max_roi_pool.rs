@@ -28,7 +28,11 @@ impl MaxRoiPool {
         let fits = |&n: &i64| usize::try_from(n).ok().filter(|n| (1..=1 << 16).contains(n));
         let size: Option<Vec<usize>> = given.iter().map(fits).collect();
         let Some(&[height, width]) = size.as_deref() else {
-            return Err(OpError::attribute("pooled_shape", "height and width, 1 to 65536", format!("{given:?}")));
+            return Err(OpError::attribute(
+                "pooled_shape",
+                "height and width, 1 to 65536",
+                format!("{given:?}"),
+            ));
         };
         Ok(Arc::new(MaxRoiPool { size: [height, width], scale: def.float_or("spatial_scale", 1.0)? }))
     }
@@ -69,14 +73,19 @@ impl Operator for MaxRoiPool {
             let (region, channel) = (index / channels, index % channels);
             let roi = &rois.to_f64()?[region * 5..][..5];
             if !(0.0..images as f64).contains(&roi[0]) {
-                return Err(OpError::value(1, format!("images are 0 to {}, got {}", images as i64 - 1, roi[0])));
+                return Err(OpError::value(
+                    1,
+                    format!("images are 0 to {}, got {}", images as i64 - 1, roi[0]),
+                ));
             }
             let image = &values[(roi[0] as usize * channels + channel) * height * width..][..height * width];
             let rows = self.bins(roi[2], roi[4], self.size[0], height);
             let columns = self.bins(roi[1], roi[3], self.size[1], width);
             for (place, y) in y.iter_mut().enumerate() {
-                let ((top, bottom), (left, right)) = (rows[place / self.size[1]], columns[place % self.size[1]]);
-                let pixels = (top..bottom).flat_map(|row| &image[row * width + left..row * width + right.max(left)]);
+                let ((top, bottom), (left, right)) =
+                    (rows[place / self.size[1]], columns[place % self.size[1]]);
+                let pixels =
+                    (top..bottom).flat_map(|row| &image[row * width + left..row * width + right.max(left)]);
                 *y = pixels.copied().reduce(f64::max).unwrap_or(0.0);
             }
         }

@@ -52,9 +52,9 @@ impl MaxUnpool {
 fn target(indexed: &Shape, asked: &[i64]) -> Result<Shape, OpError> {
     let holds = |(&dim, &asked): (&usize, &i64)| usize::try_from(asked).ok().filter(|&asked| asked >= dim);
     let target: Option<Shape> = indexed.iter().zip(asked).map(holds).collect();
-    target
-        .filter(|_| asked.len() == indexed.rank())
-        .ok_or_else(|| OpError::value(2, format!("an output shape that holds {indexed} is needed, got {asked:?}")))
+    target.filter(|_| asked.len() == indexed.rank()).ok_or_else(|| {
+        OpError::value(2, format!("an output shape that holds {indexed} is needed, got {asked:?}"))
+    })
 }
 
 impl Operator for MaxUnpool {
@@ -95,9 +95,16 @@ impl Operator for MaxUnpool {
         let mut y = zeroed::<f64>(shape.elements())?;
         let strides = shape.strides();
         for (value, index) in x.to_f64()?.into_iter().zip(inputs.ints(1)?) {
-            let mut rest = usize::try_from(index).ok().filter(|&i| i < indexed.elements()).ok_or_else(|| {
-                OpError::value(1, format!("index {index} is not within the {} elements of {indexed}", indexed.elements()))
-            })?;
+            let mut rest =
+                usize::try_from(index).ok().filter(|&i| i < indexed.elements()).ok_or_else(|| {
+                    OpError::value(
+                        1,
+                        format!(
+                            "index {index} is not within the {} elements of {indexed}",
+                            indexed.elements()
+                        ),
+                    )
+                })?;
             let mut place = 0;
             for (&extent, &stride) in indexed.iter().zip(&strides).rev() {
                 place += rest % extent * stride;

@@ -11,7 +11,8 @@ use crate::axes::index_below;
 use crate::conv::same_float_types;
 use crate::moments::{moments_of_sets, sets};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("MeanVarianceNormalization", MeanVarianceNormalization::parse)];
+pub(crate) const OPERATORS: &[OpEntry] =
+    &[OpEntry::onnx("MeanVarianceNormalization", MeanVarianceNormalization::parse)];
 
 /// What ONNX's definition adds to the standard deviation.
 pub const EPSILON: f64 = 1e-9;

@@ -28,7 +28,13 @@ impl MelWeightMatrix {
     }
 
     /// The bins at which the triangles start, peak and end: triangle `i` has `i`, `i + 1`, `i + 2`.
-    fn edges(&self, triangles: usize, length: usize, rate: usize, hertz: [f64; 2]) -> Result<Vec<usize>, OpError> {
+    fn edges(
+        &self,
+        triangles: usize,
+        length: usize,
+        rate: usize,
+        hertz: [f64; 2],
+    ) -> Result<Vec<usize>, OpError> {
         let mel = |hertz: f64| 2595.0 * (1.0 + hertz / 700.0).log10();
         let (low, high) = (mel(hertz[0]), mel(hertz[1]));
         // The definition divides by the number of edges, not of gaps between them.
@@ -39,7 +45,8 @@ impl MelWeightMatrix {
             let frequency = 700.0 * (10f64.powf((low + i as f64 * step) / 2595.0) - 1.0);
             let bin = ((length as f64 + 1.0) * frequency / rate as f64).floor();
             if !(0.0..bins as f64).contains(&bin) {
-                let reason = format!("{frequency} Hz is not within the {bins} bins of a spectrum at {rate} Hz");
+                let reason =
+                    format!("{frequency} Hz is not within the {bins} bins of a spectrum at {rate} Hz");
                 return Err(OpError::value(4, reason));
             }
             *edge = bin as usize;
@@ -76,7 +83,11 @@ impl Operator for MelWeightMatrix {
         let hertz = |index| -> Result<f64, OpError> {
             let value = inputs.tensor(index)?.to_f64()?.first().copied().unwrap_or(f64::NAN);
             let fits = value >= 0.0 && value.is_finite();
-            if fits { Ok(value) } else { Err(OpError::value(index, format!("a frequency is 0 or more, got {value}"))) }
+            if fits {
+                Ok(value)
+            } else {
+                Err(OpError::value(index, format!("a frequency is 0 or more, got {value}")))
+            }
         };
         let (triangles, length, rate) = (number(0)?, number(1)?, number(2)?);
         let bins = length / 2 + 1;
@@ -86,7 +97,8 @@ impl Operator for MelWeightMatrix {
             let &[start, peak, end] = edges else { continue };
             for bin in start..=peak {
                 let rise = (peak - start) as f64;
-                weights[bin * triangles + triangle] = if rise == 0.0 { 1.0 } else { (bin - start) as f64 / rise };
+                weights[bin * triangles + triangle] =
+                    if rise == 0.0 { 1.0 } else { (bin - start) as f64 / rise };
             }
             for bin in peak..end {
                 weights[bin * triangles + triangle] = (end - bin) as f64 / (end - peak) as f64;

@@ -12,7 +12,8 @@ use crate::padding_mask::{PaddingKind, padding};
 use crate::sdpa::{Bias, Mask, Reach, Sdpa, Stage, append, swap_middle};
 use crate::types::FLOATS;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::microsoft("MultiHeadAttention", MultiHeadAttention::parse)];
+pub(crate) const OPERATORS: &[OpEntry] =
+    &[OpEntry::microsoft("MultiHeadAttention", MultiHeadAttention::parse)];
 
 const QUERY: usize = 0;
 const KEY: usize = 1;
@@ -62,7 +63,8 @@ enum Layout {
 
 impl MultiHeadAttention {
     fn parse(def: &mut NodeDef) -> Result<Arc<dyn Operator>, OpError> {
-        let heads = heads(def, "num_heads")?.ok_or_else(|| OpError::attribute("num_heads", "1 or more", "nothing"))?;
+        let heads = heads(def, "num_heads")?
+            .ok_or_else(|| OpError::attribute("num_heads", "1 or more", "nothing"))?;
         Ok(Arc::new(MultiHeadAttention {
             heads,
             scale: def.float("scale")?.filter(|&scale| scale != 0.0),
@@ -85,7 +87,13 @@ impl MultiHeadAttention {
     ///
     /// # Errors
     /// The shapes do not fit each other or the heads.
-    pub fn sdpa(&self, q: &Shape, k: Option<&Shape>, v: Option<&Shape>, past: usize) -> Result<Sdpa, OpError> {
+    pub fn sdpa(
+        &self,
+        q: &Shape,
+        k: Option<&Shape>,
+        v: Option<&Shape>,
+        past: usize,
+    ) -> Result<Sdpa, OpError> {
         let n = self.heads;
         let (batch, q_len, head) = match *q.dims() {
             [batch, len, hidden] if hidden.is_multiple_of(n) => (batch, len, hidden / n),
@@ -95,14 +103,17 @@ impl MultiHeadAttention {
         let layout = Self::layout(q.rank(), k.map(|k| k.rank()));
         let new = match (layout, k.map(|k| k.dims())) {
             (Layout::PackedQkv, None) => q_len,
-            (Layout::PackedQkv, Some(_)) => return Err(OpError::Invalid("packed queries already hold the keys".into())),
+            (Layout::PackedQkv, Some(_)) => {
+                return Err(OpError::Invalid("packed queries already hold the keys".into()));
+            }
             (Layout::PackedKv, Some(&[b, len, heads, 2, h])) if (b, heads, h) == (batch, n, head) => len,
             (Layout::ByHead, Some(&[b, heads, len, h])) if (b, heads, h) == (batch, n, head) => len,
             (Layout::Separate, Some(&[b, len, hidden])) if (b, hidden) == (batch, n * head) => len,
             (_, None) => return Err(OpError::MissingInput { index: KEY }),
             (_, Some(_)) => {
-                let expected =
-                    format!("[{batch}, L, {n}*{head}], [{batch}, L, {n}, 2, {head}] or [{batch}, {n}, L, {head}]");
+                let expected = format!(
+                    "[{batch}, L, {n}*{head}], [{batch}, L, {n}, 2, {head}] or [{batch}, {n}, L, {head}]"
+                );
                 return Err(OpError::shape(KEY, expected, k.cloned().unwrap_or_default()));
             }
         };
@@ -112,10 +123,15 @@ impl MultiHeadAttention {
                 return Err(OpError::Invalid("packed keys already hold the values".into()));
             }
             (Layout::ByHead, Some(&[b, heads, len, h])) if (b, heads, len) == (batch, n, new) => h,
-            (Layout::Separate, Some(&[b, len, hidden])) if (b, len) == (batch, new) && hidden.is_multiple_of(n) => hidden / n,
+            (Layout::Separate, Some(&[b, len, hidden]))
+                if (b, len) == (batch, new) && hidden.is_multiple_of(n) =>
+            {
+                hidden / n
+            }
             (_, None) => return Err(OpError::MissingInput { index: VALUE }),
             (_, Some(_)) => {
-                let expected = format!("the batch, heads and length of keys {}", k.cloned().unwrap_or_default());
+                let expected =
+                    format!("the batch, heads and length of keys {}", k.cloned().unwrap_or_default());
                 return Err(OpError::shape(VALUE, expected, v.cloned().unwrap_or_default()));
             }
         };
@@ -145,15 +161,21 @@ impl MultiHeadAttention {
         };
         let mut operands = match (layout, k, v) {
             (Layout::PackedQkv, ..) => [0, 1, 2].map(|i| part(q, [q_len, head, 0], 3, i)),
-            (Layout::PackedKv, Some(k), _) => {
-                [part(q, [q_len, head, 0], 1, 0), part(k, [new, head, 0], 2, 0), part(k, [new, head, 0], 2, 1)]
-            }
-            (Layout::ByHead, Some(k), Some(v)) => {
-                [part(q, [q_len, head, 0], 1, 0), k.to_f64().map_err(OpError::from), v.to_f64().map_err(OpError::from)]
-            }
-            (_, Some(k), Some(v)) => {
-                [part(q, [q_len, head, 0], 1, 0), part(k, [new, head, 0], 1, 0), part(v, [new, v_head, 0], 1, 0)]
-            }
+            (Layout::PackedKv, Some(k), _) => [
+                part(q, [q_len, head, 0], 1, 0),
+                part(k, [new, head, 0], 2, 0),
+                part(k, [new, head, 0], 2, 1),
+            ],
+            (Layout::ByHead, Some(k), Some(v)) => [
+                part(q, [q_len, head, 0], 1, 0),
+                k.to_f64().map_err(OpError::from),
+                v.to_f64().map_err(OpError::from),
+            ],
+            (_, Some(k), Some(v)) => [
+                part(q, [q_len, head, 0], 1, 0),
+                part(k, [new, head, 0], 1, 0),
+                part(v, [new, v_head, 0], 1, 0),
+            ],
             _ => return Err(OpError::MissingInput { index: KEY }),
         };
         if let Some(bias) = inputs.optional(BIAS)? {
@@ -175,10 +197,9 @@ impl MultiHeadAttention {
         let extent = cache.and_then(|shape| shape.get(2).copied()).unwrap_or(0);
         let Some(filled) = filled.filter(|_| cache.is_some()) else { return Ok(extent) };
         let filled = filled.to_i64()?.first().copied().unwrap_or(0);
-        usize::try_from(filled)
-            .ok()
-            .filter(|&filled| filled <= extent)
-            .ok_or_else(|| OpError::value(PAST_LEN, format!("the filled length is 0 to {extent}, got {filled}")))
+        usize::try_from(filled).ok().filter(|&filled| filled <= extent).ok_or_else(|| {
+            OpError::value(PAST_LEN, format!("the filled length is 0 to {extent}, got {filled}"))
+        })
     }
 
     fn check_shapes(&self, inputs: Facts<'_>) -> Result<(), OpError> {
@@ -259,7 +280,9 @@ impl Operator for MultiHeadAttention {
             }
         }
         if inputs.has(PAST_KEY) != inputs.has(PAST_VALUE) {
-            return Err(OpError::Invalid("past keys and past values are given together or not at all".into()));
+            return Err(OpError::Invalid(
+                "past keys and past values are given together or not at all".into(),
+            ));
         }
         if inputs.has(BEAMS) {
             return Err(OpError::Unsupported("beams of a cache (input 9)".into()));
@@ -267,11 +290,15 @@ impl Operator for MultiHeadAttention {
         self.check_shapes(inputs)?;
         let heads = SymDim::Known(self.heads);
         let per_head = |dim: SymDim| dim.map(|hidden| hidden / self.heads);
-        let rank = |index| -> Result<Option<usize>, OpError> { Ok(inputs.optional(index)?.and_then(|t| t.shape.rank())) };
+        let rank = |index| -> Result<Option<usize>, OpError> {
+            Ok(inputs.optional(index)?.and_then(|t| t.shape.rank()))
+        };
         let layout = Self::layout(q.shape.rank().unwrap_or(3), rank(KEY)?);
         let (batch, q_len) = (q.shape.dim(0), q.shape.dim(1));
-        let key_dim = |axis| inputs.get(KEY).and_then(Fact::as_tensor).map_or(SymDim::Unknown, |t| t.shape.dim(axis));
-        let value_dim = |axis| inputs.get(VALUE).and_then(Fact::as_tensor).map_or(SymDim::Unknown, |t| t.shape.dim(axis));
+        let key_dim =
+            |axis| inputs.get(KEY).and_then(Fact::as_tensor).map_or(SymDim::Unknown, |t| t.shape.dim(axis));
+        let value_dim =
+            |axis| inputs.get(VALUE).and_then(Fact::as_tensor).map_or(SymDim::Unknown, |t| t.shape.dim(axis));
         let (new, head, v_head) = match layout {
             Layout::PackedQkv => (q_len.clone(), q.shape.dim(4), q.shape.dim(4)),
             Layout::PackedKv => (key_dim(1), key_dim(4), key_dim(4)),
@@ -303,18 +330,22 @@ impl Operator for MultiHeadAttention {
 
     fn reference(&self, inputs: Inputs<'_>) -> Result<Vec<Value>, OpError> {
         let dtype = inputs.tensor(QUERY)?.dtype();
-        let shape = |index| -> Result<Option<&Shape>, OpError> { Ok(inputs.optional(index)?.map(Tensor::shape)) };
+        let shape =
+            |index| -> Result<Option<&Shape>, OpError> { Ok(inputs.optional(index)?.map(Tensor::shape)) };
         let filled = inputs.optional(PAST_LEN)?;
         let past = self.past(shape(PAST_KEY)?, filled)?;
         let sdpa = self.sdpa(inputs.tensor(QUERY)?.shape(), shape(KEY)?, shape(VALUE)?, past)?;
         let [queries, mut keys, mut values] = self.operands(&sdpa, past, inputs)?;
         let Sdpa { batch, q_heads, q_len, kv_len, head, v_head, .. } = sdpa;
         let mut buffers = None;
-        if let (Some(past_key), Some(past_value)) = (inputs.optional(PAST_KEY)?, inputs.optional(PAST_VALUE)?) {
+        if let (Some(past_key), Some(past_value)) = (inputs.optional(PAST_KEY)?, inputs.optional(PAST_VALUE)?)
+        {
             let extent = past_key.shape().get(2).copied().unwrap_or(0);
             if filled.is_some() {
-                let key = self.fill_buffer((past_key.to_f64()?, extent), &keys, (past, kv_len - past, head))?;
-                let value = self.fill_buffer((past_value.to_f64()?, extent), &values, (past, kv_len - past, v_head))?;
+                let key =
+                    self.fill_buffer((past_key.to_f64()?, extent), &keys, (past, kv_len - past, head))?;
+                let value =
+                    self.fill_buffer((past_value.to_f64()?, extent), &values, (past, kv_len - past, v_head))?;
                 keys = take_rows(&key, [batch * q_heads, extent, head], kv_len)?;
                 values = take_rows(&value, [batch * q_heads, extent, v_head], kv_len)?;
                 buffers = Some((key, value, extent));
@@ -404,7 +435,8 @@ mod tests {
     use inferrum_graph::Attr;
 
     fn op(heads: i64, outputs: usize, attrs: &[(&str, Attr)]) -> Arc<dyn Operator> {
-        let attrs: Vec<(&str, Attr)> = attrs.iter().cloned().chain([("num_heads", Attr::Int(heads))]).collect();
+        let attrs: Vec<(&str, Attr)> =
+            attrs.iter().cloned().chain([("num_heads", Attr::Int(heads))]).collect();
         parse_node("com.microsoft", 1, "MultiHeadAttention", &attrs, outputs)
     }
 
@@ -420,10 +452,19 @@ mod tests {
     fn packed_and_separate_operands_agree() {
         let packed = values(2 * 3 * 2 * 3 * 4);
         let part = |part: usize| -> Vec<f32> {
-            packed.chunks_exact(4).enumerate().filter(|(i, _)| i % 3 == part).flat_map(|(_, x)| x.to_vec()).collect()
+            packed
+                .chunks_exact(4)
+                .enumerate()
+                .filter(|(i, _)| i % 3 == part)
+                .flat_map(|(_, x)| x.to_vec())
+                .collect()
         };
-        let pairs: Vec<f32> =
-            packed.chunks_exact(4).enumerate().filter(|(i, _)| i % 3 > 0).flat_map(|(_, x)| x.to_vec()).collect();
+        let pairs: Vec<f32> = packed
+            .chunks_exact(4)
+            .enumerate()
+            .filter(|(i, _)| i % 3 > 0)
+            .flat_map(|(_, x)| x.to_vec())
+            .collect();
         let separate = [0, 1, 2].map(|i| tensor(&[2, 3, 8], &part(i)));
         let run = |inputs: &[Option<Tensor>]| try_run(&*op(2, 3, &[]), inputs).unwrap();
         let expected = run(&separate);
@@ -453,7 +494,9 @@ mod tests {
         let q = tensor(&[2, 2, 1], &[0.0; 4]);
         let v = tensor(&[2, 3, 1], &[1.0, 2.0, 4.0, 1.0, 2.0, 4.0]);
         let y = |mask: Tensor| {
-            try_run(&*op(1, 1, &[]), &[q.clone(), v.clone(), v.clone(), None, Some(mask)]).unwrap()[0].to_f64().unwrap()
+            try_run(&*op(1, 1, &[]), &[q.clone(), v.clone(), v.clone(), None, Some(mask)]).unwrap()[0]
+                .to_f64()
+                .unwrap()
         };
         let ints = |shape: &[usize], values: &[i32]| Tensor::from_vec(shape, values.to_vec()).unwrap();
         let expected = y(ints(&[2], &[2, 1]));

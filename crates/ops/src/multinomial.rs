@@ -27,7 +27,8 @@ pub struct Multinomial {
 impl Multinomial {
     fn parse(def: &mut NodeDef) -> Result<Arc<dyn Operator>, OpError> {
         let samples = def.int_or("sample_size", 1)?;
-        let samples = usize::try_from(samples).map_err(|_| OpError::attribute("sample_size", "0 or more", samples))?;
+        let samples =
+            usize::try_from(samples).map_err(|_| OpError::attribute("sample_size", "0 or more", samples))?;
         let dtype = dtype_attribute(def)?.unwrap_or(DType::I32);
         if !matches!(dtype, DType::I32 | DType::I64) {
             return Err(OpError::attribute("dtype", "int32 or int64", dtype));

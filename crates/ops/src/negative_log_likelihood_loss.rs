@@ -51,7 +51,12 @@ impl NegativeLogLikelihoodLoss {
             other => return Err(OpError::attribute("reduction", "`none`, `sum` or `mean`", other)),
         };
         let outputs = if softmax { def.outputs.len().clamp(1, 2) } else { 1 };
-        Ok(Arc::new(NegativeLogLikelihoodLoss { softmax, reduction, ignored: def.int("ignore_index")?, outputs }))
+        Ok(Arc::new(NegativeLogLikelihoodLoss {
+            softmax,
+            reduction,
+            ignored: def.int("ignore_index")?,
+            outputs,
+        }))
     }
 
     /// Replaces scores `[batch, classes, inner]` by the logarithms of their softmax.
@@ -85,7 +90,8 @@ impl Operator for NegativeLogLikelihoodLoss {
                 return Err(OpError::shape(0, "[N, C, ...]", &x.shape));
             }
             let places: ShapeFact = dims[..1].iter().chain(&dims[2..]).cloned().collect();
-            shape = shape.merge(&places).ok_or_else(|| OpError::shape(1, places.to_string(), &target.shape))?;
+            shape =
+                shape.merge(&places).ok_or_else(|| OpError::shape(1, places.to_string(), &target.shape))?;
         }
         if let Some(weight) = inputs.optional(2)? {
             if weight.dtype != x.dtype {

@@ -55,7 +55,14 @@ impl NonMaxSuppression {
     }
 
     /// The kept boxes of one class, greatest score first; of equal scores the lower box first.
-    fn select(&self, boxes: &[Edges], scores: &[f32], most: usize, overlap: f32, least: Option<f32>) -> Vec<usize> {
+    fn select(
+        &self,
+        boxes: &[Edges],
+        scores: &[f32],
+        most: usize,
+        overlap: f32,
+        least: Option<f32>,
+    ) -> Vec<usize> {
         let mut candidates: Vec<usize> =
             (0..boxes.len()).filter(|&i| least.is_none_or(|least| scores[i] > least)).collect();
         candidates.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
@@ -117,7 +124,8 @@ impl Operator for NonMaxSuppression {
             return Err(OpError::value(3, format!("the overlap is 0 to 1, got {overlap}")));
         }
         let least = scalar(4)?;
-        let edges: Vec<Edges> = boxes.as_slice::<f32>()?.chunks_exact(4).map(|given| self.edges(given)).collect();
+        let edges: Vec<Edges> =
+            boxes.as_slice::<f32>()?.chunks_exact(4).map(|given| self.edges(given)).collect();
         let scores = scores.as_slice::<f32>()?;
         let mut selected: Vec<i64> = Vec::new();
         if count > 0 {
@@ -143,7 +151,12 @@ mod tests {
     use crate::testing::{parse_at, try_run};
     use inferrum_graph::Attr;
 
-    fn suppress(center: i64, boxes: &[f32], scores: &[f32], rest: [Option<f32>; 3]) -> Result<Vec<i64>, OpError> {
+    fn suppress(
+        center: i64,
+        boxes: &[f32],
+        scores: &[f32],
+        rest: [Option<f32>; 3],
+    ) -> Result<Vec<i64>, OpError> {
         let op = parse_at(11, "NonMaxSuppression", &[("center_point_box", Attr::Int(center))]);
         let inputs = [
             Some(Tensor::from_vec([1, boxes.len() / 4, 4], boxes.to_vec()).unwrap()),

@@ -90,7 +90,12 @@ impl Window {
     }
 
     /// For each element of each window, `combine(result, element)`, starting from zeros.
-    pub(crate) fn fold(&self, x: &Shape, data: &[f64], combine: impl Fn(&mut f64, f64)) -> Result<Vec<f64>, OpError> {
+    pub(crate) fn fold(
+        &self,
+        x: &Shape,
+        data: &[f64],
+        combine: impl Fn(&mut f64, f64),
+    ) -> Result<Vec<f64>, OpError> {
         let mut y = zeroed::<f64>(self.pooled(x).elements())?;
         let planes = data.chunks_exact(self.input_elements().max(1));
         for (y, x) in y.chunks_exact_mut(self.positions().max(1)).zip(planes) {
@@ -300,7 +305,11 @@ mod tests {
             ("AveragePool", vec![("kernel_shape", ints(&[3])), ("pads", ints(&[1, 1]))], &[1.5, 4., 6.5]),
             (
                 "AveragePool",
-                vec![("kernel_shape", ints(&[3])), ("pads", ints(&[1, 1])), ("count_include_pad", Attr::Int(1))],
+                vec![
+                    ("kernel_shape", ints(&[3])),
+                    ("pads", ints(&[1, 1])),
+                    ("count_include_pad", Attr::Int(1)),
+                ],
                 &[1., 4., 13. / 3.],
             ),
             (
@@ -322,7 +331,8 @@ mod tests {
         for (op_type, mut attrs, expected) in table {
             attrs.extend([("strides", ints(&[3])), ("ceil_mode", Attr::Int(1))]);
             let y = run(&*parse_at(22, op_type, &attrs), &[seven()]).remove(0);
-            let close = y.to_f64().unwrap().iter().zip(expected).all(|(y, &e)| (y - f64::from(e)).abs() < 1e-6);
+            let close =
+                y.to_f64().unwrap().iter().zip(expected).all(|(y, &e)| (y - f64::from(e)).abs() < 1e-6);
             assert!(close && y.len() == expected.len(), "{op_type} {attrs:?} gave {y:?}");
         }
     }
@@ -342,7 +352,10 @@ mod tests {
     #[test]
     fn a_number_beats_nan() {
         let op = parse_at(12, "MaxPool", &[("kernel_shape", ints(&[2])), ("strides", ints(&[2]))]);
-        let x = Tensor::from_vec([1, 1, 6], vec![f32::NAN, 1., f32::NEG_INFINITY, f32::NEG_INFINITY, 2., f32::NAN]);
+        let x = Tensor::from_vec(
+            [1, 1, 6],
+            vec![f32::NAN, 1., f32::NEG_INFINITY, f32::NEG_INFINITY, 2., f32::NAN],
+        );
         let y = run(&*op, &[x.unwrap()]).remove(0);
         assert_eq!(y.as_slice::<f32>().unwrap(), [1., f32::NEG_INFINITY, 2.]);
     }

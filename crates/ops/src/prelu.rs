@@ -50,7 +50,8 @@ impl Operator for PRelu {
         }
         if let (Some(rank), Some(shape)) = (data.shape.rank(), slope.shape.concrete()) {
             let shape = ShapeFact::from(self.slope_shape(rank, &shape));
-            let fits = shape.rank() <= Some(rank) && data.shape.broadcast(&shape).is_some_and(|common| grows_not(&data.shape, &common));
+            let fits = shape.rank() <= Some(rank)
+                && data.shape.broadcast(&shape).is_some_and(|common| grows_not(&data.shape, &common));
             if !fits {
                 return Err(OpError::shape(1, format!("that broadcasts to {}", data.shape), &slope.shape));
             }
@@ -63,7 +64,8 @@ impl Operator for PRelu {
         let slope_shape = self.slope_shape(data.shape().rank(), slope.shape());
         let broadcast = Broadcast::onto_first(&[data.shape(), &slope_shape])?;
         let y = if data.dtype().is_float() {
-            let y = broadcast.zip(&data.to_f64()?, &slope.to_f64()?, |x, s| if x < 0.0 { s * x } else { x })?;
+            let y =
+                broadcast.zip(&data.to_f64()?, &slope.to_f64()?, |x, s| if x < 0.0 { s * x } else { x })?;
             Tensor::from_f64(data.dtype(), data.shape().clone(), &y)?
         } else {
             dispatch!(integer, data.dtype(), T => {
@@ -78,7 +80,10 @@ impl Operator for PRelu {
 /// Whether no known extent of `shape` is another in `common`.
 fn grows_not(shape: &ShapeFact, common: &ShapeFact) -> bool {
     let (Some(shape), Some(common)) = (shape.dims(), common.dims()) else { return true };
-    shape.iter().zip(common).all(|(a, b)| matches!((a, b), (SymDim::Known(a), SymDim::Known(b)) if a == b) || a.known().is_none())
+    shape
+        .iter()
+        .zip(common)
+        .all(|(a, b)| matches!((a, b), (SymDim::Known(a), SymDim::Known(b)) if a == b) || a.known().is_none())
 }
 
 pub(crate) fn expression(op: &dyn Operator) -> Option<Expression> {
@@ -105,7 +110,8 @@ mod tests {
 
     #[test]
     fn a_slope_broadcasts_from_the_last_axis() {
-        let y = run(&*parse_at(16, "PRelu", &[]), &[minus_ones(&[1, 2, 2]), Tensor::vector(vec![0.5f32, 2.0])]);
+        let y =
+            run(&*parse_at(16, "PRelu", &[]), &[minus_ones(&[1, 2, 2]), Tensor::vector(vec![0.5f32, 2.0])]);
         assert_eq!(y[0].as_slice::<f32>().unwrap(), [-0.5, -2.0, -0.5, -2.0]);
         assert_eq!(evaluate(&crate::expression(&*parse_at(9, "PRelu", &[])).unwrap(), &[-3.0, 0.5]), -1.5);
     }
@@ -133,7 +139,10 @@ mod tests {
     fn a_slope_may_not_enlarge_the_data() {
         let op = parse_at(16, "PRelu", &[]);
         for (data, slope) in [(&[3][..], &[2, 3][..]), (&[1], &[3]), (&[2, 3], &[2])] {
-            assert!(try_run(&*op, &[Some(minus_ones(data)), Some(minus_ones(slope))]).is_err(), "{data:?} {slope:?}");
+            assert!(
+                try_run(&*op, &[Some(minus_ones(data)), Some(minus_ones(slope))]).is_err(),
+                "{data:?} {slope:?}"
+            );
         }
     }
 }

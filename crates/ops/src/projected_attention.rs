@@ -43,13 +43,16 @@ pub struct ProjectedAttention {
 
 impl ProjectedAttention {
     fn parse(def: &mut NodeDef) -> Result<Arc<dyn Operator>, OpError> {
-        let heads = heads(def, "num_heads")?.ok_or_else(|| OpError::attribute("num_heads", "1 or more", "nothing"))?;
+        let heads = heads(def, "num_heads")?
+            .ok_or_else(|| OpError::attribute("num_heads", "1 or more", "nothing"))?;
         if def.flag("do_rotary", false)? {
             let way = "do_rotary (export the model with MultiHeadAttention and RotaryEmbedding instead)";
             return Err(OpError::Unsupported(way.into()));
         }
         if def.flag("past_present_share_buffer", false)? {
-            return Err(OpError::Unsupported("past_present_share_buffer (export the model without buffer sharing)".into()));
+            return Err(OpError::Unsupported(
+                "past_present_share_buffer (export the model without buffer sharing)".into(),
+            ));
         }
         def.ignore(&["rotary_embedding_dim"]);
         let hidden = match def.ints("qkv_hidden_sizes")? {
@@ -84,10 +87,16 @@ impl ProjectedAttention {
     pub fn sdpa(&self, x: &Shape, weights: &Shape, past: usize) -> Result<Sdpa, OpError> {
         let &[batch, len, width] = x.dims() else { return Err(OpError::shape(0, "[B, S, I]", x)) };
         let hidden = match (weights.dims(), self.hidden) {
-            (&[rows, columns], Some(hidden)) if rows == width && columns == hidden.iter().sum::<usize>() => hidden,
-            (&[rows, columns], None) if rows == width && columns.is_multiple_of(3 * self.heads) => [columns / 3; 3],
+            (&[rows, columns], Some(hidden)) if rows == width && columns == hidden.iter().sum::<usize>() => {
+                hidden
+            }
+            (&[rows, columns], None) if rows == width && columns.is_multiple_of(3 * self.heads) => {
+                [columns / 3; 3]
+            }
             _ => {
-                let columns = self.hidden.map_or(format!("3*{}*H", self.heads), |h| h.iter().sum::<usize>().to_string());
+                let columns = self
+                    .hidden
+                    .map_or(format!("3*{}*H", self.heads), |h| h.iter().sum::<usize>().to_string());
                 return Err(OpError::shape(WEIGHTS, format!("[{width}, {columns}]"), weights));
             }
         };
@@ -151,7 +160,11 @@ impl ProjectedAttention {
         let mut start = 0;
         let [q, k, v] = [sdpa.head, sdpa.head, sdpa.v_head].map(|head| {
             let size = head * self.heads;
-            let part: Vec<f64> = rows.chunks_exact(columns.max(1)).flat_map(|row| &row[start..start + size]).copied().collect();
+            let part: Vec<f64> = rows
+                .chunks_exact(columns.max(1))
+                .flat_map(|row| &row[start..start + size])
+                .copied()
+                .collect();
             start += size;
             swap_middle(&part, [sdpa.batch, sdpa.q_len, self.heads, head])
         });
@@ -193,7 +206,8 @@ impl Operator for ProjectedAttention {
         let head = q_hidden.map(|hidden| hidden / self.heads);
         let present: ShapeFact =
             vec![SymDim::Known(2), batch.clone(), SymDim::Known(self.heads), add(&past, &len), head].into();
-        let mut facts = vec![Fact::tensor(x.dtype, vec![batch, len, v_hidden]), Fact::tensor(x.dtype, present)];
+        let mut facts =
+            vec![Fact::tensor(x.dtype, vec![batch, len, v_hidden]), Fact::tensor(x.dtype, present)];
         facts.truncate(self.outputs);
         Ok(facts)
     }
@@ -274,9 +288,12 @@ mod tests {
         let x = tensor(&[1, 1, 2], &[1.0, 2.0]);
         assert!(try_run(&*op(1, &[]), &[x.clone(), tensor(&[2, 4], &[0.0; 8])]).is_err());
         assert!(try_run(&*op(1, &[]), &[x.clone(), tensor(&[3, 3], &[0.0; 9])]).is_err());
-        assert!(try_run(&*op(1, &[]), &[x.clone(), tensor(&[2, 3], &[0.0; 6]), tensor(&[2], &[0.0; 2])]).is_err());
+        assert!(
+            try_run(&*op(1, &[]), &[x.clone(), tensor(&[2, 3], &[0.0; 6]), tensor(&[2], &[0.0; 2])]).is_err()
+        );
         let sizes = [("qkv_hidden_sizes", Attr::Ints(vec![1, 1, 2]))];
-        let y = try_run(&*op(1, &sizes), &[x, tensor(&[2, 4], &[0.0, 0.0, 1.0, 2.0, 0.0, 0.0, 1.0, 1.0])]).unwrap();
+        let y = try_run(&*op(1, &sizes), &[x, tensor(&[2, 4], &[0.0, 0.0, 1.0, 2.0, 0.0, 0.0, 1.0, 1.0])])
+            .unwrap();
         assert_eq!(y[0].to_f64().unwrap(), [3.0, 4.0]);
     }
 }

@@ -84,13 +84,15 @@ impl Operator for QGemm {
         let (a_scale, b_scales) = (one_scale(inputs, 1)?, scales(inputs, 4)?);
         let factor = |i: usize| self.alpha * a_scale * b_scales[i % geometry.n % b_scales.len()];
         let Some(y_zero) = inputs.optional(8)? else {
-            let y: Vec<f64> = sums.iter().enumerate().map(|(i, &sum)| sum as f64 * f64::from(factor(i))).collect();
+            let y: Vec<f64> =
+                sums.iter().enumerate().map(|(i, &sum)| sum as f64 * f64::from(factor(i))).collect();
             return Ok(vec![Tensor::from_f64(DType::F32, geometry.output, &y)?.into()]);
         };
         let (y_scale, zero_point) = (one_scale(inputs, 7)?, one_zero_point(inputs, 8)?);
         for (i, sum) in sums.iter_mut().enumerate() {
             // In f32, as ONNX Runtime has it: ties would fall otherwise.
-            *sum = saturate(f64::from(*sum as i32 as f32 * (factor(i) / y_scale)), zero_point, y_zero.dtype());
+            *sum =
+                saturate(f64::from(*sum as i32 as f32 * (factor(i) / y_scale)), zero_point, y_zero.dtype());
         }
         Ok(vec![Tensor::from_i64(y_zero.dtype(), geometry.output, &sums)?.into()])
     }
@@ -108,7 +110,8 @@ mod tests {
 
     #[test]
     fn columns_have_their_own_scale() {
-        let op = parse_in("com.microsoft", 1, "QGemm", &[("transB", Attr::Int(1)), ("alpha", Attr::Float(2.0))]);
+        let op =
+            parse_in("com.microsoft", 1, "QGemm", &[("transB", Attr::Int(1)), ("alpha", Attr::Float(2.0))]);
         let mut inputs = vec![
             Some(Tensor::from_vec([1, 2], vec![130u8, 127]).unwrap()),
             Some(Tensor::scalar(0.5f32)),

@@ -58,8 +58,11 @@ impl Operator for QLinearConcat {
             };
             let axis = axis_attr(self.axis, dims.len())?;
             along.push(dims[axis].clone());
-            let others: ShapeFact =
-                dims.iter().enumerate().map(|(i, d)| if i == axis { SymDim::Unknown } else { d.clone() }).collect();
+            let others: ShapeFact = dims
+                .iter()
+                .enumerate()
+                .map(|(i, d)| if i == axis { SymDim::Unknown } else { d.clone() })
+                .collect();
             let unfit = || OpError::shape(index, format!("that fits {common} beside axis {axis}"), shape);
             common = common.merge(&others).ok_or_else(unfit)?;
         }
@@ -67,7 +70,10 @@ impl Operator for QLinearConcat {
             None => ShapeFact::unknown(),
             Some(dims) => {
                 let axis = axis_attr(self.axis, dims.len())?;
-                dims.iter().enumerate().map(|(i, d)| if i == axis { sum(&along) } else { d.clone() }).collect()
+                dims.iter()
+                    .enumerate()
+                    .map(|(i, d)| if i == axis { sum(&along) } else { d.clone() })
+                    .collect()
             }
         };
         Ok(vec![Fact::tensor(dtype, shape)])

@@ -60,9 +60,11 @@ impl Operator for QLinearConv {
         if let Some(bias) = inputs.optional_ints(8)? {
             geometry.add_per_channel(&mut y, &bias, |y, bias| *y += bias);
         }
-        let (x_scale, y_scale, zero_point) = (one_scale(inputs, 1)?, one_scale(inputs, 6)?, one_zero_point(inputs, 7)?);
+        let (x_scale, y_scale, zero_point) =
+            (one_scale(inputs, 1)?, one_scale(inputs, 6)?, one_zero_point(inputs, 7)?);
         // In f32 and in this order, as ONNX Runtime does: ties would fall otherwise.
-        let factors: Vec<f32> = scales(inputs, 4)?.into_iter().map(|w_scale| x_scale * w_scale / y_scale).collect();
+        let factors: Vec<f32> =
+            scales(inputs, 4)?.into_iter().map(|w_scale| x_scale * w_scale / y_scale).collect();
         geometry.add_per_channel(&mut y, &factors, |y, factor| {
             *y = saturate(f64::from(*y as i32 as f32 * factor), zero_point, dtype);
         });

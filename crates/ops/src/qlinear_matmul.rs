@@ -60,7 +60,11 @@ impl Operator for QLinearMatMul {
             // The sum of products is one of 32 bits.
             y.into_iter().map(|sum| f64::from(sum as i32)).collect()
         } else {
-            multiply(&geometry, &centred_floats(a, a_zero, Per::Row)?, &centred_floats(b, b_zero, Per::Column)?)?
+            multiply(
+                &geometry,
+                &centred_floats(a, a_zero, Per::Row)?,
+                &centred_floats(b, b_zero, Per::Column)?,
+            )?
         };
         let [a_scale, b_scale, y_scale, y_zero] = [1, 4, 6, 7].map(|index| inputs.tensor(index));
         let (a_scale, b_scale, y_scale, y_zero) = (a_scale?, b_scale?, y_scale?, y_zero?);
@@ -74,7 +78,10 @@ impl Operator for QLinearMatMul {
         let broadcast = Broadcast::onto_first(&shapes.each_ref())?;
         let (a_scales, b_scales, y_scales) = (a_scale.to_f64()?, b_scale.to_f64()?, y_scale.to_f64()?);
         let (y_zeros, dtype) = (y_zero.to_f64()?, y_zero.dtype());
-        let places = broadcast.indices(1).zip(broadcast.indices(2)).zip(broadcast.indices(3).zip(broadcast.indices(4)));
+        let places = broadcast
+            .indices(1)
+            .zip(broadcast.indices(2))
+            .zip(broadcast.indices(3).zip(broadcast.indices(4)));
         let y = sums.into_iter().zip(places).map(|(sum, ((a, b), (y, zero)))| {
             // In f32, as ONNX Runtime has it: ties would fall otherwise.
             let factor = a_scales[a] as f32 * b_scales[b] as f32 / y_scales[y] as f32;
@@ -133,7 +140,11 @@ mod tests {
 
     #[test]
     fn parameters_that_do_not_fit_are_errors() {
-        for (index, wrong) in [(1, Tensor::vector(vec![1f32; 3])), (4, Tensor::vector(vec![1f32; 2])), (7, Tensor::scalar(1i32))] {
+        for (index, wrong) in [
+            (1, Tensor::vector(vec![1f32; 3])),
+            (4, Tensor::vector(vec![1f32; 2])),
+            (7, Tensor::scalar(1i32)),
+        ] {
             let mut inputs: Vec<Option<Tensor>> = inputs().into_iter().map(Some).collect();
             inputs[index] = Some(wrong);
             assert!(try_run(&QLinearMatMul, &inputs).is_err(), "{index}");

@@ -109,14 +109,17 @@ mod tests {
     #[test]
     fn means_are_quantised_anew() {
         let attrs = [("kernel_shape", Attr::Ints(vec![1, 2])), ("strides", Attr::Ints(vec![1, 2]))];
-        let y = run(&*parse_in("com.microsoft", 1, "QLinearAveragePool", &attrs), &inputs([1, 1, 2, 4])).remove(0);
+        let y = run(&*parse_in("com.microsoft", 1, "QLinearAveragePool", &attrs), &inputs([1, 1, 2, 4]))
+            .remove(0);
         // (0 + 5) / 2 = 2.5 -> 10 + 1; (10.5 + 15) / 2 = 12.75 -> 51 + 1; 22.5 -> 90 + 1; -1.25 -> -5 + 1, saturated.
         assert_eq!(y.as_slice::<u8>().unwrap(), [11, 52, 91, 0]);
     }
 
     #[test]
     fn channels_may_come_last() {
-        let op = |last: i64| parse_in("com.microsoft", 1, "QLinearGlobalAveragePool", &[("channels_last", Attr::Int(last))]);
+        let op = |last: i64| {
+            parse_in("com.microsoft", 1, "QLinearGlobalAveragePool", &[("channels_last", Attr::Int(last))])
+        };
         let y = run(&*op(0), &inputs([1, 2, 2, 2])).remove(0);
         assert_eq!((y.shape().dims(), y.as_slice::<u8>().unwrap()), (&[1, 2, 1, 1][..], &[31u8, 43][..]));
         let y = run(&*op(1), &inputs([1, 2, 2, 2])).remove(0);

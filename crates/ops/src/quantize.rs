@@ -74,9 +74,9 @@ impl Granularity {
             return Ok(Granularity::Tensor);
         }
         let rank = data.rank();
-        let axis = data
-            .axis(axis)
-            .ok_or_else(|| OpError::attribute("axis", format!("an axis of the data's {rank} dimensions"), axis))?;
+        let axis = data.axis(axis).ok_or_else(|| {
+            OpError::attribute("axis", format!("an axis of the data's {rank} dimensions"), axis)
+        })?;
         let (expected, granularity) = if block_size == 0 {
             (Shape::from([data[axis]]), Granularity::Axis(axis))
         } else {
@@ -109,7 +109,10 @@ impl Granularity {
 
 fn is_quantized(dtype: DType) -> bool {
     use DType::*;
-    matches!(dtype, I8 | U8 | I16 | U16 | I4 | U4 | I2 | U2 | F8E4M3Fn | F8E4M3Fnuz | F8E5M2 | F8E5M2Fnuz | F4E2M1)
+    matches!(
+        dtype,
+        I8 | U8 | I16 | U16 | I4 | U4 | I2 | U2 | F8E4M3Fn | F8E4M3Fnuz | F8E5M2 | F8E5M2Fnuz | F4E2M1
+    )
 }
 
 const QUANTIZED: &str = "an integer type of up to 16 bits, float8 or float4";
@@ -241,7 +244,11 @@ impl DequantizeLinear {
         if let Some(dtype) = output_dtype.filter(|&dtype| !FLOATS.hold(dtype)) {
             return Err(OpError::attribute("output_dtype", FLOATS.name, dtype));
         }
-        Ok(Arc::new(DequantizeLinear { axis: def.int_or("axis", 1)?, block_size: block_size(def)?, output_dtype }))
+        Ok(Arc::new(DequantizeLinear {
+            axis: def.int_or("axis", 1)?,
+            block_size: block_size(def)?,
+            output_dtype,
+        }))
     }
 }
 
@@ -258,7 +265,11 @@ impl Operator for DequantizeLinear {
         let scale = check_scale(inputs, self.axis, self.block_size, data.dtype)?;
         let dtype = self.output_dtype.unwrap_or(scale.dtype);
         if !FLOATS.hold(dtype) {
-            return Err(OpError::attribute("output_dtype", FLOATS.name, format!("nothing, with a scale of {dtype}")));
+            return Err(OpError::attribute(
+                "output_dtype",
+                FLOATS.name,
+                format!("nothing, with a scale of {dtype}"),
+            ));
         }
         Ok(vec![Fact::tensor(dtype, data.shape.clone())])
     }
@@ -311,7 +322,10 @@ mod tests {
             let got = run(&*op, &[x.clone(), scale.clone(), zero.clone()]).remove(0);
             assert_eq!(got.to_f64().unwrap(), [1., 2., 12., 12., 5., 6., 14., 14.]);
             let back = parse_at(13, "DequantizeLinear", &[("axis", Attr::Int(axis))]);
-            assert_eq!(quantized(&*back, &[got, scale.clone(), zero.clone()]), [1., 2., 4., 4., 5., 6., 8., 8.]);
+            assert_eq!(
+                quantized(&*back, &[got, scale.clone(), zero.clone()]),
+                [1., 2., 4., 4., 5., 6., 8., 8.]
+            );
         }
     }
 
@@ -320,7 +334,10 @@ mod tests {
         let attrs = [("axis", Attr::Int(1)), ("block_size", Attr::Int(2)), ("output_dtype", Attr::Int(2))];
         let x = Tensor::from_vec([2, 3], vec![2f32, 4., 6., 8., 10., 12.]).unwrap();
         let scale = Tensor::from_vec([2, 2], vec![1f32, 2., 4., 0.5]).unwrap();
-        assert_eq!(quantized(&*parse_at(21, "QuantizeLinear", &attrs), &[x, scale.clone()]), [2., 4., 3., 2., 2., 24.]);
+        assert_eq!(
+            quantized(&*parse_at(21, "QuantizeLinear", &attrs), &[x, scale.clone()]),
+            [2., 4., 3., 2., 2., 24.]
+        );
         let x = Tensor::from_vec([2, 3], vec![2i8, 4, 6, 8, 10, 12]).unwrap();
         let back = DequantizeLinear { axis: 1, block_size: 2, output_dtype: None };
         assert_eq!(quantized(&back, &[x, scale]), [2., 4., 12., 32., 40., 6.]);
@@ -338,7 +355,13 @@ mod tests {
         let op = parse_at(25, "QuantizeLinear", &[]);
         assert_eq!(quantized(&*op, &inputs(Tensor::scalar(U4::wrap(1)))), [0., 2., 15.]);
         assert_eq!(quantized(&*op, &inputs(Tensor::scalar(I2::wrap(0)))), [-2., 1., 1.]);
-        let fp8 = QuantizeLinear { axis: 1, block_size: 0, output_dtype: Some(DType::F8E4M3Fn), precision: None, saturate: true };
+        let fp8 = QuantizeLinear {
+            axis: 1,
+            block_size: 0,
+            output_dtype: Some(DType::F8E4M3Fn),
+            precision: None,
+            saturate: true,
+        };
         let great = [Tensor::vector(vec![1000f32, -3.3]), Tensor::scalar(2f32)];
         assert_eq!(quantized(&fp8, &great), [448., -1.625]);
         assert!(quantized(&QuantizeLinear { saturate: false, ..fp8 }, &great)[0].is_nan());
@@ -350,7 +373,13 @@ mod tests {
         let op = parse_at(23, "QuantizeLinear", &[]);
         assert_eq!(quantized(&*op, &[Tensor::scalar(0.35f32), Tensor::scalar(0.1f32)]), [4.0]);
         assert!(f64::from(0.35f32) / f64::from(0.1f32) < 3.5);
-        let halves = QuantizeLinear { axis: 1, block_size: 0, output_dtype: Some(DType::I16), precision: Some(DType::F16), saturate: true };
+        let halves = QuantizeLinear {
+            axis: 1,
+            block_size: 0,
+            output_dtype: Some(DType::I16),
+            precision: Some(DType::F16),
+            saturate: true,
+        };
         assert_eq!(quantized(&halves, &[Tensor::scalar(2049f32), Tensor::scalar(1f32)]), [2048.0]);
         assert_eq!(quantized(&*op, &[Tensor::vector(vec![7i32]), Tensor::scalar(2f32)]), [4.0]);
     }
@@ -373,7 +402,10 @@ mod tests {
     fn both_domains_give_one_operator() {
         let op = parse_in("com.microsoft", 1, "QuantizeLinear", &[("axis", Attr::Int(0))]);
         assert_eq!(op.key(), OpKey::onnx("QuantizeLinear"));
-        assert_eq!(parse_in("com.microsoft", 1, "DequantizeLinear", &[]).key(), OpKey::onnx("DequantizeLinear"));
+        assert_eq!(
+            parse_in("com.microsoft", 1, "DequantizeLinear", &[]).key(),
+            OpKey::onnx("DequantizeLinear")
+        );
     }
 
     #[test]
@@ -387,11 +419,22 @@ mod tests {
         refused("QuantizeLinear", &[("axis", Attr::Int(2))], &[x.clone(), zeros(DType::F32, &[3])]);
         refused("QuantizeLinear", &[], &[x.clone(), zeros(DType::F32, &[]), zeros(DType::F32, &[])]);
         refused("QuantizeLinear", &[], &[x.clone(), zeros(DType::F32, &[3]), zeros(DType::U8, &[])]);
-        refused("QuantizeLinear", &[("output_dtype", Attr::Int(3))], &[x.clone(), zeros(DType::F32, &[]), zeros(DType::U8, &[])]);
+        refused(
+            "QuantizeLinear",
+            &[("output_dtype", Attr::Int(3))],
+            &[x.clone(), zeros(DType::F32, &[]), zeros(DType::U8, &[])],
+        );
         refused("QuantizeLinear", &[("block_size", Attr::Int(2))], &[x.clone(), zeros(DType::F32, &[2, 3])]);
         refused("DequantizeLinear", &[], &[x, zeros(DType::F32, &[])]);
-        refused("DequantizeLinear", &[], &[zeros(DType::U8, &[2]), zeros(DType::F32, &[]), zeros(DType::I8, &[])]);
-        let empty = run(&*parse_at(21, "QuantizeLinear", &[]), &[zeros(DType::F32, &[0, 3]).unwrap(), zeros(DType::F32, &[3]).unwrap()]);
+        refused(
+            "DequantizeLinear",
+            &[],
+            &[zeros(DType::U8, &[2]), zeros(DType::F32, &[]), zeros(DType::I8, &[])],
+        );
+        let empty = run(
+            &*parse_at(21, "QuantizeLinear", &[]),
+            &[zeros(DType::F32, &[0, 3]).unwrap(), zeros(DType::F32, &[3]).unwrap()],
+        );
         assert_eq!(empty[0].shape().dims(), [0, 3]);
     }
 }

@@ -86,7 +86,9 @@ impl Random {
         let mut shape = None;
         if !like {
             dtype = dtype.or(Some(DType::F32));
-            let extents = def.ints("shape")?.ok_or_else(|| OpError::attribute("shape", "the output's extents", "nothing"))?;
+            let extents = def
+                .ints("shape")?
+                .ok_or_else(|| OpError::attribute("shape", "the output's extents", "nothing"))?;
             let unfit = |extent: &i64| OpError::attribute("shape", "extents of 0 or more", extent);
             let extents = extents.iter().map(|extent| usize::try_from(*extent).map_err(|_| unfit(extent)));
             shape = Some(extents.collect::<Result<Shape, _>>()?);
@@ -167,9 +169,13 @@ mod tests {
             (mean, x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 1e4)
         };
         let seed = ("seed", Attr::Float(3.0));
-        let (mean, variance) = moments("RandomNormalLike", &[("mean", Attr::Float(5.0)), ("scale", Attr::Float(2.0)), seed.clone()]);
+        let (mean, variance) = moments(
+            "RandomNormalLike",
+            &[("mean", Attr::Float(5.0)), ("scale", Attr::Float(2.0)), seed.clone()],
+        );
         assert!((mean - 5.0).abs() < 0.1 && (variance - 4.0).abs() < 0.2, "{mean} {variance}");
-        let (mean, variance) = moments("RandomUniformLike", &[("low", Attr::Float(-1.0)), ("high", Attr::Float(3.0)), seed]);
+        let (mean, variance) =
+            moments("RandomUniformLike", &[("low", Attr::Float(-1.0)), ("high", Attr::Float(3.0)), seed]);
         assert!((mean - 1.0).abs() < 0.1 && (variance - 4.0 / 3.0).abs() < 0.1, "{mean} {variance}");
     }
 

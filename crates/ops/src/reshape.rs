@@ -32,11 +32,16 @@ impl Reshape {
         let mut rest = None;
         for (axis, &extent) in target.iter().enumerate() {
             dims.push(match extent {
-                -1 if rest.replace(axis).is_some() => return Err(OpError::value(1, "at most one -1 may stand in a shape")),
+                -1 if rest.replace(axis).is_some() => {
+                    return Err(OpError::value(1, "at most one -1 may stand in a shape"));
+                }
                 -1 => SymDim::Unknown,
                 0 if !self.allow_zero => match input.rank() {
                     Some(rank) if axis >= rank => {
-                        return Err(OpError::value(1, format!("0 at place {axis} copies an extent, but the data is {input}")));
+                        return Err(OpError::value(
+                            1,
+                            format!("0 at place {axis} copies an extent, but the data is {input}"),
+                        ));
                     }
                     _ => input.dim(axis),
                 },
@@ -56,7 +61,11 @@ impl Reshape {
             Some(_) => false,
             None => elements == known,
         };
-        if fits { Ok(dims.into()) } else { Err(OpError::value(1, format!("data of shape {source} does not fit {target:?}"))) }
+        if fits {
+            Ok(dims.into())
+        } else {
+            Err(OpError::value(1, format!("data of shape {source} does not fit {target:?}")))
+        }
     }
 }
 
@@ -81,7 +90,8 @@ impl Operator for Reshape {
     fn reference(&self, inputs: Inputs<'_>) -> Result<Vec<Value>, OpError> {
         let data = inputs.tensor(0)?;
         let shape = self.output_shape(&data.shape().into(), &inputs.ints(1)?)?;
-        let shape: Shape = shape.concrete().ok_or_else(|| OpError::value(1, "the shape is not determined"))?;
+        let shape: Shape =
+            shape.concrete().ok_or_else(|| OpError::value(1, "the shape is not determined"))?;
         Ok(vec![data.reshape(shape)?.into()])
     }
 

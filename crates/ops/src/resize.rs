@@ -187,9 +187,12 @@ impl Resize {
     fn axes(&self, rank: usize) -> Result<Vec<usize>, OpError> {
         let Some(axes) = &self.axes else { return Ok((0..rank).collect()) };
         let shape: Shape = vec![0; rank].into();
-        let out_of_range = |axis| OpError::attribute("axes", format!("axes of the data's {rank} dimensions"), axis);
-        let axes: Vec<usize> =
-            axes.iter().map(|&axis| shape.axis(axis).ok_or_else(|| out_of_range(axis))).collect::<Result<_, _>>()?;
+        let out_of_range =
+            |axis| OpError::attribute("axes", format!("axes of the data's {rank} dimensions"), axis);
+        let axes: Vec<usize> = axes
+            .iter()
+            .map(|&axis| shape.axis(axis).ok_or_else(|| out_of_range(axis)))
+            .collect::<Result<_, _>>()?;
         if (1..axes.len()).any(|i| axes[..i].contains(&axes[i])) {
             return Err(OpError::attribute("axes", "each axis once", format!("{:?}", self.axes)));
         }
@@ -220,7 +223,9 @@ impl Resize {
                 }
             }
             (None, None) => return Err(OpError::Invalid("one of scales and sizes must be given".into())),
-            (Some(_), Some(_)) => return Err(OpError::Invalid("only one of scales and sizes may be given".into())),
+            (Some(_), Some(_)) => {
+                return Err(OpError::Invalid("only one of scales and sizes may be given".into()));
+            }
         }
         Ok(plan)
     }
@@ -236,7 +241,9 @@ impl Resize {
             dims[axis] = match (scale, size) {
                 (Some(&1.0), _) => continue,
                 (Some(&scale), _) => match dims[axis] {
-                    SymDim::Known(extent) => SymDim::Known(Axis::scaled(self.scales_at, extent, scale)?.output),
+                    SymDim::Known(extent) => {
+                        SymDim::Known(Axis::scaled(self.scales_at, extent, scale)?.output)
+                    }
                     _ => SymDim::Unknown,
                 },
                 (None, Some(&size)) if self.policy == Policy::Stretch => {
@@ -271,7 +278,8 @@ impl Resize {
         let mut values = x.to_f64()?;
         let mut shape = x.shape().clone();
         for (place, axis) in plan.iter().enumerate().filter(|(_, axis)| !axis.is_identity(self)) {
-            values = axis.taps(self)?.apply(&values, shape.split_at_axis(place), f64::from(self.extrapolation))?;
+            values =
+                axis.taps(self)?.apply(&values, shape.split_at_axis(place), f64::from(self.extrapolation))?;
             shape.dims_mut()[place] = axis.output;
         }
         if !x.dtype().is_float() {
@@ -328,13 +336,18 @@ impl Operator for Resize {
         if filtered && matches!(x.dtype, DType::String | DType::Complex64 | DType::Complex128) {
             return Err(OpError::dtype(0, "a real type, as the mode is not `nearest`", x.dtype));
         }
-        let known = self.value_inputs().iter().all(|&index| !inputs.has(index) || inputs.value(index).is_some());
+        let known =
+            self.value_inputs().iter().all(|&index| !inputs.has(index) || inputs.value(index).is_some());
         let arguments = Arguments::of(self, |index| inputs.value(index).cloned())?;
         let shape = match x.shape.concrete() {
             Some(shape) if known => {
                 // What the region holds does not matter here.
                 let unbounded = Resize { coordinates: Coordinates::Asymmetric, ..self.clone() };
-                unbounded.plan(&shape, &arguments)?.into_iter().map(|axis| SymDim::Known(axis.output)).collect()
+                unbounded
+                    .plan(&shape, &arguments)?
+                    .into_iter()
+                    .map(|axis| SymDim::Known(axis.output))
+                    .collect()
             }
             _ => self.partial_shape(&x.shape, &arguments)?,
         };
@@ -368,7 +381,9 @@ impl Operator for Resize {
         };
         // The taps of each axis that changes, multiplied and added.
         let input = inputs.get(0).and_then(Fact::concrete_shape);
-        let (Some(input), Some(output)) = (input, outputs.first().and_then(Fact::concrete_shape)) else { return 0 };
+        let (Some(input), Some(output)) = (input, outputs.first().and_then(Fact::concrete_shape)) else {
+            return 0;
+        };
         let changed = input.iter().zip(output.iter()).filter(|(a, b)| a != b).count() as u64;
         (output.elements() as u64).saturating_mul(2 * taps * changed)
     }
@@ -415,7 +430,8 @@ mod tests {
     }
 
     fn scaled(attrs: &[(&str, &str)], x: &Tensor, scales: &[f32]) -> Vec<f64> {
-        let attrs: Vec<(&str, Attr)> = attrs.iter().map(|(name, text)| (*name, Attr::String((*text).into()))).collect();
+        let attrs: Vec<(&str, Attr)> =
+            attrs.iter().map(|(name, text)| (*name, Attr::String((*text).into()))).collect();
         let op = parse_at(19, "Resize", &attrs);
         let inputs = [Some(x.clone()), None, Some(Tensor::vector(scales.to_vec()))];
         try_run(&*op, &inputs).unwrap()[0].to_f64().unwrap()
@@ -424,7 +440,8 @@ mod tests {
     #[test]
     fn linear_modes_place_their_samples() {
         let x = tensor(&[2], &[0.0, 3.0]);
-        let y = |mode: &str| scaled(&[("mode", "linear"), ("coordinate_transformation_mode", mode)], &x, &[2.0]);
+        let y =
+            |mode: &str| scaled(&[("mode", "linear"), ("coordinate_transformation_mode", mode)], &x, &[2.0]);
         assert_eq!(y("half_pixel"), [0.0, 0.75, 2.25, 3.0]);
         assert_eq!(y("align_corners"), [0.0, 1.0, 2.0, 3.0]);
         assert_eq!(y("asymmetric"), [0.0, 1.5, 3.0, 3.0]);
@@ -458,7 +475,9 @@ mod tests {
         let shape = |policy: &str| {
             let op = parse_at(18, "Resize", &[("keep_aspect_ratio_policy", Attr::String(policy.into()))]);
             let sizes = Tensor::vector(vec![7i64, 8]);
-            let y = try_run(&*op, &[Some(tensor(&[2, 4], &[0.0; 8])), None, None, Some(sizes)]).unwrap().remove(0);
+            let y = try_run(&*op, &[Some(tensor(&[2, 4], &[0.0; 8])), None, None, Some(sizes)])
+                .unwrap()
+                .remove(0);
             y.shape().dims().to_vec()
         };
         assert_eq!(shape("stretch"), [7, 8]);
@@ -496,8 +515,15 @@ mod tests {
     fn unfit_arguments_are_errors() {
         let op = parse_at(19, "Resize", &[]);
         let x = || Some(tensor(&[2, 2], &[0.0; 4]));
-        let fails = |scales: &[f32]| try_run(&*op, &[x(), None, Some(Tensor::vector(scales.to_vec()))]).is_err();
-        assert!(fails(&[1.0]) && fails(&[1.0, 0.0]) && fails(&[1.0, -1.0]) && fails(&[f32::NAN, 1.0]) && fails(&[1e30, 1e30]));
+        let fails =
+            |scales: &[f32]| try_run(&*op, &[x(), None, Some(Tensor::vector(scales.to_vec()))]).is_err();
+        assert!(
+            fails(&[1.0])
+                && fails(&[1.0, 0.0])
+                && fails(&[1.0, -1.0])
+                && fails(&[f32::NAN, 1.0])
+                && fails(&[1e30, 1e30])
+        );
         assert!(fails(&[f32::INFINITY, 1.0]) && fails(&[]) && !fails(&[0.1, 1.0]));
         let sizes = |sizes: &[i64]| try_run(&*op, &[x(), None, None, Some(Tensor::vector(sizes.to_vec()))]);
         assert!(sizes(&[-1, 2]).is_err() && sizes(&[i64::MAX, 2]).is_err());

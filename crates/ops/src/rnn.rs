@@ -136,6 +136,9 @@ mod tests {
         assert!(try_run(&*op, &[x(), Some(tensor([1, 1, 2], &[1.; 2])), one()]).is_err());
         let empty = [tensor([0, 3, 1], &[]), tensor([1, 1, 1], &[1.]), tensor([1, 1, 1], &[1.])];
         let y = run(&*op, &empty);
-        assert_eq!((y[0].shape().dims(), y[1].as_slice::<f32>().unwrap()), (&[0, 1, 3, 1][..], &[0f32; 3][..]));
+        assert_eq!(
+            (y[0].shape().dims(), y[1].as_slice::<f32>().unwrap()),
+            (&[0, 1, 3, 1][..], &[0f32; 3][..])
+        );
     }
 }

@@ -71,7 +71,12 @@ impl RoiAlign {
     }
 
     /// Places of the samples of one axis, those of an output element after each other, and how many those are.
-    fn places(&self, (start, length): (f64, f64), size: usize, limit: usize) -> Result<(Vec<f64>, usize), OpError> {
+    fn places(
+        &self,
+        (start, length): (f64, f64),
+        size: usize,
+        limit: usize,
+    ) -> Result<(Vec<f64>, usize), OpError> {
         let bin = length / size as f64;
         let count = match self.sampling {
             Some(count) => count as f64,
@@ -88,7 +93,13 @@ impl RoiAlign {
         Ok(((0..size * count).map(at).collect(), count))
     }
 
-    fn pool(&self, image: &[f64], width: usize, (ys, y_count): (&[f64], usize), (xs, x_count): (&[f64], usize)) -> Vec<f64> {
+    fn pool(
+        &self,
+        image: &[f64],
+        width: usize,
+        (ys, y_count): (&[f64], usize),
+        (xs, x_count): (&[f64], usize),
+    ) -> Vec<f64> {
         let height = image.len() / width.max(1);
         let mut pooled = Vec::with_capacity(self.size[0] * self.size[1]);
         for bin_y in 0..self.size[0] {
@@ -97,9 +108,8 @@ impl RoiAlign {
                 let mut greatest: Option<f64> = None;
                 for &y in &ys[bin_y * y_count..][..y_count] {
                     for &x in &xs[bin_x * x_count..][..x_count] {
-                        let parts = sample(y, x, height, width).map(|(place, weight)| {
-                            if weight == 0.0 { 0.0 } else { weight * image[place] }
-                        });
+                        let parts = sample(y, x, height, width)
+                            .map(|(place, weight)| if weight == 0.0 { 0.0 } else { weight * image[place] });
                         sum += parts.iter().sum::<f64>();
                         // The greatest weighted pixel, not the greatest sample: what every implementation does.
                         let part = parts.into_iter().fold(f64::NEG_INFINITY, f64::max);
@@ -117,7 +127,10 @@ impl RoiAlign {
 /// An attribute that counts; it may be read from a file but not be absurd.
 fn bounded(name: &str, n: i64, least: usize) -> Result<usize, OpError> {
     let fits = |n: &usize| (least..=1 << 16).contains(n);
-    usize::try_from(n).ok().filter(fits).ok_or_else(|| OpError::attribute(name, format!("{least} to 65536"), n))
+    usize::try_from(n)
+        .ok()
+        .filter(fits)
+        .ok_or_else(|| OpError::attribute(name, format!("{least} to 65536"), n))
 }
 
 /// The pixels around a place and their weights; all 0 for a place outside the image.
@@ -192,7 +205,8 @@ impl Operator for RoiAlign {
         let plane = height * width;
         if !y.is_empty() && plane > 0 {
             let region_size = channels * self.size[0] * self.size[1];
-            for ((y, roi), &batch) in y.chunks_exact_mut(region_size).zip(rois.chunks_exact(4)).zip(&batches) {
+            for ((y, roi), &batch) in y.chunks_exact_mut(region_size).zip(rois.chunks_exact(4)).zip(&batches)
+            {
                 let batch = usize::try_from(batch).ok().filter(|&batch| batch < images).ok_or_else(|| {
                     OpError::value(2, format!("images are 0 to {}, got {batch}", images as i64 - 1))
                 })?;

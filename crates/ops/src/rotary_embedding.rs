@@ -77,7 +77,12 @@ impl RotaryEmbedding {
         if rotated.is_some_and(|rotated| rotated % 2 == 1) {
             return Err(OpError::attribute("rotary_embedding_dim", "an even number", rotated.unwrap_or(0)));
         }
-        Ok(Arc::new(RotaryEmbedding { form, heads: num_heads, rotated, interleaved: def.flag("interleaved", false)? }))
+        Ok(Arc::new(RotaryEmbedding {
+            form,
+            heads: num_heads,
+            rotated,
+            interleaved: def.flag("interleaved", false)?,
+        }))
     }
 
     /// Places of cosines, sines and positions among the inputs.
@@ -106,13 +111,25 @@ impl RotaryEmbedding {
                 }
                 (batch, hidden / head, len, head, false)
             }
-            (&[_, _, _], None) => return Err(OpError::attribute("num_heads", "the number of heads, as the data has three axes", "nothing")),
-            (&[_, _, _], Some(heads)) => return Err(OpError::shape(0, format!("[B, S, a multiple of {heads}]"), data)),
+            (&[_, _, _], None) => {
+                return Err(OpError::attribute(
+                    "num_heads",
+                    "the number of heads, as the data has three axes",
+                    "nothing",
+                ));
+            }
+            (&[_, _, _], Some(heads)) => {
+                return Err(OpError::shape(0, format!("[B, S, a multiple of {heads}]"), data));
+            }
             _ => return Err(OpError::shape(0, "[B, N, S, H] or [B, S, N*H]", data)),
         };
         let rotated = self.rotated.unwrap_or(head);
         if rotated > head || rotated % 2 == 1 {
-            return Err(OpError::attribute("rotary_embedding_dim", format!("an even number up to the head size {head}"), rotated));
+            return Err(OpError::attribute(
+                "rotary_embedding_dim",
+                format!("an even number up to the head size {head}"),
+                rotated,
+            ));
         }
         if rotated / 2 != half {
             let expected = format!("a last extent of {}, half of what is rotated", rotated / 2);
@@ -122,7 +139,12 @@ impl RotaryEmbedding {
     }
 
     /// For each batch and place of `extents`, the row of the tables, flattened.
-    fn rows(&self, extents: &Extents, positions: Option<&Tensor>, table_rows: usize) -> Result<Vec<usize>, OpError> {
+    fn rows(
+        &self,
+        extents: &Extents,
+        positions: Option<&Tensor>,
+        table_rows: usize,
+    ) -> Result<Vec<usize>, OpError> {
         let (batch, len) = (extents.batch, extents.len);
         let Some(positions) = positions else { return Ok((0..batch * len).collect()) };
         let ids = positions.to_i64()?;
@@ -136,7 +158,10 @@ impl RotaryEmbedding {
             };
             let row = usize::try_from(id).ok().filter(|&row| row < table_rows);
             rows.push(row.ok_or_else(|| {
-                OpError::value(self.places().2, format!("positions are 0 to {}, got {id}", table_rows as i64 - 1))
+                OpError::value(
+                    self.places().2,
+                    format!("positions are 0 to {}, got {id}", table_rows as i64 - 1),
+                )
             })?);
         }
         Ok(rows)
@@ -209,16 +234,14 @@ impl Operator for RotaryEmbedding {
         let extents = self.extents(x.shape(), half)?;
         let table_rows = cos.shape().first().copied().unwrap_or(0);
         let rows = self.rows(&extents, inputs.optional(ids)?, table_rows)?;
-        let rotation = Rotation { cos: &cos.to_f64()?, sin: &sin.to_f64()?, half, interleaved: self.interleaved };
+        let rotation =
+            Rotation { cos: &cos.to_f64()?, sin: &sin.to_f64()?, half, interleaved: self.interleaved };
         let mut y = x.to_f64()?;
         let Extents { heads, len, head, heads_first, .. } = extents;
         if head > 0 {
             for (index, row) in y.chunks_exact_mut(head).enumerate() {
-                let place = if heads_first {
-                    index / (heads * len) * len + index % len
-                } else {
-                    index / heads
-                };
+                let place =
+                    if heads_first { index / (heads * len) * len + index % len } else { index / heads };
                 rotation.apply(row, rows[place]);
             }
         }
@@ -277,7 +300,8 @@ mod tests {
 
     #[test]
     fn three_axes_hold_heads_innermost() {
-        let op = parse_at(23, "RotaryEmbedding", &[("num_heads", Attr::Int(2)), ("interleaved", Attr::Int(1))]);
+        let op =
+            parse_at(23, "RotaryEmbedding", &[("num_heads", Attr::Int(2)), ("interleaved", Attr::Int(1))]);
         let (cos, sin) = (tensor(&[1, 2, 1], &[0.0, 1.0]), tensor(&[1, 2, 1], &[1.0, 0.0]));
         let x = tensor(&[1, 2, 4], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
         let y = run(&*op, &[x, cos, sin]).remove(0);
@@ -290,7 +314,10 @@ mod tests {
         let (cos, sin) = tables();
         let x = tensor(&[1, 1, 4], &[1.0, 2.0, 3.0, 4.0]);
         let at = |offset: i64| {
-            try_run(&*op, &[Some(x.clone()), Some(Tensor::vector(vec![offset])), Some(cos.clone()), Some(sin.clone())])
+            try_run(
+                &*op,
+                &[Some(x.clone()), Some(Tensor::vector(vec![offset])), Some(cos.clone()), Some(sin.clone())],
+            )
         };
         assert_eq!(at(1).unwrap()[0].as_slice::<f32>().unwrap(), [-2.0, 1.0, -4.0, 3.0]);
         assert!(at(2).is_err() && at(-1).is_err() && at(i64::MAX).is_err());

@@ -12,7 +12,9 @@ use inferrum_graph::{
 use inferrum_tensor::{Shape, Tensor, Value};
 
 use crate::OpEntry;
-use crate::body::{captured_facts, captured_values, fixed_point, infer_body, is_pure, shape_of_nothing, without_value};
+use crate::body::{
+    captured_facts, captured_values, fixed_point, infer_body, is_pure, shape_of_nothing, without_value,
+};
 use crate::loop_::tensor_item;
 use crate::pieces::{at, cut, join, stack};
 

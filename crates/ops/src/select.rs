@@ -44,7 +44,9 @@ impl Operator for Where {
         if x.dtype() == DType::String {
             let (x, y) = (x.as_strings()?, y.as_strings()?);
             let chosen = sources.map(|(first, i)| if first { x[i].clone() } else { y[i].clone() });
-            return Ok(vec![Tensor::from_strings(shape.clone(), collected(shape.elements(), chosen)?)?.into()]);
+            return Ok(vec![
+                Tensor::from_strings(shape.clone(), collected(shape.elements(), chosen)?)?.into(),
+            ]);
         }
         let (size, dtype, x, y) = (x.dtype().size(), x.dtype(), x.bytes(), y.bytes());
         let mut bytes = AlignedBytes::zeroed(shape.elements().saturating_mul(size))?;
@@ -88,7 +90,10 @@ mod tests {
     #[test]
     fn nothing_chosen_and_wrong_types() {
         let op = parse_at(16, "Where", &[]);
-        let empty = run(&*op, &[Tensor::zeros(DType::Bool, [0, 2]).unwrap(), Tensor::scalar(1f32), Tensor::scalar(1f32)]);
+        let empty = run(
+            &*op,
+            &[Tensor::zeros(DType::Bool, [0, 2]).unwrap(), Tensor::scalar(1f32), Tensor::scalar(1f32)],
+        );
         assert_eq!(empty[0].shape().dims(), [0, 2]);
         let scalars = |a: Tensor, b: Tensor, c: Tensor| try_run(&Where, &[Some(a), Some(b), Some(c)]);
         assert!(scalars(Tensor::scalar(1u8), Tensor::scalar(1f32), Tensor::scalar(1f32)).is_err());

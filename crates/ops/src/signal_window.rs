@@ -103,7 +103,9 @@ pub(crate) fn output_datatype(def: &mut NodeDef) -> Result<DType, OpError> {
 /// An input that counts.
 pub(crate) fn count(index: usize, values: &[i64]) -> Result<usize, OpError> {
     match values {
-        [n] => usize::try_from(*n).map_err(|_| OpError::value(index, format!("a number is 0 or more, got {n}"))),
+        [n] => {
+            usize::try_from(*n).map_err(|_| OpError::value(index, format!("a number is 0 or more, got {n}")))
+        }
         _ => Err(OpError::shape(index, "one element", format!("{} elements", values.len()))),
     }
 }
@@ -121,7 +123,9 @@ mod tests {
 
     #[test]
     fn windows_rise_and_fall() {
-        let close = |a: Vec<f64>, b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-12) && a.len() == b.len();
+        let close = |a: Vec<f64>, b: &[f64]| {
+            a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-12) && a.len() == b.len()
+        };
         assert!(close(window("HannWindow", 1, 4).unwrap(), &[0.0, 0.5, 1.0, 0.5]));
         assert!(close(window("HannWindow", 0, 3).unwrap(), &[0.0, 1.0, 0.0]));
         assert!(close(window("HammingWindow", 0, 3).unwrap(), &[4.0 / 46.0, 1.0, 4.0 / 46.0]));

@@ -64,7 +64,9 @@ impl SkipGroupNorm {
     /// Whether `skip` can be added to X of shape `x`.
     fn fits(&self, x: &Shape, skip: &Shape) -> bool {
         let (batch, channels) = (x[0], x[3]);
-        skip == x || self.channels_last && (skip.dims() == [batch, channels] || skip.dims() == [batch, 1, 1, channels])
+        skip == x
+            || self.channels_last
+                && (skip.dims() == [batch, channels] || skip.dims() == [batch, 1, 1, channels])
     }
 
     /// X plus what is added to it.
@@ -103,8 +105,11 @@ impl Operator for SkipGroupNorm {
         let divides = channels.known().is_none_or(|channels| channels.is_multiple_of(self.groups));
         if x.shape.merge(&ShapeFact::of_rank(4)).is_none() || !divides {
             let channels = format!("a multiple of {} groups", self.groups);
-            let expected =
-                if self.channels_last { format!("[N, H, W, {channels}]") } else { format!("[N, {channels}, H, W]") };
+            let expected = if self.channels_last {
+                format!("[N, H, W, {channels}]")
+            } else {
+                format!("[N, {channels}, H, W]")
+            };
             return Err(OpError::shape(0, expected, &x.shape));
         }
         for index in [1, 2, BIAS] {
@@ -146,7 +151,8 @@ impl Operator for SkipGroupNorm {
         let mut y: Vec<f64> = zeroed(sum.len())?;
         for (i, (y, x)) in y.iter_mut().zip(&sum).enumerate() {
             let (moments, channel) = (moments[set(i)], i / inner % channels);
-            *y = (x - moments.mean) * moments.inverse_deviation(self.epsilon) * gamma[channel] + beta[channel];
+            *y =
+                (x - moments.mean) * moments.inverse_deviation(self.epsilon) * gamma[channel] + beta[channel];
             if self.silu {
                 *y /= 1.0 + (-*y).exp();
             }
@@ -186,8 +192,10 @@ mod tests {
     #[test]
     fn both_layouts_agree() {
         let parameters = [tensor(&[2], &[1.0, 2.0]), tensor(&[2], &[0.0, 1.0])];
-        let last = [tensor(&[1, 1, 2, 2], &[1.0, 10.0, 3.0, 30.0]), parameters[0].clone(), parameters[1].clone()];
-        let first = [tensor(&[1, 2, 1, 2], &[1.0, 3.0, 10.0, 30.0]), parameters[0].clone(), parameters[1].clone()];
+        let last =
+            [tensor(&[1, 1, 2, 2], &[1.0, 10.0, 3.0, 30.0]), parameters[0].clone(), parameters[1].clone()];
+        let first =
+            [tensor(&[1, 2, 1, 2], &[1.0, 3.0, 10.0, 30.0]), parameters[0].clone(), parameters[1].clone()];
         let y = try_run(&*op("GroupNorm", 1, 0, 1), &last).unwrap()[0].to_f64().unwrap();
         assert_eq!(y, [-1.0, -1.0, 1.0, 3.0]);
         let y = try_run(&*op("GroupNorm", 0, 1, 1), &first).unwrap()[0].to_f64().unwrap();

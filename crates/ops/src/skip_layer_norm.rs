@@ -51,7 +51,11 @@ impl SkipLayerNormalization {
 impl Operator for SkipLayerNormalization {
     fn key(&self) -> OpKey {
         let simplified = self.simplified;
-        OpKey::microsoft(if simplified { "SkipSimplifiedLayerNormalization" } else { "SkipLayerNormalization" })
+        OpKey::microsoft(if simplified {
+            "SkipSimplifiedLayerNormalization"
+        } else {
+            "SkipLayerNormalization"
+        })
     }
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {

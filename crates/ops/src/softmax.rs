@@ -10,8 +10,10 @@ use inferrum_tensor::{Tensor, Value};
 
 use crate::OpEntry;
 
-pub(crate) const OPERATORS: &[OpEntry] =
-    &[OpEntry::onnx("Softmax", |def| Softmax::parse(def, false)), OpEntry::onnx("LogSoftmax", |def| Softmax::parse(def, true))];
+pub(crate) const OPERATORS: &[OpEntry] = &[
+    OpEntry::onnx("Softmax", |def| Softmax::parse(def, false)),
+    OpEntry::onnx("LogSoftmax", |def| Softmax::parse(def, true)),
+];
 
 /// `exp(x) / sum(exp(x))` along an axis, or its logarithm. Input and output: any shape, any float.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +43,11 @@ impl Softmax {
             return Ok((shape.elements(), 1, 1));
         }
         let axis = shape.axis(self.axis).ok_or_else(|| {
-            OpError::attribute("axis", format!("an axis of the input's {} dimensions", shape.rank()), self.axis)
+            OpError::attribute(
+                "axis",
+                format!("an axis of the input's {} dimensions", shape.rank()),
+                self.axis,
+            )
         })?;
         let (outer, extent, inner) = shape.split_at_axis(axis);
         Ok(if self.flatten { (outer, extent.saturating_mul(inner), 1) } else { (outer, extent, inner) })

@@ -89,7 +89,9 @@ impl Operator for Stft {
         if let Some(window) = window.filter(|window| window.dtype != signal.dtype) {
             return Err(OpError::dtype(WINDOW, signal.dtype.to_string(), window.dtype));
         }
-        let number = |index| -> Result<Option<i64>, OpError> { Ok(inputs.ints(index)?.and_then(|n| n.first().copied())) };
+        let number = |index| -> Result<Option<i64>, OpError> {
+            Ok(inputs.ints(index)?.and_then(|n| n.first().copied()))
+        };
         let (step, length) = (number(STEP)?, number(LENGTH)?);
         let window_shape = window.map(|window| window.shape.concrete());
         let dims = match (signal.shape.concrete(), step, &window_shape) {
@@ -120,7 +122,8 @@ impl Operator for Stft {
             Ok(inputs.optional_ints(index)?.and_then(|n| n.first().copied()))
         };
         let step = number(STEP)?.unwrap_or(0);
-        let (frames, length) = self.frames(signal.shape(), step, window.map(Tensor::shape), number(LENGTH)?)?;
+        let (frames, length) =
+            self.frames(signal.shape(), step, window.map(Tensor::shape), number(LENGTH)?)?;
         let (batch, extent, parts) = (signal.shape()[0], signal.shape()[1], signal.shape()[2]);
         let shape = Shape::from([batch, frames, self.bins(length), 2]);
         let mut y: Vec<f64> = zeroed(shape.elements())?;
@@ -165,7 +168,13 @@ mod tests {
     use inferrum_graph::Attr;
     use inferrum_tensor::DType;
 
-    fn stft(onesided: i64, x: &[f32], step: i64, window: Option<&[f32]>, length: Option<i64>) -> Result<Tensor, OpError> {
+    fn stft(
+        onesided: i64,
+        x: &[f32],
+        step: i64,
+        window: Option<&[f32]>,
+        length: Option<i64>,
+    ) -> Result<Tensor, OpError> {
         let op = parse_at(17, "STFT", &[("onesided", Attr::Int(onesided))]);
         let inputs = [
             Some(Tensor::from_vec([1, x.len(), 1], x.to_vec()).unwrap()),

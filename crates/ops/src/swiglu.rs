@@ -36,7 +36,8 @@ impl Operator for SwiGlu {
         if b.dtype != a.dtype {
             return Err(OpError::dtype(1, a.dtype.name(), b.dtype));
         }
-        let shape = a.shape.merge(&b.shape).ok_or_else(|| OpError::shape(1, a.shape.to_string(), &b.shape))?;
+        let shape =
+            a.shape.merge(&b.shape).ok_or_else(|| OpError::shape(1, a.shape.to_string(), &b.shape))?;
         Ok(vec![Fact::tensor(a.dtype, shape)])
     }
 

@@ -229,10 +229,19 @@ mod tests {
 
     #[test]
     fn floats_match_known_values() {
-        assert_eq!(of("Round", vec![0.5f32, 1.5, 2.5, -0.5, -1.5]).as_slice::<f32>().unwrap(), [0., 2., 2., -0., -2.]);
+        assert_eq!(
+            of("Round", vec![0.5f32, 1.5, 2.5, -0.5, -1.5]).as_slice::<f32>().unwrap(),
+            [0., 2., 2., -0., -2.]
+        );
         assert_eq!(of("HardSwish", vec![-4f32, -1.5, 4.0]).as_slice::<f32>().unwrap(), [-0.0, -0.375, 4.0]);
-        assert_eq!(of("Sign", vec![f16::NEG_INFINITY, f16::ZERO]).as_slice::<f16>().unwrap(), [f16::NEG_ONE, f16::ZERO]);
-        assert_eq!(of("Exp", vec![bf16::ONE]).as_slice::<bf16>().unwrap(), [bf16::from_f64(std::f64::consts::E)]);
+        assert_eq!(
+            of("Sign", vec![f16::NEG_INFINITY, f16::ZERO]).as_slice::<f16>().unwrap(),
+            [f16::NEG_ONE, f16::ZERO]
+        );
+        assert_eq!(
+            of("Exp", vec![bf16::ONE]).as_slice::<bf16>().unwrap(),
+            [bf16::from_f64(std::f64::consts::E)]
+        );
         assert_eq!(of("Mish", vec![1f64]).as_slice::<f64>().unwrap(), [0.8650983882673103]);
         assert!(of("Relu", vec![f32::NAN]).as_slice::<f32>().unwrap()[0].is_nan());
     }
@@ -261,7 +270,9 @@ mod tests {
 
     #[test]
     fn types_outside_the_row_are_errors() {
-        for (op_type, dtype) in [("Sqrt", DType::I32), ("Neg", DType::U8), ("Not", DType::U8), ("BitwiseNot", DType::F32)] {
+        for (op_type, dtype) in
+            [("Sqrt", DType::I32), ("Neg", DType::U8), ("Not", DType::U8), ("BitwiseNot", DType::F32)]
+        {
             let input = [Some(Tensor::zeros(dtype, [1]).unwrap())];
             let result = try_run(&*parse_at(22, op_type, &[]), &input);
             assert!(matches!(result, Err(OpError::DType { index: 0, .. })), "{op_type} of {dtype}");

@@ -118,7 +118,8 @@ impl Operator for Variadic {
         let broadcast = Broadcast::new(&shapes)?;
         let first = inputs.tensor(0)?;
         let float = first.dtype().is_float();
-        let output = if float { self.floats(&broadcast, &operands) } else { self.integers(&broadcast, &operands) };
+        let output =
+            if float { self.floats(&broadcast, &operands) } else { self.integers(&broadcast, &operands) };
         Ok(vec![output?.into()])
     }
 
@@ -160,7 +161,11 @@ mod tests {
 
     #[test]
     fn operands_broadcast_and_texts_agree() {
-        let inputs = [Tensor::from_vec([2, 1], vec![1f64, 5.0]).unwrap(), Tensor::vector(vec![2f64, 3.0]), Tensor::scalar(4f64)];
+        let inputs = [
+            Tensor::from_vec([2, 1], vec![1f64, 5.0]).unwrap(),
+            Tensor::vector(vec![2f64, 3.0]),
+            Tensor::scalar(4f64),
+        ];
         for (kind, expected) in [
             (Max, [4., 4., 5., 5.]),
             (Min, [1., 1., 2., 3.]),
@@ -168,7 +173,11 @@ mod tests {
             (Mean, [7. / 3., 8. / 3., 11. / 3., 4.]),
         ] {
             let y = of(kind, &inputs);
-            assert_eq!((y.shape().dims(), y.as_slice::<f64>().unwrap()), (&[2, 2][..], &expected[..]), "{kind:?}");
+            assert_eq!(
+                (y.shape().dims(), y.as_slice::<f64>().unwrap()),
+                (&[2, 2][..], &expected[..]),
+                "{kind:?}"
+            );
             let expression = crate::expression(&Variadic { kind, operands: 3 }).unwrap();
             assert_eq!(evaluate(&expression, &[5.0, 3.0, 4.0]), expected[3]);
             let expression = crate::expression(&Variadic { kind, operands: 2 }).unwrap();
@@ -181,7 +190,9 @@ mod tests {
 
     #[test]
     fn integers_stay_exact() {
-        let of = |kind, a: Vec<u64>, b: Vec<u64>| of(kind, &[Tensor::vector(a), Tensor::vector(b)]).as_slice::<u64>().unwrap().to_vec();
+        let of = |kind, a: Vec<u64>, b: Vec<u64>| {
+            of(kind, &[Tensor::vector(a), Tensor::vector(b)]).as_slice::<u64>().unwrap().to_vec()
+        };
         assert_eq!(of(Max, vec![u64::MAX - 1, 0], vec![u64::MAX, 1]), [u64::MAX, 1]);
         assert_eq!(of(Min, vec![u64::MAX - 1, 0], vec![u64::MAX, 1]), [u64::MAX - 1, 0]);
         assert_eq!(of(Sum, vec![u64::MAX, 3], vec![1, 4]), [0, 7]);
@@ -191,7 +202,9 @@ mod tests {
     fn nan_spreads_and_nothing_is_an_error() {
         for kind in [Max, Min, Sum, Mean] {
             for (a, b) in [(f32::NAN, 1.0), (1.0, f32::NAN)] {
-                assert!(of(kind, &[Tensor::scalar(a), Tensor::scalar(b)]).to_scalar::<f32>().unwrap().is_nan());
+                assert!(
+                    of(kind, &[Tensor::scalar(a), Tensor::scalar(b)]).to_scalar::<f32>().unwrap().is_nan()
+                );
             }
             assert!(try_run(&Variadic { kind, operands: 0 }, &[]).is_err());
             let misfits = [Some(Tensor::vector(vec![1f32; 2])), Some(Tensor::vector(vec![1f32; 3]))];

@@ -53,6 +53,7 @@ fn empty_outputs_with_absurd_extents() {
         .max_memory(1 << 20)
         .build(model("Pad", &attrs, floats(&[0, 3]), &[0, 0, 0, 1 << 60]))
         .expect("an empty tensor takes no memory");
-    let outputs = session.run([("x", Tensor::zeros(DType::F32, [0, 3]).expect("empty"))]).expect("nothing to do");
+    let outputs =
+        session.run([("x", Tensor::zeros(DType::F32, [0, 3]).expect("empty"))]).expect("nothing to do");
     assert_eq!(outputs[0].shape().dims(), [0, 3 + (1 << 60)]);
 }

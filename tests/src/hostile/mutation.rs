@@ -261,7 +261,7 @@ fn fill(tensor: &mut TensorProto, random: &mut Random) {
         7 => tensor.int64_data = (0..elements).map(|_| random.whole()).collect(),
         8 => tensor.string_data = (0..elements).map(|_| text(random)).collect(),
         11 => tensor.double_data = (0..elements).map(|_| random.float().into()).collect(),
-        13 => tensor.uint64_data = (0..elements).map(|_| random.next()).collect(),
+        13 => tensor.uint64_data = (0..elements).map(|_| random.number()).collect(),
         14 => tensor.float_data = (0..2 * elements).map(|_| random.float()).collect(),
         _ => tensor.int32_data = (0..elements).map(|_| random.below(4) as i32).collect(),
     }

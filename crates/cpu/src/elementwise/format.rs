@@ -60,11 +60,17 @@ impl Format {
         // SAFETY: the caller vouches for the elements.
         unsafe {
             match self {
-                Format::F32 => out.copy_from_slice(std::slice::from_raw_parts(source.cast::<f32>().add(index), n)),
-                Format::F16 => std::slice::from_raw_parts(source.cast::<f16>().add(index), n).convert_to_f32_slice(out),
+                Format::F32 => {
+                    out.copy_from_slice(std::slice::from_raw_parts(source.cast::<f32>().add(index), n))
+                }
+                Format::F16 => {
+                    std::slice::from_raw_parts(source.cast::<f16>().add(index), n).convert_to_f32_slice(out)
+                }
                 Format::BF16 => {
                     let bits = std::slice::from_raw_parts(source.cast::<u16>().add(index), n);
-                    out.iter_mut().zip(bits).for_each(|(out, &bits)| *out = f32::from_bits(u32::from(bits) << 16));
+                    out.iter_mut()
+                        .zip(bits)
+                        .for_each(|(out, &bits)| *out = f32::from_bits(u32::from(bits) << 16));
                 }
                 Format::Bool => {
                     let bytes = std::slice::from_raw_parts(source.add(index), n);
@@ -83,9 +89,12 @@ impl Format {
         // SAFETY: the caller vouches for the elements.
         unsafe {
             match self {
-                Format::F32 => std::slice::from_raw_parts_mut(target.cast::<f32>().add(index), n).copy_from_slice(values),
+                Format::F32 => {
+                    std::slice::from_raw_parts_mut(target.cast::<f32>().add(index), n).copy_from_slice(values)
+                }
                 Format::F16 => {
-                    std::slice::from_raw_parts_mut(target.cast::<f16>().add(index), n).convert_from_f32_slice(values);
+                    std::slice::from_raw_parts_mut(target.cast::<f16>().add(index), n)
+                        .convert_from_f32_slice(values);
                 }
                 Format::BF16 => {
                     let out = std::slice::from_raw_parts_mut(target.cast::<u16>().add(index), n);

@@ -303,7 +303,9 @@ impl Range<'_> {
                     Source::Register(register) => {
                         Pointer { data: self.register(registers, register), step: 1 }
                     }
-                    Source::Constant(constant) => Pointer { data: code.constants[constant].as_ptr(), step: 0 },
+                    Source::Constant(constant) => {
+                        Pointer { data: code.constants[constant].as_ptr(), step: 0 }
+                    }
                 },
             );
             let out = match instruction.target {

@@ -77,12 +77,8 @@ impl Code {
                 }
             }
         }
-        let mut code = Code {
-            instructions: SmallVec::new(),
-            constants: Vec::new(),
-            registers: reserved,
-            result: None,
-        };
+        let mut code =
+            Code { instructions: SmallVec::new(), constants: Vec::new(), registers: reserved, result: None };
         let mut free: Vec<usize> = Vec::new();
         let mut register_of: Vec<Option<usize>> = vec![None; steps.len()];
         for (index, step) in steps.iter().enumerate() {

@@ -6,8 +6,8 @@ use inferrum_backend::Decline;
 use inferrum_graph::{Operator, ShapeFact};
 use inferrum_ops::activation::Activation;
 use inferrum_ops::bias_gelu::BiasGelu;
-use inferrum_ops::cast::Cast;
 use inferrum_ops::binary::{Binary, BinaryKind};
+use inferrum_ops::cast::Cast;
 use inferrum_ops::clip::Clip;
 use inferrum_ops::is_inf::IsInf;
 use inferrum_ops::prelu::PRelu;
@@ -106,7 +106,10 @@ impl Builder {
         values: &[Option<Value<'_>>],
     ) -> Result<Operand, Decline> {
         let value = |index: usize| {
-            values.get(index).and_then(Option::as_ref).ok_or_else(|| Decline(format!("input {index} is missing")))
+            values
+                .get(index)
+                .and_then(Option::as_ref)
+                .ok_or_else(|| Decline(format!("input {index} is missing")))
         };
         let x = value(0)?;
         let any = op as &dyn Any;
@@ -134,7 +137,11 @@ impl Builder {
             return Ok(self.variadic(op.kind, &operands));
         }
         if any.is::<Clip>() {
-            return Ok(self.clip(x, values.get(1).and_then(Option::as_ref), values.get(2).and_then(Option::as_ref)));
+            return Ok(self.clip(
+                x,
+                values.get(1).and_then(Option::as_ref),
+                values.get(2).and_then(Option::as_ref),
+            ));
         }
         if any.is::<Where>() {
             let operands = [self.operand(x), self.operand(value(1)?), self.operand(value(2)?)];
@@ -180,7 +187,9 @@ impl Builder {
                 let softplus = self.emit(Function::Softplus, &[inner]);
                 return Ok(self.emit(Function::Mul, &[softplus, Operand::Constant(alpha)]));
             }
-            Activation::Scale { scale } => return Ok(self.emit(Function::Mul, &[x, Operand::Constant(scale)])),
+            Activation::Scale { scale } => {
+                return Ok(self.emit(Function::Mul, &[x, Operand::Constant(scale)]));
+            }
             Activation::ScaledTanh { alpha, beta } => Function::ScaledTanh { alpha, beta },
             Activation::Selu { alpha, gamma } => Function::Selu { alpha, gamma },
             Activation::Shrink { lambd, bias } => Function::Shrink { limit: lambd, bias },
@@ -257,7 +266,9 @@ impl Builder {
             (Operand::Constant(low), Operand::Constant(high)) if low == 0.0 && high == f32::INFINITY => {
                 self.emit(Function::Relu, &[x])
             }
-            (Operand::Constant(low), Operand::Constant(high)) => self.emit(Function::Clip { low, high }, &[x]),
+            (Operand::Constant(low), Operand::Constant(high)) => {
+                self.emit(Function::Clip { low, high }, &[x])
+            }
             (low, high) => self.emit(Function::ClipBetween, &[x, low, high]),
         }
     }

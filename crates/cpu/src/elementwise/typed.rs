@@ -125,8 +125,9 @@ impl NodeKernel for Typed {
                 };
                 for (i, operand) in self.operands.iter().enumerate() {
                     // SAFETY: the loops' offsets lie within the operand's shape, and its buffer holds that.
-                    row.inputs[i] =
-                        unsafe { bases[i].get().cast_const().offset(cursor.offset(i) * operand.size as isize) };
+                    row.inputs[i] = unsafe {
+                        bases[i].get().cast_const().offset(cursor.offset(i) * operand.size as isize)
+                    };
                     row.steps[i] = self.loops.inner_stride(i);
                 }
                 (self.row)(&row);
@@ -175,7 +176,9 @@ fn zip<T: Copy + 'static, U: 'static>(f: impl Fn(T, T) -> U + Copy + Send + Sync
 }
 
 /// `f(x, y, z)` of a first operand of type `C` and two of type `T`.
-fn zip3<C: Copy + 'static, T: Copy + 'static>(f: impl Fn(C, T, T) -> T + Copy + Send + Sync + 'static) -> RowFunction {
+fn zip3<C: Copy + 'static, T: Copy + 'static>(
+    f: impl Fn(C, T, T) -> T + Copy + Send + Sync + 'static,
+) -> RowFunction {
     Box::new(move |row| {
         let (c, a, b) = (row.inputs[0].cast::<C>(), row.inputs[1].cast::<T>(), row.inputs[2].cast::<T>());
         let [s, t, u] = row.steps;
@@ -285,8 +288,12 @@ fn binary(kind: BinaryKind, dtype: DType) -> Option<RowFunction> {
 
 fn variadic(kind: VariadicKind, dtype: DType) -> Option<RowFunction> {
     match (kind, dtype) {
-        (VariadicKind::Max, DType::F64) => Some(zip(|a: f64, b: f64| if a.is_nan() || a > b { a } else { b })),
-        (VariadicKind::Min, DType::F64) => Some(zip(|a: f64, b: f64| if a.is_nan() || a < b { a } else { b })),
+        (VariadicKind::Max, DType::F64) => {
+            Some(zip(|a: f64, b: f64| if a.is_nan() || a > b { a } else { b }))
+        }
+        (VariadicKind::Min, DType::F64) => {
+            Some(zip(|a: f64, b: f64| if a.is_nan() || a < b { a } else { b }))
+        }
         (VariadicKind::Sum, DType::F64) => Some(zip(|a: f64, b: f64| a + b)),
         (VariadicKind::Mean, _) => None,
         (VariadicKind::Max, _) => dispatch!(integer, dtype, T => Some(zip(<T as Ord>::max)), else None),

@@ -154,7 +154,9 @@ mod tests {
     #[test]
     fn other_types() {
         for &(shape, axes) in SHAPES {
-            for reduction in [Reduction::Max, Reduction::Min, Reduction::Sum, Reduction::Mean, Reduction::Prod] {
+            for reduction in
+                [Reduction::Max, Reduction::Min, Reduction::Sum, Reduction::Mean, Reduction::Prod]
+            {
                 for dtype in [DType::I64, DType::I32, DType::F64] {
                     let tolerance = if dtype == DType::F64 {
                         Tolerance { relative: 1e-12, absolute: 1e-12 }

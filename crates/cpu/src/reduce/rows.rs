@@ -89,7 +89,8 @@ impl Reduced {
         };
         let mut shift = 0.0;
         if self.reduction == Reduction::LogSumExp {
-            let greatest = Reduced { reduction: Reduction::Max, isa: self.isa, geometry: self.geometry.clone() };
+            let greatest =
+                Reduced { reduction: Reduction::Max, isa: self.isa, geometry: self.geometry.clone() };
             shift = finite(greatest.long_row(threads, x));
         }
         parts(shift, &mut results);
@@ -210,9 +211,11 @@ impl Rows<'_> {
             let base = cursor.offset(0) as usize;
             let mut shift = 0.0;
             if reduction == Reduction::LogSumExp {
-                shift = finite(each_row(self.x, base, reduced, *last, Greatest, |x| {
-                    fold_row(s, Greatest, x, 0.0)
-                }) as f32);
+                shift =
+                    finite(
+                        each_row(self.x, base, reduced, *last, Greatest, |x| fold_row(s, Greatest, x, 0.0))
+                            as f32,
+                    );
             }
             let total = each_row(self.x, base, reduced, *last, f, |x| fold_row(s, f, x, shift));
             *y = finish(reduction, total, count, shift);

@@ -54,8 +54,12 @@ pub(super) fn lower(reduction: Reduction, geometry: Geometry, dtype: DType) -> R
         DType::U8 => integer!(u8),
         DType::I8 => integer!(i8),
         DType::Bool => match reduction {
-            Reduction::Max => Reduced { geometry, start: 0u8, join: |a, b| a | b, finish: |total, _| total }.lowered(),
-            Reduction::Min => Reduced { geometry, start: 1u8, join: |a, b| a & b, finish: |total, _| total }.lowered(),
+            Reduction::Max => {
+                Reduced { geometry, start: 0u8, join: |a, b| a | b, finish: |total, _| total }.lowered()
+            }
+            Reduction::Min => {
+                Reduced { geometry, start: 1u8, join: |a, b| a & b, finish: |total, _| total }.lowered()
+            }
             _ => return Err(Decline(format!("{reduction:?} of bool"))),
         },
         _ => return Err(Decline(format!("{reduction:?} of {dtype}"))),

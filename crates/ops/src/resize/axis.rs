@@ -83,7 +83,8 @@ impl Axis {
                 if self.output <= 1 {
                     0.5 * rounded(start + end) * (input - 1.0)
                 } else {
-                    start * (input - 1.0) + x * rounded(end - start) * (input - 1.0) / (self.output as f64 - 1.0)
+                    start * (input - 1.0)
+                        + x * rounded(end - start) * (input - 1.0) / (self.output as f64 - 1.0)
                 }
             }
         }
@@ -183,11 +184,20 @@ impl Filter {
         let before = -((-radius / stretch).floor() + 1.0);
         // Every element has a weight at the least; far more taps come only from a region far beyond the data.
         if before > 16.0 * axis.input as f64 + 16.0 {
-            let reason = format!("antialiasing by scale {scale} needs a filter far wider than the data's {}", axis.input);
+            let reason = format!(
+                "antialiasing by scale {scale} needs a filter far wider than the data's {}",
+                axis.input
+            );
             return Err(OpError::Unsupported(reason));
         }
         let before = before as i64;
-        Ok(Filter { mode: resize.mode, stretch, shrinks: scale < 1.0, before, count: 2 + 2 * before as usize })
+        Ok(Filter {
+            mode: resize.mode,
+            stretch,
+            shrinks: scale < 1.0,
+            before,
+            count: 2 + 2 * before as usize,
+        })
     }
 
     /// Fills `row` with the weights around `place`; gives the tap of the first.
@@ -300,7 +310,10 @@ mod tests {
                     let taps = axis.taps(&resize(mode, antialias, true)).unwrap();
                     for x in 0..output {
                         let weights = &taps.weights[taps.offsets[x]..taps.offsets[x + 1]];
-                        assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{mode:?} {input} {output} {x}");
+                        assert!(
+                            (weights.iter().sum::<f64>() - 1.0).abs() < 1e-12,
+                            "{mode:?} {input} {output} {x}"
+                        );
                         assert!(taps.starts[x] + weights.len() <= input);
                     }
                 }
