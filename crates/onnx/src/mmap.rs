@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn released_pages_hold_what_they_held() {
         let path = std::env::temp_dir().join(format!("inferrum-pages-{}", std::process::id()));
-        let written: Vec<u8> = (0..300_000u32).map(|i| (i % 251) as u8).collect();
+        let written: Vec<u8> = (0..300_000u32).map(|i| u8::try_from(i % 251).unwrap()).collect();
         std::fs::write(&path, &written).unwrap();
         let file = map(&path).unwrap();
         let pages = file.pages.clone().unwrap();

@@ -104,15 +104,15 @@ fn bytes_that_are_something_else() {
         }
     }
     let missing = folder.path().join("nowhere.onnx");
-    let error = load(&missing).err().expect("there is no file").to_string();
+    let error = load(&missing).expect_err("there is no file").to_string();
     assert!(error.contains("nowhere.onnx") && error.contains("cannot be read"), "{error}");
-    let error = load(folder.path()).err().expect("it is a folder").to_string();
+    let error = load(folder.path()).expect_err("it is a folder").to_string();
     assert!(error.contains("not a regular file"), "{error}");
 }
 
 #[test]
 fn a_message_of_unknown_fields_is_no_model() {
     // Field 1000, a varint: any protobuf reader skips it.
-    let error = load_bytes(vec![0xC0, 0x3E, 0x01].into(), None).err().expect("it is refused").to_string();
+    let error = load_bytes(vec![0xC0, 0x3E, 0x01].into(), None).expect_err("it is refused").to_string();
     assert!(error.contains("holds no graph"), "{error}");
 }

@@ -63,7 +63,7 @@ fn elements(model: &Model) -> Vec<Tensor> {
 #[track_caller]
 fn bad(folder: &Path, entries: &[(&str, &str)], parts: &[&str]) {
     let path = write(folder, &holding(vec![outside("w", entries)]));
-    let error = load(&path).err().expect("the model is refused").to_string();
+    let error = load(&path).expect_err("the model is refused").to_string();
     for part in parts.iter().chain(&["m.onnx", "initializer `w`", "external data"]) {
         assert!(error.contains(part), "`{part}` is not in: {error}");
     }
@@ -119,7 +119,7 @@ fn a_length_that_is_not_the_tensors() {
     for length in ["4", "0", "12"] {
         let path =
             write(folder.path(), &holding(vec![outside("w", &[("location", "a.bin"), ("length", length)])]));
-        let error = load(&path).err().expect("the model is refused").to_string();
+        let error = load(&path).expect_err("the model is refused").to_string();
         let message = format!("float32[2] needs 8 bytes in `external_data`, got {length}");
         assert!(error.contains("initializer `w`") && error.contains(&message), "{error}");
     }
@@ -171,6 +171,6 @@ fn strings_cannot_be_outside() {
     let folder = folder(&[("a.bin", 2)]);
     let mut strings = outside("w", &[("location", "a.bin")]);
     strings.data_type = Some(8);
-    let error = load(&write(folder.path(), &holding(vec![strings]))).err().expect("refused").to_string();
+    let error = load(&write(folder.path(), &holding(vec![strings]))).expect_err("refused").to_string();
     assert!(error.contains("initializer `w`") && error.contains("string"), "{error}");
 }

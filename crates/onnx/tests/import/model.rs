@@ -185,7 +185,7 @@ pub(crate) fn accepted(model: &ModelProto) -> Model {
 /// The message of the error, which must contain all of `parts`.
 #[track_caller]
 pub(crate) fn refused(model: &ModelProto, parts: &[&str]) -> String {
-    let error = load(model).err().expect("the model is refused").to_string();
+    let error = load(model).expect_err("the model is refused").to_string();
     for part in parts {
         assert!(error.contains(part), "`{part}` is not in: {error}");
     }

@@ -65,6 +65,6 @@ fn the_file_is_named() {
     let path = folder.path().join("newer.onnx");
     let newer = ModelProto { ir_version: Some(99), ..relu() };
     std::fs::write(&path, newer.encode_to_vec()).expect("it can be written");
-    let error = load(&path).err().expect("it is refused").to_string();
+    let error = load(&path).expect_err("it is refused").to_string();
     assert!(error.starts_with(&path.display().to_string()), "{error}");
 }
