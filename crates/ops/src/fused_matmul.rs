@@ -108,7 +108,7 @@ impl Operator for FusedMatMul {
         let (Some(a), Some(y)) = (inputs.get(0).and_then(Fact::concrete_shape), outputs.first()) else { return 0 };
         let k = self.axes(0, a.rank()).last().map_or(0, |&axis| a[axis]);
         let elements = y.concrete_shape().map_or(0, |shape| shape.elements() as u64);
-        elements.saturating_mul(2 * k as u64)
+        elements.saturating_mul(2).saturating_mul(k as u64)
     }
 }
 

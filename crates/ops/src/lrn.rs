@@ -80,7 +80,7 @@ impl Operator for LRN {
     fn flops(&self, _inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
         // Square, sum over the neighbours, power, division.
         let elements = outputs.first().and_then(Fact::concrete_shape).map_or(0, |shape| shape.elements() as u64);
-        elements.saturating_mul(self.size as u64 + 4)
+        elements.saturating_mul((self.size as u64).saturating_add(4))
     }
 }
 

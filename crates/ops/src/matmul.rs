@@ -63,7 +63,7 @@ impl MatMulGeometry {
 
     /// Two for each multiply-add.
     pub fn flops(&self) -> u64 {
-        [self.m, self.k, self.n].iter().fold(2 * self.batch.elements() as u64, |p, &n| p.saturating_mul(n as u64))
+        [self.m, self.k, self.n].iter().fold((self.batch.elements() as u64).saturating_mul(2), |p, &n| p.saturating_mul(n as u64))
     }
 }
 
