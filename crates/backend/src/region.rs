@@ -52,7 +52,11 @@ impl BoundNode<'_> {
 
     /// Bytes of all inputs and outputs.
     pub fn bytes(&self) -> u64 {
-        self.inputs.iter().chain(&self.outputs).flatten().map(|fact| fact_bytes(fact) as u64).sum()
+        self.inputs
+            .iter()
+            .chain(&self.outputs)
+            .flatten()
+            .fold(0, |sum, fact| sum.saturating_add(fact_bytes(fact) as u64))
     }
 }
 

@@ -49,7 +49,10 @@ fn inflated(entry: &mut dyn Read, limit: usize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// An error if the header says that it is longer than the file, which the header's reader does not check.
+/// Opening brackets in a header at most.
+const MOST_BRACKETS: usize = 8;
+
+/// An error if the header nests deeply, or says that it is longer than the file, which the header's reader does not check.
 fn check_header(file: &[u8]) -> Result<()> {
     // The magic, the version, and the header's length: 16 bits in version 1, 32 in later ones.
     let (header, length) = match file {
@@ -62,7 +65,15 @@ fn check_header(file: &[u8]) -> Result<()> {
         _ => bail!("is no .npy file"),
     };
     let there = header.len();
-    ensure!(usize::try_from(length)? <= there, "is cut off: its header has {length} bytes, got {there}");
+    let Some(header) = header.get(..usize::try_from(length)?) else {
+        bail!("is cut off: its header has {length} bytes, got {there}");
+    };
+    // The header of an array has a dictionary and a tuple. Its reader's time doubles with every bracket within another.
+    let brackets = header.iter().filter(|byte| b"({[".contains(byte)).count();
+    ensure!(
+        brackets <= MOST_BRACKETS,
+        "holds records, or its header is none: it has {brackets} opening brackets"
+    );
     Ok(())
 }
 
@@ -300,6 +311,13 @@ mod tests {
             let tensor = Tensor::zeros(DType::F32, shape).unwrap();
             assert_eq!(round_trip(&tensor), tensor);
         }
+    }
+
+    #[test]
+    fn a_header_that_nests_deeply_is_refused_at_once() {
+        let mut file = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+        file.extend([b'{'; 0x76]);
+        assert!(decode(&file).unwrap_err().to_string().contains("opening brackets"));
     }
 
     #[test]

@@ -89,6 +89,13 @@ impl Fact {
         self.as_tensor()?.shape.concrete()
     }
 
+    /// Number of elements of a tensor of known shape, 0 for anything else: for counts of operations. Capped at 2^44 (no
+    /// memory holds as many), so that sums and small multiples do not overflow.
+    pub fn element_count(&self) -> u64 {
+        const MOST: u64 = 1 << 44;
+        self.concrete_shape().map_or(0, |shape| (shape.elements() as u64).min(MOST))
+    }
+
     /// What holds of a value that is like one of the two, as the results of a branch are.
     pub fn either(&self, other: &Fact) -> Fact {
         match (self, other) {

@@ -46,7 +46,7 @@ pub trait Operator: Any + fmt::Debug + Send + Sync {
 
     /// Arithmetic operations of one run (a multiply-add counts 2); one for each output element unless said otherwise.
     fn flops(&self, _inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
-        outputs.iter().filter_map(Fact::concrete_shape).map(|shape| shape.elements() as u64).sum()
+        outputs.iter().map(Fact::element_count).sum()
     }
 
     /// The operator as one that runs bodies, if it does.

@@ -172,7 +172,7 @@ impl Operator for Activation {
 
     fn flops(&self, _inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
         // Every formula has about four operations.
-        outputs.iter().filter_map(Fact::concrete_shape).map(|shape| 4 * shape.elements() as u64).sum()
+        4 * outputs.iter().map(Fact::element_count).sum::<u64>()
     }
 }
 

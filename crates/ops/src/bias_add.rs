@@ -57,7 +57,7 @@ impl Operator for BiasAdd {
     }
 
     fn flops(&self, _inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
-        outputs.iter().filter_map(Fact::concrete_shape).map(|shape| 2 * shape.elements() as u64).sum()
+        2 * outputs.iter().map(Fact::element_count).sum::<u64>()
     }
 }
 
@@ -92,7 +92,7 @@ impl Operator for BiasSplitGelu {
     }
 
     fn flops(&self, _inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
-        outputs.iter().filter_map(Fact::concrete_shape).map(|shape| 8 * shape.elements() as u64).sum()
+        8 * outputs.iter().map(Fact::element_count).sum::<u64>()
     }
 }
 

@@ -133,7 +133,7 @@ impl Operator for CausalConvWithState {
     fn flops(&self, inputs: Facts<'_>, _outputs: &[Fact]) -> u64 {
         let shape = |index: usize| inputs.get(index).and_then(Fact::concrete_shape);
         let (Some(x), Some(w)) = (shape(0), shape(1)) else { return 0 };
-        (x.elements() as u64).saturating_mul(2 * w.last().copied().unwrap_or(0) as u64)
+        (x.elements() as u64).saturating_mul(2).saturating_mul(w.last().copied().unwrap_or(0) as u64)
     }
 }
 

@@ -8,7 +8,7 @@ use inferrum_tensor::Value;
 use crate::OpEntry;
 use crate::axes::axes_input;
 use crate::extents::{self, extents_input};
-use crate::index::check_indices;
+use crate::index::check_index_list;
 use crate::pad::{PadMode, padded};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("CenterCropPad", CenterCropPad::parse)];
@@ -50,7 +50,7 @@ impl Operator for CenterCropPad {
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         let data = inputs.tensor(0)?;
         inputs.require(1)?;
-        check_indices(inputs, 1)?;
+        check_index_list(inputs, 1)?;
         let Some(dims) = data.shape.dims() else { return Ok(vec![Fact::of_dtype(data.dtype)]) };
         let (axes, mut dims) = (self.axes(dims.len())?, dims.to_vec());
         let extents = match inputs.ints(1)? {

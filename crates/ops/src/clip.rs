@@ -85,7 +85,7 @@ impl Operator for Clip {
     }
 
     fn flops(&self, _inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
-        outputs.iter().filter_map(Fact::concrete_shape).map(|shape| 2 * shape.elements() as u64).sum()
+        2 * outputs.iter().map(Fact::element_count).sum::<u64>()
     }
 }
 

@@ -8,7 +8,7 @@ use inferrum_tensor::{Tensor, Value};
 
 use crate::OpEntry;
 use crate::extents::{self, extents_input};
-use crate::index::{check_indices, take};
+use crate::index::{check_index_list, take};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("ConstantOfShape", ConstantOfShape::parse)];
 
@@ -36,7 +36,7 @@ impl Operator for ConstantOfShape {
 
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         let listed = inputs.shape(0)?;
-        check_indices(inputs, 0)?;
+        check_index_list(inputs, 0)?;
         let shape = match (inputs.ints(0)?, listed.dims()) {
             (Some(extents), _) => extents_input(0, &extents)?.into(),
             (None, Some([SymDim::Known(rank)])) if *rank <= 64 => ShapeFact::of_rank(*rank),

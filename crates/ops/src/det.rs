@@ -84,7 +84,7 @@ impl Operator for Det {
     fn flops(&self, inputs: Facts<'_>, _outputs: &[Fact]) -> u64 {
         let Some(shape) = inputs.get(0).and_then(Fact::concrete_shape) else { return 0 };
         let side = shape.last().copied().unwrap_or(0) as u64;
-        (shape.elements() as u64).saturating_mul(side) * 2 / 3
+        (shape.elements() as u64).saturating_mul(side) / 3 * 2
     }
 }
 

@@ -11,8 +11,8 @@ use crate::matmul::{MatMulGeometry, matrix_types, multiply, product_shape};
 use crate::transpose::permuted;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::microsoft("FusedMatMul", FusedMatMul::parse),
-    OpEntry::microsoft("TransposeMatMul", FusedMatMul::parse),
+    OpEntry::microsoft("FusedMatMul", FusedMatMul::parse).at_most(2),
+    OpEntry::microsoft("TransposeMatMul", FusedMatMul::parse).at_most(2),
 ];
 
 /// `alpha` times the matrix product of two stacks of matrices, each perhaps stored with its axes in another order. Inputs
@@ -115,7 +115,7 @@ impl Operator for FusedMatMul {
         };
         let k = self.axes(0, a.rank()).last().map_or(0, |&axis| a[axis]);
         let elements = y.concrete_shape().map_or(0, |shape| shape.elements() as u64);
-        elements.saturating_mul(2 * k as u64)
+        elements.saturating_mul(2).saturating_mul(k as u64)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::matmul::{MatMulGeometry, matrix_types, multiply, product_shape, trans
 use crate::{Broadcast, OpEntry};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("Gemm", |def| Ok(Arc::new(Gemm::read(def)?))),
+    OpEntry::onnx("Gemm", |def| Ok(Arc::new(Gemm::read(def)?))).at_most(3),
     OpEntry::microsoft("FusedGemm", FusedGemm::parse),
 ];
 

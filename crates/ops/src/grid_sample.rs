@@ -231,7 +231,7 @@ impl Operator for GridSample {
             Mode::Cubic => 4,
         };
         let axes = shape.rank().saturating_sub(2) as u32;
-        (shape.elements() as u64).saturating_mul(2 * taps.saturating_pow(axes))
+        (shape.elements() as u64).saturating_mul(taps.saturating_pow(axes).saturating_mul(2))
     }
 }
 

@@ -153,7 +153,7 @@ impl Operator for LayerNormalization {
 
     fn flops(&self, _inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
         // Mean, distances, squares, their mean, scale; then a multiply-add.
-        outputs.first().and_then(Fact::concrete_shape).map_or(0, |shape| 7 * shape.elements() as u64)
+        outputs.first().map_or(0, |y| 7 * y.element_count())
     }
 }
 
@@ -185,7 +185,7 @@ impl Operator for RMSNormalization {
 
     fn flops(&self, _inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
         // Squares, their mean, two scales.
-        outputs.first().and_then(Fact::concrete_shape).map_or(0, |shape| 4 * shape.elements() as u64)
+        outputs.first().map_or(0, |y| 4 * y.element_count())
     }
 }
 

@@ -168,7 +168,7 @@ impl Operator for LinearClassifier {
 
 fn flops(linear: &Linear, inputs: Facts<'_>) -> u64 {
     let examples = features::infer(inputs, 0).ok().and_then(|(examples, _)| examples.known()).unwrap_or(0);
-    (linear.coefficients.len() as u64).saturating_mul(2 * examples as u64)
+    (2 * linear.coefficients.len() as u64).saturating_mul(examples as u64)
 }
 
 impl LinearRegressor {

@@ -337,10 +337,12 @@ impl Operator for LinearAttention {
         let shape = |index| inputs.get(index).and_then(Fact::concrete_shape);
         let (Some(q), Some(k), Some(v)) = (shape(0), shape(1), shape(2)) else { return 0 };
         self.extents(&q, &k, &v).map_or(0, |extents| {
-            let state = extents.head as u64 * extents.v_head as u64;
-            let updates = (2 + u64::from(self.gated) + 2 * u64::from(self.delta)) * self.kv_heads as u64;
-            let tokens = extents.batch as u64 * extents.len as u64;
-            tokens.saturating_mul(state).saturating_mul(updates + 2 * self.heads() as u64)
+            let state = (extents.head as u64).saturating_mul(extents.v_head as u64);
+            let each = 2 + u64::from(self.gated) + 2 * u64::from(self.delta);
+            let updates = each.saturating_mul(self.kv_heads as u64);
+            let tokens = (extents.batch as u64).saturating_mul(extents.len as u64);
+            let reads = (self.heads() as u64).saturating_mul(2);
+            tokens.saturating_mul(state).saturating_mul(updates.saturating_add(reads))
         })
     }
 }

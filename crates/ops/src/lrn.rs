@@ -84,7 +84,7 @@ impl Operator for LRN {
         // Square, sum over the neighbours, power, division.
         let elements =
             outputs.first().and_then(Fact::concrete_shape).map_or(0, |shape| shape.elements() as u64);
-        elements.saturating_mul(self.size as u64 + 4)
+        elements.saturating_mul((self.size as u64).saturating_add(4))
     }
 }
 

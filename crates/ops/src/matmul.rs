@@ -8,7 +8,7 @@ use inferrum_tensor::{DType, Shape, Tensor, Value, zeroed};
 use crate::accumulate::{Accumulate, add_scaled};
 use crate::{Broadcast, OpEntry};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("MatMul", |_| Ok(Arc::new(MatMul)))];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("MatMul", |_| Ok(Arc::new(MatMul))).at_most(2)];
 
 /// The matrix product, as NumPy's `matmul`. Inputs: `[..., M, K]` and `[..., K, N]`, whose leading axes broadcast, or a
 /// vector `[K]` in place of either, which leaves M or N out of the output `[..., M, N]`. Any float of 16 bits or more;
@@ -66,7 +66,7 @@ impl MatMulGeometry {
     pub fn flops(&self) -> u64 {
         [self.m, self.k, self.n]
             .iter()
-            .fold(2 * self.batch.elements() as u64, |p, &n| p.saturating_mul(n as u64))
+            .fold((self.batch.elements() as u64).saturating_mul(2), |p, &n| p.saturating_mul(n as u64))
     }
 }
 

@@ -212,7 +212,7 @@ impl Operator for MatMulNBits {
     fn flops(&self, inputs: Facts<'_>, _outputs: &[Fact]) -> u64 {
         let elements =
             inputs.get(0).and_then(Fact::concrete_shape).map_or(0, |shape| shape.elements() as u64);
-        elements.saturating_mul(2 * self.n as u64)
+        elements.saturating_mul(2).saturating_mul(self.n as u64)
     }
 }
 

@@ -76,7 +76,7 @@ impl Operator for Normalizer {
     }
 
     fn flops(&self, _inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
-        outputs.iter().filter_map(Fact::concrete_shape).map(|shape| 3 * shape.elements() as u64).sum()
+        3 * outputs.iter().map(Fact::element_count).sum::<u64>()
     }
 }
 

@@ -10,7 +10,7 @@ use inferrum_tensor::{DType, Shape, Tensor, Value};
 
 use crate::OpEntry;
 use crate::axes::axes_input;
-use crate::index::{check_indices, strides, sums, take_or};
+use crate::index::{check_index_list, strides, sums, take_or};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Pad", Pad::parse)];
 
@@ -178,8 +178,8 @@ impl Operator for Pad {
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         let data = inputs.tensor(0)?;
         inputs.require(1)?;
-        check_indices(inputs, 1)?;
-        check_indices(inputs, 3)?;
+        check_index_list(inputs, 1)?;
+        check_index_list(inputs, 3)?;
         if let Some(constant) = inputs.optional(2)? {
             check_constant(data.dtype, constant.dtype)?;
         }

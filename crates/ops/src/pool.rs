@@ -195,7 +195,7 @@ impl Operator for LpPool {
     }
 
     fn flops(&self, inputs: Facts<'_>, _outputs: &[Fact]) -> u64 {
-        2 * pool_flops(&self.window, inputs)
+        pool_flops(&self.window, inputs).saturating_mul(2)
     }
 }
 

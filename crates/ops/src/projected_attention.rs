@@ -250,8 +250,8 @@ impl Operator for ProjectedAttention {
         let (Some(x), Some(weights)) = (shape(0), shape(WEIGHTS)) else { return 0 };
         let past = shape(PAST).and_then(|past| past.get(3).copied()).unwrap_or(0);
         let Ok(sdpa) = self.sdpa(&x, &weights, past) else { return 0 };
-        let tokens = sdpa.batch as u64 * sdpa.q_len as u64;
-        sdpa.flops().saturating_add(tokens.saturating_mul(2 * weights.elements() as u64))
+        let tokens = (sdpa.batch as u64).saturating_mul(sdpa.q_len as u64);
+        sdpa.flops().saturating_add(tokens.saturating_mul(2).saturating_mul(weights.elements() as u64))
     }
 }
 

@@ -229,7 +229,7 @@ impl Operator for QuantizeLinear {
     }
 
     fn flops(&self, _inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
-        outputs.iter().filter_map(Fact::concrete_shape).map(|shape| 3 * shape.elements() as u64).sum()
+        3 * outputs.iter().map(Fact::element_count).sum::<u64>()
     }
 }
 
@@ -286,7 +286,7 @@ impl Operator for DequantizeLinear {
     }
 
     fn flops(&self, _inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
-        outputs.iter().filter_map(Fact::concrete_shape).map(|shape| 2 * shape.elements() as u64).sum()
+        2 * outputs.iter().map(Fact::element_count).sum::<u64>()
     }
 }
 

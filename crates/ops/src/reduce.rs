@@ -11,7 +11,7 @@ use inferrum_tensor::{DType, Shape, Tensor, Value, zeroed};
 use crate::OpEntry;
 use crate::axes::axes_input;
 use crate::extents;
-use crate::index::{PerAxis, check_indices, offsets, strides};
+use crate::index::{PerAxis, check_index_list, offsets, strides};
 use crate::number::{Number, with_number};
 use crate::types::{NUMBERS, NUMBERS_AND_TRUTH};
 
@@ -206,7 +206,7 @@ impl Operator for Reduce {
         let data = inputs.tensor(0)?;
         let ordered = matches!(self.reduction, Reduction::Max | Reduction::Min);
         if ordered { NUMBERS_AND_TRUTH } else { NUMBERS }.check(0, data.dtype)?;
-        check_indices(inputs, 1)?;
+        check_index_list(inputs, 1)?;
         let Some(dims) = data.shape.dims() else { return Ok(vec![Fact::of_dtype(data.dtype)]) };
         let listed = inputs.optional(1)?.map(|axes| axes.shape.dim(0));
         let reduced = match (inputs.ints(1)?, listed) {

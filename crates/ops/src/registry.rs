@@ -17,27 +17,35 @@ pub struct OpEntry {
     pub key: OpKey,
     /// Makes the operator.
     pub parse: Parse,
+    /// How many inputs it takes at most, where that is checked: rewrites add inputs of their own after those of some
+    /// operators, so that a node must not have any there already.
+    pub most_inputs: usize,
 }
 
 impl OpEntry {
     /// A row of ONNX's own domain.
     pub const fn onnx(op_type: &'static str, parse: Parse) -> OpEntry {
-        OpEntry { key: OpKey::onnx(op_type), parse }
+        OpEntry { key: OpKey::onnx(op_type), parse, most_inputs: usize::MAX }
     }
 
     /// A row of `ai.onnx.ml`.
     pub const fn ml(op_type: &'static str, parse: Parse) -> OpEntry {
-        OpEntry { key: OpKey::ml(op_type), parse }
+        OpEntry { key: OpKey::ml(op_type), parse, most_inputs: usize::MAX }
     }
 
     /// A row of `ai.onnx.preview`.
     pub const fn preview(op_type: &'static str, parse: Parse) -> OpEntry {
-        OpEntry { key: OpKey::preview(op_type), parse }
+        OpEntry { key: OpKey::preview(op_type), parse, most_inputs: usize::MAX }
     }
 
     /// A row of `com.microsoft`.
     pub const fn microsoft(op_type: &'static str, parse: Parse) -> OpEntry {
-        OpEntry { key: OpKey::microsoft(op_type), parse }
+        OpEntry { key: OpKey::microsoft(op_type), parse, most_inputs: usize::MAX }
+    }
+
+    /// The same row, of an operator that takes so many inputs.
+    pub const fn at_most(self, most_inputs: usize) -> OpEntry {
+        OpEntry { most_inputs, ..self }
     }
 }
 
@@ -58,9 +66,15 @@ pub fn find(domain: &str, op_type: &str) -> Option<&'static OpEntry> {
 /// Makes the operator of a node. `None` when no such operator exists.
 ///
 /// # Errors
-/// Attributes that the operator does not know or cannot take.
+/// Attributes that the operator does not know or cannot take, or more inputs than it takes.
 pub fn parse(domain: &str, def: &mut NodeDef) -> Option<Result<Arc<dyn Operator>, OpError>> {
-    find(domain, &def.op_type).map(|entry| (entry.parse)(def))
+    find(domain, &def.op_type).map(|entry| {
+        let (most, got) = (entry.most_inputs, def.inputs.len());
+        if got > most {
+            return Err(OpError::Invalid(format!("it takes at most {most} inputs, got {got}")));
+        }
+        (entry.parse)(def)
+    })
 }
 
 #[cfg(test)]

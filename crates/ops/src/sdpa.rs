@@ -167,7 +167,8 @@ impl Sdpa {
     /// Arithmetic operations: both products and the softmax.
     pub fn flops(&self) -> u64 {
         let scores = self.scores_shape().elements() as u64;
-        scores.saturating_mul(2 * (self.head as u64 + self.v_head as u64) + 5)
+        let each = (self.head as u64).saturating_add(self.v_head as u64).saturating_mul(2).saturating_add(5);
+        scores.saturating_mul(each)
     }
 
     /// The output `[batch, q_heads, q_len, v_head]`, and the scores as they are at `keep`. Queries, keys and values are

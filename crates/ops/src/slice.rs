@@ -8,7 +8,7 @@ use inferrum_tensor::{Shape, Value};
 
 use crate::OpEntry;
 use crate::axes::axes_input;
-use crate::index::{PerAxis, check_indices, offsets, strides, take};
+use crate::index::{PerAxis, check_index_list, offsets, strides, take};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Slice", Slice::parse)];
 
@@ -141,7 +141,7 @@ impl Operator for Slice {
         let data = inputs.tensor(0)?;
         inputs.require(1)?;
         inputs.require(2)?;
-        (1..5).try_for_each(|index| check_indices(inputs, index))?;
+        (1..5).try_for_each(|index| check_index_list(inputs, index))?;
         let Some(dims) = data.shape.dims() else { return Ok(vec![Fact::of_dtype(data.dtype)]) };
         let mut dims = dims.to_vec();
         let (starts, ends, axes, steps) =

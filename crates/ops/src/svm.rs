@@ -383,7 +383,7 @@ impl Operator for SvmClassifier {
 
 fn flops(inputs: Facts<'_>, weights: usize) -> u64 {
     let examples = features::infer(inputs, 0).ok().and_then(|(examples, _)| examples.known()).unwrap_or(0);
-    (weights as u64).saturating_mul(2 * examples as u64)
+    (2 * weights as u64).saturating_mul(examples as u64)
 }
 
 impl SvmRegressor {

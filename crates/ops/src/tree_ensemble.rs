@@ -78,7 +78,7 @@ const MOST_TARGETS: usize = 1 << 24;
 fn flops(trees: &Trees, inputs: Facts<'_>) -> u64 {
     // A comparison at each level; trees are seldom deeper than ten levels or so.
     let examples = features::infer(inputs, 0).ok().and_then(|(examples, _)| examples.known()).unwrap_or(0);
-    (trees.count() as u64).saturating_mul(10 * examples as u64)
+    (10 * trees.count() as u64).saturating_mul(examples as u64)
 }
 
 fn check_features(trees: &Trees, features: &SymDim) -> Result<(), OpError> {

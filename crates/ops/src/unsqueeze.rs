@@ -8,7 +8,7 @@ use inferrum_tensor::Value;
 use crate::OpEntry;
 use crate::axes::axes_input;
 use crate::extents;
-use crate::index::check_indices;
+use crate::index::check_index_list;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Unsqueeze", Unsqueeze::parse)];
 
@@ -31,7 +31,7 @@ impl Operator for Unsqueeze {
     fn infer(&self, inputs: Facts<'_>) -> Result<Vec<Fact>, OpError> {
         let data = inputs.tensor(0)?;
         let listed = inputs.shape(1)?;
-        check_indices(inputs, 1)?;
+        check_index_list(inputs, 1)?;
         let Some(dims) = data.shape.dims() else { return Ok(vec![Fact::of_dtype(data.dtype)]) };
         let Some(axes) = inputs.ints(1)? else {
             let rank = listed.dim(0).known().map(|count| dims.len().saturating_add(count));

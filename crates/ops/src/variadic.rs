@@ -125,7 +125,7 @@ impl Operator for Variadic {
 
     fn flops(&self, inputs: Facts<'_>, outputs: &[Fact]) -> u64 {
         let each = inputs.len().saturating_sub(1) as u64;
-        outputs.iter().filter_map(Fact::concrete_shape).map(|shape| each * shape.elements() as u64).sum()
+        each * outputs.iter().map(Fact::element_count).sum::<u64>()
     }
 }
 

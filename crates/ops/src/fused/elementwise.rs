@@ -100,7 +100,7 @@ impl Operator for Elementwise {
             let operands = step.choose(|index| inputs.get(index), &facts);
             step.op.flops(Facts(&operands), std::slice::from_ref(fact))
         });
-        flops.sum()
+        flops.fold(0, u64::saturating_add)
     }
 }
 

@@ -48,7 +48,8 @@ fn fold(graph: &Graph, node: &Node) -> Result<Option<Vec<Value>>, GraphError> {
     let Some(inputs) = inputs else { return Ok(None) };
     // The size is known before the work is done.
     let inferred = graph.infer_node(node)?;
-    let Some(size) = inferred.iter().map(bytes).sum::<Option<usize>>() else { return Ok(None) };
+    let size = inferred.iter().try_fold(0usize, |sum, fact| Some(sum.saturating_add(bytes(fact)?)));
+    let Some(size) = size else { return Ok(None) };
     let source: usize =
         inputs.iter().flatten().filter_map(Value::as_tensor).map(|tensor| tensor.bytes().len()).sum();
     if size > MOST_BYTES.max(source.saturating_mul(MOST_GROWTH)) {
