@@ -16,253 +16,61 @@ use inferrum_tests::hostile::Random;
 const MEMORY: usize = 16 << 20;
 
 /// Attributes that hold an integer, 0 or 1 mostly.
-const INTS: &[&str] = &[
-    "axis",
-    "keepdims",
-    "to",
-    "group",
-    "num_outputs",
-    "largest",
-    "sorted",
-    "exclusive",
-    "reverse",
-    "ceil_mode",
-    "count_include_pad",
-    "storage_order",
-    "transA",
-    "transB",
-    "select_last_index",
-    "noop_with_empty_axes",
-    "batch_dims",
-    "blocksize",
-    "hidden_size",
-    "num_heads",
-    "kv_num_heads",
-    "q_num_heads",
-    "is_causal",
-    "saturate",
-    "block_size",
-    "output_dtype",
-    "dtype",
-    "training_mode",
-    "linear_before_reset",
-    "layout",
-    "input_forget",
-    "p",
-    "size",
-    "min_gram_length",
-    "max_gram_length",
-    "max_skip_count",
-    "detect_negative",
-    "detect_positive",
-    "upper",
-    "align_corners",
-    "antialias",
-    "exclude_outside",
-    "output_height",
-    "output_width",
-    "sampling_ratio",
-    "inverse",
-    "onesided",
-    "periodic",
-    "stash_type",
-    "center_point_box",
-    "num_groups",
-    "ignore_index",
-    "bits",
-    "N",
-    "K",
-    "accuracy_level",
-    "rotary_embedding_dim",
-    "interleaved",
-    "scale_base",
-    "sample_size",
-    "new_axis",
-    "K_size",
-    "time_axis",
-    "batch_axis",
-    "allowzero",
-    "start",
-    "end",
-    "offset_group",
-    "max_gram",
-    "activation_type",
-];
+const INTS: &str = "
+    axis keepdims to group num_outputs largest sorted exclusive reverse ceil_mode count_include_pad
+    storage_order transA transB select_last_index noop_with_empty_axes batch_dims blocksize hidden_size
+    num_heads kv_num_heads q_num_heads is_causal saturate block_size output_dtype dtype training_mode
+    linear_before_reset layout input_forget p size min_gram_length max_gram_length max_skip_count
+    detect_negative detect_positive upper align_corners antialias exclude_outside output_height
+    output_width sampling_ratio inverse onesided periodic stash_type center_point_box num_groups
+    ignore_index bits N K accuracy_level rotary_embedding_dim interleaved scale_base sample_size
+    new_axis K_size time_axis batch_axis allowzero start end offset_group max_gram activation_type";
 /// Attributes that hold integers.
-const LISTS: &[&str] = &[
-    "axes",
-    "perm",
-    "pads",
-    "strides",
-    "dilations",
-    "kernel_shape",
-    "output_shape",
-    "output_padding",
-    "split",
-    "shape",
-    "starts",
-    "ends",
-    "repeats",
-    "block_shape",
-    "pooled_shape",
-    "cats_int64s",
-    "classlabels_ints",
-    "keys_int64s",
-    "values_int64s",
-    "ngram_counts",
-    "ngram_indexes",
-    "pool_int64s",
-    "inputdimensions",
-    "border",
-    "permA",
-    "permB",
-    "class_ids",
-    "class_nodeids",
-    "class_treeids",
-    "nodes_nodeids",
-    "nodes_treeids",
-    "nodes_featureids",
-    "nodes_truenodeids",
-    "nodes_falsenodeids",
-    "target_ids",
-    "target_nodeids",
-    "target_treeids",
-    "vectors_per_class",
-    "tree_roots",
-    "nodes_trueleafs",
-    "nodes_falseleafs",
-    "leaf_targetids",
-    "k",
-];
+const LISTS: &str = "
+    axes perm pads strides dilations kernel_shape output_shape output_padding split shape starts ends
+    repeats block_shape pooled_shape cats_int64s classlabels_ints keys_int64s values_int64s ngram_counts
+    ngram_indexes pool_int64s inputdimensions border permA permB class_ids class_nodeids class_treeids
+    nodes_nodeids nodes_treeids nodes_featureids nodes_truenodeids nodes_falsenodeids target_ids
+    target_nodeids target_treeids vectors_per_class tree_roots nodes_trueleafs nodes_falseleafs
+    leaf_targetids k";
 /// Attributes that hold a float.
-const FLOATS: &[&str] = &[
-    "alpha",
-    "beta",
-    "epsilon",
-    "gamma",
-    "lambd",
-    "bias",
-    "scale",
-    "threshold",
-    "momentum",
-    "ratio",
-    "low",
-    "high",
-    "mean",
-    "value",
-    "spatial_scale",
-    "clip",
-    "softcap",
-    "cubic_coeff_a",
-    "extrapolation_value",
-    "default_float",
-    "mask_filter_value",
-    "norm_epsilon",
-    "max",
-    "min",
-    "seed",
-    "replaced_value_float",
-];
+const FLOATS: &str = "
+    alpha beta epsilon gamma lambd bias scale threshold momentum ratio low high mean value spatial_scale
+    clip softcap cubic_coeff_a extrapolation_value default_float mask_filter_value norm_epsilon max min
+    seed replaced_value_float";
 /// Attributes that hold a text, and texts that some operator takes.
-const TEXTS: &[&str] = &[
-    "mode",
-    "auto_pad",
-    "equation",
-    "reduction",
-    "direction",
-    "coordinate_transformation_mode",
-    "nearest_mode",
-    "padding_mode",
-    "approximate",
-    "norm",
-    "post_transform",
-    "aggregate_function",
-    "kernel_type",
-    "round_mode",
-    "keep_aspect_ratio_policy",
-    "case_change_action",
-    "cast_to",
-    "map_form",
-    "pattern",
-    "delimiter",
-    "rnn_mode",
-];
-const WORDS: &[&str] = &[
-    "",
-    "constant",
-    "edge",
-    "reflect",
-    "wrap",
-    "linear",
-    "nearest",
-    "cubic",
-    "SAME_UPPER",
-    "SAME_LOWER",
-    "VALID",
-    "NOTSET",
-    "ij,jk->ik",
-    "ii->i",
-    "...i,i",
-    "i->",
-    "add",
-    "mul",
-    "none",
-    "mean",
-    "sum",
-    "max",
-    "forward",
-    "reverse",
-    "bidirectional",
-    "align_corners",
-    "asymmetric",
-    "tf_crop_and_resize",
-    "zeros",
-    "border",
-    "reflection",
-    "DCR",
-    "CRD",
-    "tanh",
-    "MAX",
-    "L1",
-    "L2",
-    "SOFTMAX",
-    "LOGISTIC",
-    "RBF",
-    "POLY",
-    "TF",
-    "IDF",
-    "TFIDF",
-    "avg",
-    "LOWER",
-    "stretch",
-    "not_larger",
-    "not_smaller",
-    "TO_FLOAT",
-    "DENSE",
-    "floor",
-    "ceil",
-    "(",
-    "[a-z]+",
-    ",",
-];
+const TEXTS: &str = "
+    mode auto_pad equation reduction direction coordinate_transformation_mode nearest_mode padding_mode
+    approximate norm post_transform aggregate_function kernel_type round_mode keep_aspect_ratio_policy
+    case_change_action cast_to map_form pattern delimiter rnn_mode";
+const WORDS: &str = "
+    constant edge reflect wrap linear nearest cubic SAME_UPPER SAME_LOWER VALID NOTSET ij,jk->ik ii->i
+    ...i,i i-> add mul none mean sum max forward reverse bidirectional align_corners asymmetric
+    tf_crop_and_resize zeros border reflection DCR CRD tanh MAX L1 L2 SOFTMAX LOGISTIC RBF POLY TF IDF
+    TFIDF avg LOWER stretch not_larger not_smaller TO_FLOAT DENSE floor ceil ( [a-z]+ ,";
+
+/// One of [`WORDS`], or nothing.
+fn word(random: &mut Random) -> &'static str {
+    let words: Vec<&str> = WORDS.split_whitespace().chain([""]).collect();
+    random.pick(&words).copied().unwrap_or_default()
+}
 
 fn attributes(random: &mut Random) -> BTreeMap<String, Attr> {
     let small = |random: &mut Random| if random.one_in(3) { random.whole() } else { random.below(3) as i64 };
     let mut attributes = BTreeMap::new();
-    for name in INTS {
+    for name in INTS.split_whitespace() {
         let attr = Attr::Int(small(random));
-        attributes.insert((*name).to_owned(), attr);
+        attributes.insert(name.to_owned(), attr);
     }
-    for name in LISTS {
+    for name in LISTS.split_whitespace() {
         let attr = Attr::Ints((0..random.below(6)).map(|_| small(random)).collect());
-        attributes.insert((*name).to_owned(), attr);
+        attributes.insert(name.to_owned(), attr);
     }
-    for name in FLOATS {
-        attributes.insert((*name).to_owned(), Attr::Float(random.float()));
+    for name in FLOATS.split_whitespace() {
+        attributes.insert(name.to_owned(), Attr::Float(random.float()));
     }
-    for name in TEXTS {
-        let word = random.pick(WORDS).copied().unwrap_or_default();
-        attributes.insert((*name).to_owned(), Attr::String(word.into()));
+    for name in TEXTS.split_whitespace() {
+        attributes.insert(name.to_owned(), Attr::String(word(random).into()));
     }
     // Few at once, or else one that is wrong hides the others.
     let few = 1 + random.below(4);
@@ -274,7 +82,7 @@ fn tensor(dtype: DType, shape: Shape, random: &mut Random) -> Option<Tensor> {
     let count = shape.elements();
     match dtype {
         DType::String => {
-            let words = (0..count).map(|_| random.pick(WORDS).copied().unwrap_or_default().into());
+            let words = (0..count).map(|_| word(random).into());
             Tensor::from_strings(shape, words.collect()).ok()
         }
         DType::Complex64 | DType::Complex128 => Tensor::zeros(dtype, shape).ok(),
@@ -341,8 +149,8 @@ fn attempt(entry: &OpEntry, random: &mut Random) -> Result<bool, String> {
     def.outputs = vec![true; 1 + random.below(3)];
     let Ok(op) = (entry.parse)(&mut def) else { return Ok(false) };
     // What `parse` makes of attributes of old opsets; that no attribute is unknown does not matter here.
-    for name in INTS.iter().chain(LISTS).chain(FLOATS).chain(TEXTS) {
-        def.ignore(&[name]);
+    for names in [INTS, LISTS, FLOATS, TEXTS] {
+        def.ignore(&names.split_whitespace().collect::<Vec<_>>());
     }
     for (index, tensor) in def.finish().unwrap_or_default() {
         if index >= values.len() {

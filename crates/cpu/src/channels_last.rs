@@ -292,6 +292,9 @@ struct Global {
 
 fn global(average: bool, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     let x = image_shape(lowering)?;
+    if x[2..].contains(&0) {
+        return Err(Decline("an image without pixels".into()));
+    }
     let kernel =
         Global { average, batch: x[0], channels: x[1], extents: plane(&x[2..], 1), isa: lowering.isa };
     Ok(Lowered::new(format!("global pool {}", lowering.isa.name()), kernel))

@@ -1,30 +1,20 @@
 //! `GraphProto` to a graph: names become values, nodes become operators, bodies become graphs with explicit captures.
 
 use std::collections::{BTreeMap, HashMap};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use inferrum_graph::{Attr, Fact, Graph, Node, NodeDef, NodeError, ValueId};
 use inferrum_tensor::Tensor;
-use prost::Message;
 
 use crate::attribute;
 use crate::capture::{Captured, Captures};
 use crate::error::{LoadErrorKind, UnknownOperator};
 use crate::external::ExternalFiles;
+use crate::place::Place;
 use crate::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto};
 use crate::scope::{Binding, Context, FunctionId, Names, domain, function_id, shown};
+use crate::section::Section;
 use crate::{constant, tensor, types};
-
-/// Deepest nesting of bodies and functions. The protobuf decoder itself stops at about 30 bodies.
-pub(crate) const MAX_DEPTH: usize = 64;
-
-/// Most bytes of nodes that calls of functions may unfold to, beyond those of the file: a short file can ask for
-/// exponentially many.
-const MAX_UNFOLDED_BYTES: usize = 1 << 27;
-
-/// Bytes that a node takes besides its names and attributes, about.
-const NODE_BYTES: usize = 256;
 
 /// What all graphs of a model share while it is built.
 pub(crate) struct Importer<'p> {
@@ -34,7 +24,7 @@ pub(crate) struct Importer<'p> {
     pub(crate) imports: bool,
     /// Bytes of nodes that calls of functions may still unfold to.
     pub(crate) room: usize,
-    limit: usize,
+    pub(crate) limit: usize,
 }
 
 impl<'p> Importer<'p> {
@@ -45,27 +35,19 @@ impl<'p> Importer<'p> {
         imports: bool,
         file_bytes: usize,
     ) -> Importer<'p> {
-        let limit = MAX_UNFOLDED_BYTES.saturating_add(file_bytes);
+        let limit = crate::unfold::MAX_UNFOLDED_BYTES.saturating_add(file_bytes);
         Importer { functions, external, imports, room: limit, limit }
     }
 }
 
 /// A graph that is being built.
 pub(crate) struct Builder<'i, 'p> {
-    importer: &'i mut Importer<'p>,
+    pub(crate) importer: &'i mut Importer<'p>,
     pub(crate) graph: Graph,
     /// What the file declares of values that nodes give.
     pub(crate) declared: HashMap<ValueId, Fact>,
     /// Inputs with a default; see [`crate::Model::overridable`].
     pub(crate) overridable: Vec<ValueId>,
-}
-
-/// Nodes that share names: those of a graph, or of one call of a function.
-struct Section<'p> {
-    names: Names<'p>,
-    context: Context<'p>,
-    /// Put before made-up and inner names.
-    prefix: String,
 }
 
 impl<'i, 'p> Builder<'i, 'p> {
@@ -178,7 +160,7 @@ impl<'i, 'p> Builder<'i, 'p> {
 
     /// Makes the values that nodes give, so that nodes and bodies may stand in any order. `given` are values that
     /// exist already: those that a function's call asks for.
-    fn declare_outputs(
+    pub(crate) fn declare_outputs(
         &mut self,
         nodes: &'p [NodeProto],
         given: &HashMap<&'p str, ValueId>,
@@ -227,7 +209,7 @@ impl<'i, 'p> Builder<'i, 'p> {
         Ok(())
     }
 
-    fn add(&mut self, node: &'p NodeProto, section: &Section<'p>) -> Result<(), LoadErrorKind> {
+    pub(crate) fn add(&mut self, node: &'p NodeProto, section: &Section<'p>) -> Result<(), LoadErrorKind> {
         if let Some(&function) = self.importer.functions.get(&function_id(node)) {
             return self.unfold(node, function, section);
         }
@@ -341,109 +323,6 @@ impl<'i, 'p> Builder<'i, 'p> {
             _ => Err(place.error(format!("input {index} is given both as an attribute and as an input"))),
         }
     }
-
-    /// Puts a function's nodes in the place of its call.
-    fn unfold(
-        &mut self,
-        call: &'p NodeProto,
-        function: &'p FunctionProto,
-        section: &Section<'p>,
-    ) -> Result<(), LoadErrorKind> {
-        let place = Place { proto: call, section };
-        let id = function_id(call);
-        if section.context.calls.contains(&id) {
-            return Err(LoadErrorKind::RecursiveFunction(place.op()));
-        }
-        let name = place.name();
-        self.importer.room =
-            self.importer.room.checked_sub(unfolded_bytes(function, &name)).ok_or_else(|| {
-                LoadErrorKind::TooManyNodes { limit: self.importer.limit, node: shortened(&name) }
-            })?;
-        let (inputs, outputs) = (place.inputs()?, place.outputs()?);
-        if inputs.len() > function.input.len() || outputs.len() > function.output.len() {
-            return Err(place.error(format!(
-                "the function takes {} inputs and gives {} outputs, got {} and {}",
-                function.input.len(),
-                function.output.len(),
-                inputs.len(),
-                outputs.len()
-            )));
-        }
-        let mut callee = Section {
-            names: Names::default(),
-            context: place.callee(function, id)?,
-            prefix: format!("{name}/"),
-        };
-        for (i, formal) in function.input.iter().enumerate() {
-            let actual = inputs.get(i).copied().flatten();
-            let binding = actual.map_or(Binding::Absent, Binding::Value);
-            callee.bind(formal, binding, function.name(), || "an input".into())?;
-        }
-        // An output that a node gives is the call's value itself; one that is an input, or stands twice, is copied.
-        let mut given = HashMap::new();
-        let mut copies = Vec::new();
-        for (formal, actual) in function.output.iter().zip(&outputs) {
-            let Some(actual) = *actual else { continue };
-            if callee.names.get(formal).is_some() || given.contains_key(formal.as_str()) {
-                copies.push((formal, actual));
-            } else {
-                given.insert(formal.as_str(), actual);
-            }
-        }
-        self.declare_outputs(&function.node, &given, function.name(), &mut callee)?;
-        if let Some(formal) = given.keys().find(|formal| callee.names.get(formal).is_none()) {
-            let user = format!("output of function `{}`", function.name());
-            return Err(LoadErrorKind::Undefined { name: (*formal).into(), user });
-        }
-        for node in &function.node {
-            self.add(node, &callee)?;
-        }
-        for (formal, actual) in copies {
-            self.copy(formal, actual, &callee, &place)?;
-        }
-        Ok(())
-    }
-
-    fn copy(
-        &mut self,
-        formal: &'p str,
-        to: ValueId,
-        callee: &Section<'p>,
-        place: &Place<'_, 'p>,
-    ) -> Result<(), LoadErrorKind> {
-        let from = callee.resolve(formal, || place.describe())?.ok_or_else(|| {
-            place.error(format!("the function gives back its input `{formal}`, which the call leaves out"))
-        })?;
-        let mut def = NodeDef::new("Identity", callee.context.opsets.version(""), BTreeMap::new());
-        def.inputs = vec![true];
-        let op = inferrum_ops::parse("", &mut def)
-            .ok_or_else(|| place.error("the operator Identity does not exist".into()))?
-            .map_err(|error| place.error(error.to_string()))?;
-        let name = format!("{}{formal}", callee.prefix);
-        self.graph.nodes_mut().push(Node { name, op, inputs: vec![Some(from)], outputs: vec![Some(to)] });
-        Ok(())
-    }
-}
-
-/// Bytes that the nodes of a function take once its call `name` is unfolded, about.
-fn unfolded_bytes(function: &FunctionProto, name: &str) -> usize {
-    let node = |node: &NodeProto| {
-        let values = node.output.len().saturating_add(1);
-        let names = values.saturating_mul(name.len().saturating_add(NODE_BYTES));
-        // Attributes are made anew; bodies with all that they hold.
-        names.saturating_add(node.encoded_len())
-    };
-    function.node.iter().map(node).fold(NODE_BYTES, usize::saturating_add)
-}
-
-/// The end of a name that may be long.
-fn shortened(name: &str) -> String {
-    const LONGEST: usize = 200;
-    let start = name.len().saturating_sub(LONGEST);
-    match (start..name.len()).find_map(|start| name.get(start..)) {
-        Some(end) if start > 0 => format!("...{end}"),
-        _ => name.to_owned(),
-    }
 }
 
 /// An initializer that is also an input must be what the input declares.
@@ -455,127 +334,4 @@ fn check_default(name: &str, declared: &Fact, constant: &Fact) -> Result<(), Loa
         place: format!("input `{name}`"),
         reason: format!("it is declared as {declared}, but its initializer is {constant}"),
     })
-}
-
-impl<'p> Section<'p> {
-    fn bind(
-        &mut self,
-        name: &'p str,
-        binding: Binding,
-        owner: &str,
-        by: impl Fn() -> String,
-    ) -> Result<(), LoadErrorKind> {
-        if name.is_empty() {
-            return Err(LoadErrorKind::NoName { graph: owner.into(), by: by() });
-        }
-        if !self.names.bind(name, binding) {
-            return Err(LoadErrorKind::DuplicateName { name: name.into(), graph: owner.into(), by: by() });
-        }
-        Ok(())
-    }
-
-    /// The value of a name; `None` for the empty name and for a function's input that its call leaves out.
-    fn resolve(&self, name: &str, user: impl Fn() -> String) -> Result<Option<ValueId>, LoadErrorKind> {
-        match self.names.get(name) {
-            _ if name.is_empty() => Ok(None),
-            Some(Binding::Value(id)) => Ok(Some(id)),
-            Some(Binding::Absent) => Ok(None),
-            None => Err(LoadErrorKind::Undefined { name: name.into(), user: user() }),
-        }
-    }
-}
-
-/// A node with the names around it.
-struct Place<'s, 'p> {
-    proto: &'p NodeProto,
-    section: &'s Section<'p>,
-}
-
-impl<'p> Place<'_, 'p> {
-    /// The node's name, or one made of its operator and first output.
-    fn name(&self) -> String {
-        let prefix = &self.section.prefix;
-        match self.proto.name() {
-            "" => {
-                let output = self.proto.output.iter().find(|name| !name.is_empty());
-                format!("{prefix}{}:{}", self.proto.op_type(), output.map_or("", String::as_str))
-            }
-            name => format!("{prefix}{name}"),
-        }
-    }
-
-    fn op(&self) -> String {
-        match domain(self.proto.domain()) {
-            "" => self.proto.op_type().to_owned(),
-            domain => format!("{domain}.{}", self.proto.op_type()),
-        }
-    }
-
-    fn describe(&self) -> String {
-        format!("node `{}` ({})", self.name(), self.op())
-    }
-
-    fn error(&self, reason: String) -> LoadErrorKind {
-        LoadErrorKind::Node { node: self.name(), op: self.op(), reason }
-    }
-
-    fn inputs(&self) -> Result<Vec<Option<ValueId>>, LoadErrorKind> {
-        self.proto.input.iter().map(|name| self.section.resolve(name, || self.describe())).collect()
-    }
-
-    /// The outputs, without those left out at the end.
-    fn outputs(&self) -> Result<Vec<Option<ValueId>>, LoadErrorKind> {
-        let names = self.proto.output.iter();
-        let mut outputs: Vec<Option<ValueId>> =
-            names.map(|name| self.section.resolve(name, || self.describe())).collect::<Result<_, _>>()?;
-        while outputs.last() == Some(&None) {
-            outputs.pop();
-        }
-        if outputs.is_empty() {
-            return Err(self.error("a node must have an output".into()));
-        }
-        Ok(outputs)
-    }
-
-    /// The attributes by name, with references to a function's attributes resolved.
-    fn attributes(&self) -> Result<BTreeMap<&'p str, &'p AttributeProto>, LoadErrorKind> {
-        let mut attributes = BTreeMap::new();
-        for attr in &self.proto.attribute {
-            let Some(value) = self.section.context.resolve(attr) else { continue };
-            if attributes.insert(attr.name(), value).is_some() {
-                return Err(self.error(format!("attribute `{}` is given twice", attr.name())));
-            }
-        }
-        Ok(attributes)
-    }
-
-    /// The nesting depth of this node's bodies or function.
-    fn deeper(&self) -> Result<usize, LoadErrorKind> {
-        let depth = self.section.context.depth.saturating_add(1);
-        if depth > MAX_DEPTH {
-            return Err(LoadErrorKind::TooDeep { limit: MAX_DEPTH, node: self.name() });
-        }
-        Ok(depth)
-    }
-
-    /// What the nodes of the called function see.
-    fn callee(&self, function: &'p FunctionProto, id: FunctionId<'p>) -> Result<Context<'p>, LoadErrorKind> {
-        let given = self.attributes()?;
-        let declared = |name: &str| {
-            function.attribute.iter().any(|formal| formal == name)
-                || function.attribute_proto.iter().any(|formal| formal.name() == name)
-        };
-        if let Some(name) = given.keys().find(|name| !declared(name)) {
-            return Err(self.error(format!("the function has no attribute `{name}`")));
-        }
-        let defaults = function.attribute_proto.iter().map(|attr| (attr.name(), attr));
-        let mut calls = self.section.context.calls.clone();
-        calls.push(id);
-        Ok(Context {
-            opsets: Rc::new(crate::scope::Opsets::new(&function.opset_import)),
-            arguments: Rc::new(defaults.chain(given).collect()),
-            calls,
-            depth: self.deeper()?,
-        })
-    }
 }

@@ -16,13 +16,16 @@ mod error;
 mod external;
 mod mmap;
 mod model;
+mod place;
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::as_conversions)]
 mod proto;
 mod scope;
+mod section;
 mod summary;
 mod tensor;
 mod types;
 mod typing;
+mod unfold;
 pub mod value;
 mod versions;
 

@@ -57,3 +57,36 @@ fn empty_outputs_with_absurd_extents() {
         session.run([("x", Tensor::zeros(DType::F32, [0, 3]).expect("empty"))]).expect("nothing to do");
     assert_eq!(outputs[0].shape().dims(), [0, 3 + (1 << 60)]);
 }
+
+/// Sums of operations and bytes stay in bounds too.
+#[test]
+fn declared_extents_beyond_any_memory() {
+    for op_type in ["MatMul", "Add", "Max"] {
+        let mut graph = Graph::new("test");
+        let x = graph.add_input("x", floats(&[1 << 62]));
+        let mut def = NodeDef::new(op_type, 18, BTreeMap::new());
+        def.inputs = vec![true, true];
+        let op = inferrum_ops::parse("", &mut def).expect("it exists").expect("it is well-formed");
+        let y = graph.add_node("the_node", op, vec![Some(x), Some(x)]).expect("it takes the inputs");
+        graph.outputs.push(y);
+        // The product is a scalar; what is wanted here is that nothing panics.
+        let session = Session::builder().max_memory(1 << 20).build(graph);
+        assert!(session.is_err() || op_type == "MatMul");
+    }
+}
+
+#[test]
+fn work_without_bounds_is_not_done_at_load() {
+    let mut graph = Graph::new("test");
+    let attrs = [
+        ("kernel_shape".to_owned(), Attr::Ints(vec![1 << 40, 1 << 20])),
+        ("auto_pad".to_owned(), Attr::String("SAME_UPPER".into())),
+    ];
+    let mut def = NodeDef::new("AveragePool", 19, attrs.into());
+    def.inputs = vec![true];
+    let op = inferrum_ops::parse("", &mut def).expect("it exists").expect("it is well-formed");
+    let x = graph.add_constant("x", Tensor::zeros(DType::F32, [1, 1, 3, 3]).expect("a small tensor"));
+    let y = graph.add_node("the_node", op, vec![Some(x)]).expect("it takes the input");
+    graph.outputs.push(y);
+    Session::builder().build(graph).expect("the result has 9 elements");
+}
