@@ -9,6 +9,7 @@
 mod dense;
 mod depthwise;
 mod filter;
+mod lone;
 mod pad;
 mod planar;
 mod pool;

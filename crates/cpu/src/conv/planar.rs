@@ -11,14 +11,15 @@
 //! On instruction sets without fused multiply-add the sums differ in their last bits.
 
 use super::dense::Conv;
+use super::lone;
 use super::window::Window;
 use crate::gemm::{self, Activation, Bias, Epilogue, MatMut, MatRef, Unpacked, with_scratch};
-use crate::simd::{Isa, Kernel, Simd};
+use crate::simd::Isa;
 use crate::threads::Threads;
 use std::ops::Range;
 
 /// Floats of the windows that a task unfolds at a time: they stay in the second-level cache.
-const UNFOLDED: usize = 128 << 10;
+pub(super) const UNFOLDED: usize = 128 << 10;
 
 /// A convolution of planar images with its weights `[filters, channels / groups, kh, kw]`.
 pub struct Planar<'a> {
@@ -62,6 +63,9 @@ impl Planar<'_> {
         assert_eq!(self.weights.len(), self.filters * depth, "the weights of {:?}", self.conv);
         if y.is_empty() {
             return;
+        }
+        if self.filters == self.groups {
+            return lone::run(self, threads, x, y);
         }
         // Whole panels of the product, and some tasks for each thread.
         let fitting = (UNFOLDED / depth.max(1)).max(1);
@@ -113,10 +117,6 @@ impl Planar<'_> {
         let (filters, depth) = (self.filters / self.groups, self.depth());
         let weights = &self.weights[group * filters * depth..][..filters * depth];
         let bias = self.bias.map(|bias| &bias[group * filters..][..filters]);
-        if filters == 1 {
-            let bias = bias.map_or(0.0, |bias| bias[0]);
-            return self.isa.dispatch(Alone { weights, x, bias, activation: self.activation, y });
-        }
         let weights = MatRef::new(weights, filters, depth);
         let block = block(self.conv.window.output_pixels(), depth);
         for start in (0..depth.max(1)).step_by(block) {
@@ -149,66 +149,26 @@ fn unfold(window: &Window, plane: &[f32], tap: [usize; 2], pixels: Range<usize>,
         match ih.filter(|&ih| ih < height) {
             None => line.fill(0.0),
             Some(ih) => {
-                let from = &plane[ih * width..][..width];
-                let stride = window.stride[1];
-                // Position i of the line sees column `start + i * stride - pad`.
-                let (start, pad) = (first * stride + tap[1] * window.dilation[1], window.pads[1]);
-                let before = |column: usize| (column + pad).saturating_sub(start).div_ceil(stride).min(count);
-                let (begin, end) = (before(0), before(width));
-                line[..begin].fill(0.0);
-                line[end..].fill(0.0);
-                let seen = from.get((start + begin * stride).saturating_sub(pad)..).unwrap_or_default();
-                let line = &mut line[begin..end];
-                if stride == 1 {
-                    line.copy_from_slice(&seen[..line.len()]);
-                } else {
-                    line.iter_mut().zip(seen.iter().step_by(stride)).for_each(|(to, from)| *to = *from);
-                }
+                let start = first * window.stride[1] + tap[1] * window.dilation[1];
+                every(&plane[ih * width..][..width], window.stride[1], start, window.pads[1], line);
             }
         }
         (pixel, row) = (pixel + count, rest);
     }
 }
 
-/// One filter alone.
-struct Alone<'a> {
-    weights: &'a [f32],
-    x: MatRef<'a>,
-    bias: f32,
-    activation: Activation,
-    y: MatMut<'a>,
-}
-
-impl Kernel for Alone<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Alone { weights, x, bias, activation, mut y } = self;
-        let bias = s.splat(bias);
-        let to = y.row_mut(0);
-        for start in (0..to.len()).step_by(S::LANES) {
-            let whole = start + S::LANES <= to.len();
-            let product = |k: usize| {
-                let x = &x.row(k)[start..];
-                s.mul(s.splat(weights[k]), if whole { s.load(x) } else { s.load_partial(x) })
-            };
-            let mut sum = s.zero();
-            let mut k = 0;
-            while k < weights.len() {
-                let together = [4, 2, 1].into_iter().find(|&n| k + n <= weights.len()).unwrap_or(1);
-                let mut few = product(k);
-                for next in k + 1..k + together {
-                    few = s.add(few, product(next));
-                }
-                sum = if k == 0 { few } else { s.add(sum, few) };
-                k += together;
-            }
-            s.store_partial(&mut to[start..], s.add(sum, bias));
-        }
-        if activation != Activation::None {
-            // SAFETY: the slice is one row.
-            unsafe { activation.apply_rows(s, to.as_mut_ptr(), 0, 1, to.len()) };
-        }
+/// Element i is that of `from` at `i * stride + start - pad`, or 0 if there is none.
+pub(super) fn every(from: &[f32], stride: usize, start: usize, pad: usize, to: &mut [f32]) {
+    let before = |end: usize| (end + pad).saturating_sub(start).div_ceil(stride).min(to.len());
+    let (begin, end) = (before(0), before(from.len()));
+    to[..begin].fill(0.0);
+    to[end..].fill(0.0);
+    let seen = from.get((begin * stride + start).saturating_sub(pad)..).unwrap_or_default();
+    let to = &mut to[begin..end];
+    if stride == 1 {
+        to.copy_from_slice(&seen[..to.len()]);
+    } else {
+        to.iter_mut().zip(seen.iter().step_by(stride)).for_each(|(to, from)| *to = *from);
     }
 }
 
@@ -288,13 +248,25 @@ mod tests {
             window([12, 13], [3, 3], [1, 1], [1, 1], [1; 4]),
             window([11, 7], [3, 2], [2, 3], [2, 1], [0, 3, 1, 2]),
             window([1, 40], [1, 7], [1, 2], [1, 3], [0, 5, 0, 0]),
+            window([150, 5], [3, 3], [1, 2], [1, 1], [1; 4]),
+            window([3, 300], [2, 90], [1, 2], [1, 2], [2, 0, 0, 70]),
+            window([5, 4], [3, 2], [2, 1], [70, 50], [80, 50, 70, 50]),
+            window([0, 3], [3, 3], [1, 1], [1, 1], [1, 1, 2, 1]),
         ];
         for isa in Isa::available() {
             for window in windows {
                 // Sums of one product, of part of a block, of several blocks; few filters and many; groups of one.
-                for (channels, filters, groups) in
-                    [(1, 1, 1), (3, 17, 1), (40, 3, 1), (150, 20, 1), (6, 4, 2), (5, 5, 5), (6, 18, 3)]
-                {
+                for (channels, filters, groups) in [
+                    (1, 1, 1),
+                    (3, 17, 1),
+                    (40, 3, 1),
+                    (150, 20, 1),
+                    (6, 4, 2),
+                    (5, 5, 5),
+                    (6, 18, 3),
+                    (6, 3, 3),
+                    (7, 1, 1),
+                ] {
                     check(isa, &threads, channels, filters, groups, window);
                 }
             }
