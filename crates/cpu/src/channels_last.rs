@@ -319,7 +319,7 @@ impl NodeKernel for Global {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Tolerance, agree_with, random, random_of};
+    use crate::testing::{Tolerance, agree_with, declined, random, random_of};
     use inferrum_graph::{Attr, NodeDef, Operator};
     use inferrum_ops::group_norm::GroupNormalization;
     use inferrum_ops::instance_norm::InstanceNormalization;
@@ -414,6 +414,16 @@ mod tests {
         }
         agree_with(last(GlobalPool::Average, &[0]), &x(), 1, CLOSE);
         agree_with(last(GlobalPool::Max, &[0]), &x(), 1, Tolerance::EXACT);
+    }
+
+    #[test]
+    fn pools_of_no_pixels_are_the_references() {
+        for op in [GlobalPool::Average, GlobalPool::Max] {
+            for shape in [[2, 0, 9, 19], [2, 7, 0, 19], [0, 0, 3, 1]] {
+                let reason = declined(last(op, &[0]), &[random(&shape, 1)]);
+                assert!(reason.contains("without pixels"), "{op:?} {shape:?}: {reason}");
+            }
+        }
     }
 
     #[test]

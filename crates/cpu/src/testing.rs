@@ -103,6 +103,20 @@ pub(crate) fn agree_with(
     }
 }
 
+/// Runs `op`, whose kernel must decline `inputs`, by its reference; the reason.
+pub(crate) fn declined(op: impl Operator, inputs: &[Tensor]) -> String {
+    let mut graph = Graph::new("test");
+    let input = |(i, input): (usize, &Tensor)| {
+        Some(graph.add_input(format!("x{i}"), Fact::tensor(input.dtype(), input.shape())))
+    };
+    let ids = inputs.iter().enumerate().map(input).collect();
+    let output = graph.add_node("node", Arc::new(op), ids).expect("inputs fit");
+    graph.outputs = vec![output];
+    let executable = compile(&graph, 2);
+    executable.run(inputs, Vec::new(), &RunContext::default()).expect("runs");
+    executable.placement()[0].reason.clone().expect("declined")
+}
+
 /// The only output of `op` for `inputs`, by a kernel of its own.
 pub(crate) fn computed(op: Arc<dyn Operator>, inputs: &[Tensor], threads: usize) -> Tensor {
     let mut graph = Graph::new("test");
@@ -141,8 +155,16 @@ fn run(graph: &Graph, feeds: &[Tensor], threads: usize) -> Vec<Tensor> {
     outputs.into_iter().map(|tensor| tensor.expect("a tensor")).collect()
 }
 
-/// The graph's only node, compiled; not by its reference.
+/// As [`compile`]; not by the node's reference.
 fn compiled(graph: &Graph, threads: usize) -> Arc<dyn Executable> {
+    let executable = compile(graph, threads);
+    let placement = &executable.placement()[0];
+    assert_ne!(placement.kernel, "reference", "declined: {:?}", placement.reason);
+    executable
+}
+
+/// The graph's only node, compiled.
+fn compile(graph: &Graph, threads: usize) -> Arc<dyn Executable> {
     let region = Region {
         graph: Arc::new(graph.clone()),
         nodes: vec![inferrum_graph::NodeId(0)],
@@ -150,10 +172,7 @@ fn compiled(graph: &Graph, threads: usize) -> Arc<dyn Executable> {
         inputs: graph.inputs.clone(),
         outputs: graph.outputs.clone(),
     };
-    let executable = CpuBackend::new(Some(threads)).compile(&region).expect("compiles");
-    let placement = &executable.placement()[0];
-    assert_ne!(placement.kernel, "reference", "declined: {:?}", placement.reason);
-    executable
+    CpuBackend::new(Some(threads)).compile(&region).expect("compiles")
 }
 
 /// Panics, naming the first element, unless the two are close.
