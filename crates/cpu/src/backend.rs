@@ -53,6 +53,9 @@ impl CpuBackend {
 
     /// The kernel of a node, and why it is the reference, if it is.
     fn lower(&self, bound: &BoundNode<'_>) -> (Lowered, Option<String>) {
+        if let Some(nothing) = fallback::nothing(bound) {
+            return (nothing, None);
+        }
         let op = bound.node.op.as_ref();
         let lowering = Lowering { bound, weights: &self.weights, isa: self.isa, threads: &self.threads };
         match KERNELS.find(op) {

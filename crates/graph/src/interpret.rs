@@ -1,8 +1,8 @@
 //! Runs a graph by its operators' references: the oracle of every backend.
 
-use inferrum_tensor::Value;
+use inferrum_tensor::{Tensor, Value};
 
-use crate::{Fact, Graph, Inputs, Node, NodeError, OpError};
+use crate::{Fact, Graph, Inputs, Node, NodeError, OpError, Operator};
 
 /// The outputs of `graph` for `inputs`, which stand in the order of [`Graph::inputs`].
 ///
@@ -45,11 +45,29 @@ pub fn interpret(graph: &Graph, inputs: Vec<Value>) -> Result<Vec<Value>, NodeEr
 /// The operator refuses the inputs or fails.
 pub fn run_reference(node: &Node, inputs: &[Option<&Value>]) -> Result<Vec<Value>, NodeError> {
     let inputs = Inputs(inputs);
-    inputs
-        .with_facts(|facts| node.op.infer(facts).map(drop))
-        .and_then(|()| node.op.reference(inputs))
-        .map_err(|source| {
-            let facts: Vec<Option<Fact>> = inputs.0.iter().map(|value| value.map(Fact::of)).collect();
-            node.error(&facts.iter().map(Option::as_ref).collect::<Vec<_>>(), source)
-        })
+    evaluate(&*node.op, inputs).map_err(|source| {
+        let facts: Vec<Option<Fact>> = inputs.0.iter().map(|value| value.map(Fact::of)).collect();
+        node.error(&facts.iter().map(Option::as_ref).collect::<Vec<_>>(), source)
+    })
+}
+
+/// What an operator's reference gives for inputs that may not have been checked yet.
+///
+/// Outputs without elements are not computed: their other extents may be so large that a loop over them never ends.
+///
+/// # Errors
+/// The operator refuses the inputs or fails.
+pub fn evaluate(op: &dyn Operator, inputs: Inputs<'_>) -> Result<Vec<Value>, OpError> {
+    let facts = inputs.with_facts(|facts| op.infer(facts))?;
+    let empty = facts.iter().map(without_elements).collect::<Option<Vec<Value>>>();
+    match empty {
+        Some(outputs) if !outputs.is_empty() && op.control().is_none() => Ok(outputs),
+        _ => op.reference(inputs),
+    }
+}
+
+/// The tensor of a fact that says that there are no elements.
+fn without_elements(fact: &Fact) -> Option<Value> {
+    let (tensor, shape) = (fact.as_tensor()?, fact.concrete_shape()?);
+    (shape.elements() == 0).then(|| Tensor::zeros(tensor.dtype, shape).ok().map(Value::Tensor))?
 }

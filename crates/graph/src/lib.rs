@@ -16,6 +16,6 @@ pub use attrs::{Attr, NodeDef};
 pub use error::{NodeError, OpError};
 pub use fact::{Fact, Facts, TensorFact};
 pub use graph::{Graph, GraphError, Node, NodeId, ValueDef, ValueId};
-pub use interpret::{interpret, run_reference};
+pub use interpret::{evaluate, interpret, run_reference};
 pub use operator::{CallBody, Control, Inputs, OpKey, Operator};
 pub use symbolic::{ShapeFact, SymDim};

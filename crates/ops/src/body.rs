@@ -1,6 +1,6 @@
 //! What is known of the results of a control-flow operator's body.
 
-use inferrum_graph::{Fact, Facts, Graph, Inputs, Node, OpError, ShapeFact, SymDim, TensorFact};
+use inferrum_graph::{Fact, Facts, Graph, Inputs, Node, OpError, ShapeFact, SymDim, TensorFact, evaluate};
 use inferrum_tensor::{Shape, Value};
 
 /// Elements up to which a body's known values are folded while its facts are inferred: shapes and the like.
@@ -99,7 +99,7 @@ fn folded(node: &Node, inputs: &[Option<&Fact>], outputs: &[Fact]) -> Option<Vec
         })
         .collect::<Option<_>>()?;
     let refs: Vec<Option<&Value>> = values.iter().map(Option::as_ref).collect();
-    let results = node.op.reference(Inputs(&refs)).ok()?;
+    let results = evaluate(&*node.op, Inputs(&refs)).ok()?;
     results.into_iter().map(|value| value.into_tensor().map(Fact::constant)).collect()
 }
 

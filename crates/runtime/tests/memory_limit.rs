@@ -90,3 +90,24 @@ fn work_without_bounds_is_not_done_at_load() {
     graph.outputs.push(y);
     Session::builder().build(graph).expect("the result has 9 elements");
 }
+
+#[test]
+fn nothing_is_computed_of_absurdly_many_empty_rows() {
+    let shape = [1 << 40, 1 << 20, 0];
+    for (op_type, constant) in [("LogSoftmax", None), ("Exp", None), ("CumSum", Some(2i64))] {
+        let mut graph = Graph::new("test");
+        let x = graph.add_input("x", floats(&shape));
+        let mut inputs = vec![Some(x)];
+        inputs.extend(constant.map(|axis| Some(graph.add_constant("axis", Tensor::scalar(axis)))));
+        let mut def = NodeDef::new(op_type, 18, BTreeMap::new());
+        def.inputs = vec![true; inputs.len()];
+        let op = inferrum_ops::parse("", &mut def).expect("it exists").expect("it is well-formed");
+        let y = graph.add_node("the_node", op, inputs).expect("it takes the inputs");
+        graph.outputs.push(y);
+        let empty = || Tensor::zeros(DType::F32, shape).expect("empty");
+        let interpreted = inferrum::graph::interpret(&graph, vec![empty().into()]).expect("nothing to do");
+        assert_eq!(interpreted[0].as_tensor().expect("a tensor").shape().dims(), shape);
+        let session = Session::builder().build(graph).expect("an empty tensor takes no memory");
+        assert_eq!(session.run([("x", empty())]).expect("nothing to do")[0].shape().dims(), shape);
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use inferrum_backend::{NodePlacement, Region};
-use inferrum_graph::{Fact, Facts, Inputs, Node, NodeId, ValueId};
+use inferrum_graph::{Fact, Facts, Inputs, Node, NodeId, ValueId, evaluate};
 use inferrum_tensor::{DType, Value};
 
 use super::stage::{End, Stage, Step};
@@ -152,9 +152,7 @@ impl Binder<'_> {
             return Ok(false);
         }
         let inputs: Vec<Option<&Value>> = values.iter().map(Option::as_ref).collect();
-        let outputs = node
-            .op
-            .reference(Inputs(&inputs))
+        let outputs = evaluate(&*node.op, Inputs(&inputs))
             .map_err(|source| node.error(&self.input_facts(node), source))?;
         let facts = outputs.into_iter().map(|value| match value {
             Value::Tensor(tensor) => Fact::constant(tensor),
