@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::{BoundNode, Destination, DeviceInfo, NodePlacement, Region, Resident, RunContext};
 use inferrum_graph::{Graph, NodeError};
-use inferrum_tensor::Tensor;
-
-use crate::{BoundNode, Destination, DeviceInfo, NodePlacement, Region, RunContext};
 
 /// A device that is ready to run models.
 pub trait Backend: Send + Sync {
@@ -51,16 +49,17 @@ pub trait Executable: Send + Sync {
     /// The outputs, in the order of [`Region::outputs`], for inputs in the order of [`Region::inputs`].
     ///
     /// `destinations` says where each output goes; those beyond its end are [`Destination::Fresh`]. An output that went
-    /// to the caller's memory is `None`; after an error that memory holds anything.
+    /// to the caller's memory is `None`; after an error that memory holds anything. An output that stays where it is
+    /// computed may be returned before it is there: whoever reads it waits.
     ///
     /// # Errors
     /// A node fails, memory runs out, the caller's memory has the wrong size, or the run is stopped.
     fn run(
         &self,
-        inputs: &[Tensor],
+        inputs: &[Resident],
         destinations: Vec<Destination<'_>>,
         context: &RunContext<'_>,
-    ) -> Result<Vec<Option<Tensor>>, BackendError>;
+    ) -> Result<Vec<Option<Resident>>, BackendError>;
 
     /// Bytes that a run takes beside its inputs and outputs.
     fn workspace_bytes(&self) -> usize;

@@ -5,9 +5,11 @@ use inferrum_tensor::Tensor;
 /// Where an output of a region goes.
 #[derive(Debug, Default)]
 pub enum Destination<'a> {
-    /// A tensor in memory that the device chooses.
+    /// A tensor in the host's memory that the device chooses.
     #[default]
     Fresh,
+    /// Where the device computes it.
+    Stay,
     /// A tensor in this one's memory, if nobody else holds it and it fits; otherwise as [`Destination::Fresh`].
     Reuse(Tensor),
     /// The caller's memory in the host, as many bytes as the output has, in native order. A device computes there if it

@@ -4,19 +4,25 @@
 //! them on tensors. Nothing above it knows devices; nothing below it knows models.
 
 mod backend;
+mod bound_node;
 mod context;
 mod destination;
 mod device;
 mod kernel_table;
+mod loops;
 mod placement;
 mod profile;
 mod region;
+mod resident;
 
 pub use backend::{Backend, BackendError, Cost, Decline, Executable};
+pub use bound_node::BoundNode;
 pub use context::{RunContext, Stop};
 pub use destination::Destination;
 pub use device::{Device, DeviceInfo, DeviceParseError, Unusable};
 pub use kernel_table::{KernelRow, KernelTable};
+pub use loops::{Loops, MAX_OPERANDS, MAX_RANK, broadcast_strides, dense_strides};
 pub use placement::{NodePlacement, Placement};
 pub use profile::{Profile, Span};
-pub use region::{BoundNode, Region};
+pub use region::Region;
+pub use resident::{DeviceTensor, Resident};

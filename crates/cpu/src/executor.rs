@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use inferrum_backend::{BackendError, Destination, Executable, NodePlacement, RunContext, Span};
+use inferrum_backend::{BackendError, Destination, Executable, NodePlacement, Resident, RunContext, Span};
 use inferrum_graph::{NodeError, OpError};
 use inferrum_tensor::{Tensor, TensorError};
 
@@ -70,15 +70,17 @@ struct Memory<'a> {
 impl Executable for CpuExecutable {
     fn run(
         &self,
-        inputs: &[Tensor],
+        inputs: &[Resident],
         destinations: Vec<Destination<'_>>,
         context: &RunContext<'_>,
-    ) -> Result<Vec<Option<Tensor>>, BackendError> {
+    ) -> Result<Vec<Option<Resident>>, BackendError> {
+        let inputs = &inputs.iter().map(Resident::to_host).collect::<Result<Vec<_>, _>>()?;
         let mut leaving = self.leaving(destinations)?;
         let mut arena = self.block(self.plan.arena_bytes, "intermediate values")?;
         let memory = self.memory(inputs, arena.as_mut(), &mut leaving.homes)?;
         self.threads.enter(|| self.steps(&memory, context))?;
-        self.outputs(inputs, leaving)
+        let outputs = self.outputs(inputs, leaving)?;
+        Ok(outputs.into_iter().map(|tensor| tensor.map(Resident::Host)).collect())
     }
 
     fn workspace_bytes(&self) -> usize {

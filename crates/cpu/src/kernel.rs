@@ -3,8 +3,8 @@
 use std::any::Any;
 
 use inferrum_backend::{BoundNode, Decline};
-use inferrum_graph::{Fact, OpError};
-use inferrum_tensor::{DType, Element, Shape, Tensor};
+use inferrum_graph::OpError;
+use inferrum_tensor::{DType, Element, Shape};
 use smallvec::SmallVec;
 
 use crate::simd::Isa;
@@ -83,90 +83,12 @@ impl Lowered {
     }
 }
 
-impl<'a> Lowering<'a> {
-    /// Whether input `index` is given.
-    pub fn has(&self, index: usize) -> bool {
-        self.input(index).is_some()
-    }
+impl<'a> std::ops::Deref for Lowering<'a> {
+    type Target = BoundNode<'a>;
 
-    fn input(&self, index: usize) -> Option<&'a Fact> {
-        self.bound.inputs.get(index).copied().flatten()
+    fn deref(&self) -> &BoundNode<'a> {
+        self.bound
     }
-
-    /// Element type of input `index`.
-    ///
-    /// # Errors
-    /// The input is not there.
-    pub fn dtype(&self, index: usize) -> Result<DType, Decline> {
-        self.input(index).and_then(Fact::as_tensor).map(|tensor| tensor.dtype).ok_or_else(|| missing(index))
-    }
-
-    /// Shape of input `index`.
-    ///
-    /// # Errors
-    /// The input is not there.
-    pub fn shape(&self, index: usize) -> Result<Shape, Decline> {
-        self.input(index).and_then(Fact::concrete_shape).ok_or_else(|| missing(index))
-    }
-
-    /// Elements of input `index`, if it is a constant.
-    pub fn constant(&self, index: usize) -> Option<&'a Tensor> {
-        self.input(index)?.value()
-    }
-
-    /// Elements of a constant input as integers.
-    ///
-    /// # Errors
-    /// The input is no constant.
-    pub fn ints(&self, index: usize) -> Result<Vec<i64>, Decline> {
-        let constant =
-            self.constant(index).ok_or_else(|| Decline(format!("input {index} is not constant")))?;
-        constant.to_i64().map_err(|error| Decline(error.to_string()))
-    }
-
-    /// Whether output `index` is needed.
-    pub fn wants(&self, index: usize) -> bool {
-        self.bound.outputs.get(index).is_some_and(Option::is_some)
-    }
-
-    /// Shape of output `index`.
-    ///
-    /// # Errors
-    /// The output is not needed.
-    pub fn output_shape(&self, index: usize) -> Result<Shape, Decline> {
-        let fact = self.bound.outputs.get(index).copied().flatten();
-        fact.and_then(Fact::concrete_shape).ok_or_else(|| Decline(format!("output {index} is not needed")))
-    }
-
-    /// Element type of output `index`.
-    ///
-    /// # Errors
-    /// The output is not needed.
-    pub fn output_dtype(&self, index: usize) -> Result<DType, Decline> {
-        let fact = self.bound.outputs.get(index).copied().flatten().and_then(Fact::as_tensor);
-        fact.map(|tensor| tensor.dtype).ok_or_else(|| Decline(format!("output {index} is not needed")))
-    }
-
-    /// Declines unless every given input (except those in `other`) is of `dtype`.
-    ///
-    /// # Errors
-    /// [`Decline`] that names the input.
-    pub fn require_dtype(&self, dtype: DType, other: &[usize]) -> Result<(), Decline> {
-        for (index, fact) in self.bound.inputs.iter().enumerate() {
-            let got = fact.and_then(Fact::as_tensor).map(|tensor| tensor.dtype);
-            if got.is_some_and(|got| got != dtype) && !other.contains(&index) {
-                return Err(Decline(format!(
-                    "input {index} is {}, the kernel takes {dtype}",
-                    got.unwrap_or(dtype)
-                )));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn missing(index: usize) -> Decline {
-    Decline(format!("input {index} is missing"))
 }
 
 /// What a kernel sees in a run.

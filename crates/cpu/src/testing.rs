@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use inferrum_backend::{Backend, Executable, Region, RunContext};
+use inferrum_backend::{Backend, Executable, Region, Resident, RunContext};
 use inferrum_graph::{Fact, Graph, Node, Operator};
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
@@ -113,7 +113,7 @@ pub(crate) fn declined(op: impl Operator, inputs: &[Tensor]) -> String {
     let output = graph.add_node("node", Arc::new(op), ids).expect("inputs fit");
     graph.outputs = vec![output];
     let executable = compile(&graph, 2);
-    executable.run(inputs, Vec::new(), &RunContext::default()).expect("runs");
+    executable.run(&residents(inputs), Vec::new(), &RunContext::default()).expect("runs");
     executable.placement()[0].reason.clone().expect("declined")
 }
 
@@ -147,12 +147,23 @@ pub(crate) fn fails(op: impl Operator, inputs: &[Tensor], shapes: &[Shape]) -> S
     graph.outputs = outputs.clone();
     let outputs = outputs.into_iter().map(Some).collect();
     graph.nodes_mut().push(Node { name: "node".into(), op: Arc::new(op), inputs: ids, outputs });
-    compiled(&graph, 2).run(inputs, Vec::new(), &RunContext::default()).expect_err("an error").to_string()
+    compiled(&graph, 2)
+        .run(&residents(inputs), Vec::new(), &RunContext::default())
+        .expect_err("an error")
+        .to_string()
+}
+
+fn residents(tensors: &[Tensor]) -> Vec<Resident> {
+    tensors.iter().cloned().map(Resident::Host).collect()
 }
 
 fn run(graph: &Graph, feeds: &[Tensor], threads: usize) -> Vec<Tensor> {
-    let outputs = compiled(graph, threads).run(feeds, Vec::new(), &RunContext::default()).expect("runs");
-    outputs.into_iter().map(|tensor| tensor.expect("a tensor")).collect()
+    let outputs =
+        compiled(graph, threads).run(&residents(feeds), Vec::new(), &RunContext::default()).expect("runs");
+    outputs
+        .into_iter()
+        .map(|output| output.expect("a tensor").to_host().expect("in the host's memory"))
+        .collect()
 }
 
 /// As [`compile`]; not by the node's reference.

@@ -229,7 +229,7 @@ impl SessionBuilder {
         if needed > limit {
             return Err(Error::OutOfMemory { what: "the model's weights".into(), needed, limit });
         }
-        let Opened { backend, reason: choice } = devices::open(&self.device, self.threads)?;
+        let Opened { backend, host, reason: choice } = devices::open(&self.device, self.threads)?;
         let info = |ids: &[inferrum_graph::ValueId]| -> Vec<ValueInfo> {
             ids.iter()
                 .map(|&id| ValueInfo { name: graph.value(id).name.clone(), fact: graph.fact(id).clone() })
@@ -237,7 +237,7 @@ impl SessionBuilder {
         };
         let (inputs, outputs) = (info(&graph.inputs), info(&graph.outputs));
         let (graph, fusions) = if self.optimize { optimized(graph, &*backend)? } else { (graph, Vec::new()) };
-        let program = Program::new(graph, Arc::clone(&backend), limit);
+        let program = Program::new(graph, Arc::clone(&backend), host, limit);
         program.prepare()?;
         Ok(Session {
             output_names: outputs.iter().map(|output| output.name.clone()).collect(),

@@ -1,13 +1,13 @@
 //! Binds a stage: resolves shapes, folds what is known, forms regions.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use inferrum_backend::{NodePlacement, Region};
+use inferrum_backend::{BoundNode, Decline, NodePlacement, Region};
 use inferrum_graph::{Fact, Facts, Inputs, Node, NodeId, ValueId, evaluate};
 use inferrum_tensor::{DType, Value};
 
-use super::stage::{End, Stage, Step};
+use super::stage::{End, Place, Stage, Step};
 use super::{Program, stages};
 use crate::Error;
 
@@ -39,18 +39,27 @@ enum Role {
 struct Binder<'a> {
     program: &'a Program,
     facts: Vec<Fact>,
+    /// Which values the device computes.
+    on_device: Vec<bool>,
     drafts: Vec<Draft>,
+    /// Why the device does not run nodes that the processor runs.
+    declined: HashMap<NodeId, String>,
 }
 
 enum Draft {
-    Region(Vec<NodeId>),
+    Region(Place, Vec<NodeId>),
     Host(NodeId),
     Control(NodeId),
 }
 
-/// Binds the stage that begins at node `start`, from what is known of each value.
-pub(super) fn bind(program: &Program, facts: Vec<Fact>, start: usize) -> Result<Stage, Error> {
-    let mut binder = Binder { program, facts, drafts: Vec::new() };
+/// Binds the stage that begins at node `start`, from what is known of each value and which of them the device holds.
+pub(super) fn bind(
+    program: &Program,
+    facts: Vec<Fact>,
+    on_device: Vec<bool>,
+    start: usize,
+) -> Result<Stage, Error> {
+    let mut binder = Binder { program, facts, on_device, drafts: Vec::new(), declined: HashMap::new() };
     let nodes = program.graph.nodes();
     let mut end = End::Finish;
     let mut at = nodes.len();
@@ -95,9 +104,10 @@ impl Binder<'_> {
         match role {
             Role::Folded => return Ok(Next::Go),
             Role::Region if settled => {
+                let place = self.place(id);
                 match self.drafts.last_mut() {
-                    Some(Draft::Region(nodes)) => nodes.push(id),
-                    _ => self.drafts.push(Draft::Region(vec![id])),
+                    Some(Draft::Region(last, nodes)) if *last == place => nodes.push(id),
+                    _ => self.drafts.push(Draft::Region(place, vec![id])),
                 }
                 return Ok(Next::Go);
             }
@@ -109,6 +119,47 @@ impl Binder<'_> {
         }
         let observe = node.outputs.iter().flatten().copied().collect();
         Ok(Next::Stop { at: id.0 + 1, observe, read: Vec::new() })
+    }
+
+    /// Where a node of known shapes runs: on the device if it takes it, but for arithmetic of shapes and indices whose
+    /// operands the host has.
+    fn place(&mut self, id: NodeId) -> Place {
+        let Some(host) = &self.program.host else { return Place::Device };
+        let node = &self.program.graph.nodes()[id.0];
+        let fact = |value: &Option<ValueId>| value.map(|value| &self.facts[value.index()]);
+        let bound = BoundNode {
+            node,
+            inputs: node.inputs.iter().map(fact).collect(),
+            outputs: node.outputs.iter().map(fact).collect(),
+        };
+        let place = match self.program.backend.claim(&bound) {
+            Ok(_) if self.is_shape_work(node) => Place::Host,
+            Ok(_) => Place::Device,
+            Err(Decline(reason)) => {
+                self.declined.insert(id, reason);
+                Place::Host
+            }
+        };
+        log::trace!(
+            "`{}` runs on {}",
+            node.name,
+            if place == Place::Device { "the device" } else { &host.info().id }
+        );
+        for output in node.outputs.iter().flatten() {
+            self.on_device[output.index()] = place == Place::Device;
+        }
+        place
+    }
+
+    /// Whether a node computes few integers or truth values from what the host has.
+    fn is_shape_work(&self, node: &Node) -> bool {
+        let few = |id: &ValueId| {
+            let fact = &self.facts[id.index()];
+            let whole = fact.as_tensor().is_some_and(|tensor| !tensor.dtype.is_float());
+            whole && fact.concrete_shape().is_some_and(|shape| shape.elements() <= FOLDED_ELEMENTS)
+        };
+        let (inputs, outputs) = (node.inputs.iter().flatten(), node.outputs.iter().flatten());
+        inputs.clone().all(|id| !self.on_device[id.index()]) && inputs.chain(outputs).all(few)
     }
 
     fn input_facts(&self, node: &Node) -> Vec<Option<&Fact>> {
@@ -194,7 +245,9 @@ impl Binder<'_> {
         let mut steps = Vec::with_capacity(self.drafts.len());
         for draft in &self.drafts {
             steps.push(match draft {
-                Draft::Region(nodes) => region(self.program, &facts, nodes, read)?,
+                Draft::Region(place, nodes) => {
+                    region(self.program, &facts, *place, (nodes, &self.declined), read)?
+                }
                 Draft::Host(id) => {
                     self.program.note(*id, host_placement(self.program, *id, REFERENCE));
                     check_memory(self.program, &facts, *id)?;
@@ -207,7 +260,7 @@ impl Binder<'_> {
             });
         }
         log::debug!("bound {} steps up to node {at} of `{}`", steps.len(), self.program.graph.name);
-        Ok(Stage { steps, facts: Arc::unwrap_or_clone(facts), end })
+        Ok(Stage { steps, facts: Arc::unwrap_or_clone(facts), on_device: self.on_device, end })
     }
 }
 
@@ -215,7 +268,8 @@ impl Binder<'_> {
 fn region(
     program: &Program,
     facts: &Arc<Vec<Fact>>,
-    nodes: &[NodeId],
+    place: Place,
+    (nodes, declined): (&[NodeId], &HashMap<NodeId, String>),
     read: &[ValueId],
 ) -> Result<Step, Error> {
     let graph = &program.graph;
@@ -248,11 +302,11 @@ fn region(
     for &id in nodes {
         check_memory(program, facts, id)?;
     }
-    let executable = program.backend.compile(&region)?;
+    let backend = program.backend_at(place);
+    let executable = backend.compile(&region)?;
     let leaving: usize =
         region.outputs.iter().map(|id| bytes(&facts[id.index()])).fold(0, usize::saturating_add);
-    let needed =
-        executable.workspace_bytes().saturating_add(leaving).saturating_add(program.backend.weight_bytes());
+    let needed = executable.workspace_bytes().saturating_add(leaving).saturating_add(backend.weight_bytes());
     if needed > program.limit {
         return Err(Error::OutOfMemory {
             what: "a run with these shapes".into(),
@@ -261,9 +315,16 @@ fn region(
         });
     }
     for (&id, placement) in nodes.iter().zip(executable.placement()) {
-        program.note(id, placement.clone());
+        let reason = declined.get(&id).cloned().or_else(|| placement.reason.clone());
+        program.note(id, NodePlacement { reason, ..placement.clone() });
     }
-    Ok(Step::Region { executable, nodes: region.nodes, inputs: region.inputs, outputs: region.outputs })
+    Ok(Step::Region {
+        executable,
+        place,
+        nodes: region.nodes,
+        inputs: region.inputs,
+        outputs: region.outputs,
+    })
 }
 
 fn check_memory(program: &Program, facts: &[Fact], id: NodeId) -> Result<(), Error> {

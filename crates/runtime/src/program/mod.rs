@@ -25,12 +25,14 @@ use crate::Error;
 pub(crate) use delivery::{Delivered, Delivery};
 pub use plan::{Plan, PlannedBody, PlannedNode};
 use signature::Signature;
-use stage::{Stage, Stages};
+use stage::{Place, Stage, Stages};
 
 /// A graph with its backend, and the stages bound so far.
 pub(crate) struct Program {
     graph: Arc<Graph>,
     backend: Arc<dyn Backend>,
+    /// The processor, for what the backend declines; None if it is the backend.
+    host: Option<Arc<dyn Backend>>,
     /// The nodes that take each value.
     consumers: Vec<Vec<NodeId>>,
     /// Programs of the bodies of control-flow nodes.
@@ -48,16 +50,23 @@ fn stages() -> Stages {
 }
 
 impl Program {
-    /// A program of `graph`, which may take `limit` bytes of memory.
-    pub(crate) fn new(graph: Graph, backend: Arc<dyn Backend>, limit: usize) -> Program {
+    /// A program of `graph`, which may take `limit` bytes of memory. `host` runs what `backend` declines; it is None if
+    /// that declines nothing.
+    pub(crate) fn new(
+        graph: Graph,
+        backend: Arc<dyn Backend>,
+        host: Option<Arc<dyn Backend>>,
+        limit: usize,
+    ) -> Program {
         let bodies = graph
             .nodes()
             .iter()
             .enumerate()
             .filter_map(|(index, node)| {
                 let bodies = node.op.control()?.bodies();
-                let program =
-                    |body: &Arc<Graph>| Program::new(Graph::clone(body), Arc::clone(&backend), limit);
+                let program = |body: &Arc<Graph>| {
+                    Program::new(Graph::clone(body), Arc::clone(&backend), host.clone(), limit)
+                };
                 Some((NodeId(index), bodies.into_iter().map(program).collect()))
             })
             .collect();
@@ -65,11 +74,19 @@ impl Program {
         Program {
             graph: Arc::new(graph),
             backend,
+            host,
             consumers,
             bodies,
             first: stages(),
             limit,
             placement: Mutex::default(),
+        }
+    }
+
+    fn backend_at(&self, place: Place) -> &Arc<dyn Backend> {
+        match (place, &self.host) {
+            (Place::Host, Some(host)) => host,
+            _ => &self.backend,
         }
     }
 
@@ -101,7 +118,7 @@ impl Program {
             for (&id, fact) in self.graph.inputs.iter().zip(inputs()) {
                 facts[id.index()] = fact;
             }
-            bind::bind(self, facts, 0)
+            bind::bind(self, facts, vec![false; self.graph.values().len()], 0)
         })
     }
 

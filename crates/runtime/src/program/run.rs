@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use inferrum_backend::{Destination, Profile, RunContext, Span};
+use inferrum_backend::{Destination, DeviceTensor, Profile, Resident, RunContext, Span};
 use inferrum_graph::{Fact, Inputs, Node, NodeId, OpError, ValueId, run_reference};
-use inferrum_tensor::{Tensor, Value};
+use inferrum_tensor::Value;
 
 use super::signature::Signature;
-use super::stage::{End, Stage, Step};
+use super::stage::{End, Place, Stage, Step};
 use super::{Delivered, Delivery, Program, bind, stage};
 use crate::Error;
 
@@ -16,9 +16,31 @@ use crate::Error;
 struct Run<'a, 'o> {
     program: &'a Program,
     context: &'a RunContext<'a>,
-    values: Vec<Option<Value>>,
+    values: Vec<Held>,
     /// How each output of the graph is wanted.
     deliveries: Vec<Delivery<'o>>,
+}
+
+/// A value of a run, where it is so far: in the host's memory, the device's, or both.
+#[derive(Clone, Default)]
+struct Held {
+    host: Option<Value>,
+    device: Option<Arc<dyn DeviceTensor>>,
+}
+
+impl From<Value> for Held {
+    fn from(value: Value) -> Held {
+        Held { host: Some(value), device: None }
+    }
+}
+
+impl From<Resident> for Held {
+    fn from(tensor: Resident) -> Held {
+        match tensor {
+            Resident::Host(tensor) => Value::Tensor(tensor).into(),
+            Resident::Device(tensor) => Held { host: None, device: Some(tensor) },
+        }
+    }
 }
 
 pub(super) fn run(
@@ -30,9 +52,10 @@ pub(super) fn run(
     deliveries.resize_with(program.graph.outputs.len(), Delivery::default);
     let mut stage =
         program.first_stage(Signature::of_values(&inputs), || inputs.iter().map(Fact::of).collect())?;
-    let mut run = Run { program, context, values: vec![None; program.graph.values().len()], deliveries };
+    let mut run =
+        Run { program, context, values: vec![Held::default(); program.graph.values().len()], deliveries };
     for (&id, value) in program.graph.inputs.iter().zip(inputs) {
-        run.values[id.index()] = Some(value);
+        run.values[id.index()] = value.into();
     }
     loop {
         for step in &stage.steps {
@@ -49,13 +72,15 @@ pub(super) fn run(
 impl<'o> Run<'_, 'o> {
     fn step(&mut self, stage: &Stage, step: &Step) -> Result<(), Error> {
         match step {
-            Step::Region { executable, nodes, inputs, outputs } => {
-                let tensors =
-                    inputs.iter().map(|&id| self.tensor(stage, id)).collect::<Result<Vec<_>, _>>()?;
-                let results =
-                    executable.run(&tensors, self.destinations(stage, nodes, outputs)?, self.context)?;
+            Step::Region { executable, place, nodes, inputs, outputs } => {
+                let tensors = inputs
+                    .iter()
+                    .map(|&id| self.resident(stage, id, *place))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let destinations = self.destinations(stage, *place, nodes, outputs)?;
+                let results = executable.run(&tensors, destinations, self.context)?;
                 for (id, tensor) in outputs.iter().zip(results) {
-                    self.values[id.index()] = tensor.map(Value::Tensor);
+                    self.values[id.index()] = tensor.map(Held::from).unwrap_or_default();
                 }
                 Ok(())
             }
@@ -74,15 +99,18 @@ impl<'o> Run<'_, 'o> {
         }
     }
 
-    /// Where each output of a region goes: to where the caller wants it, unless something else needs it too.
+    /// Where each output of a region goes: to where the caller wants it, unless something else needs it too; then it
+    /// stays.
     fn destinations(
         &mut self,
         stage: &Stage,
+        place: Place,
         nodes: &[NodeId],
         outputs: &[ValueId],
     ) -> Result<Vec<Destination<'o>>, Error> {
         let program = self.program;
-        if self.deliveries.iter().all(|delivery| matches!(delivery, Delivery::Value)) {
+        let stays = place == Place::Device && program.host.is_some();
+        if !stays && self.deliveries.iter().all(|delivery| matches!(delivery, Delivery::Value)) {
             return Ok(Vec::new());
         }
         let mut destinations = Vec::with_capacity(outputs.len());
@@ -93,6 +121,7 @@ impl<'o> Run<'_, 'o> {
                 (Some(place), None) if consumers.iter().all(|node| nodes.contains(node)) => {
                     self.deliveries[place].destination(&stage.facts[id.index()])?
                 }
+                _ if stays => Destination::Stay,
                 _ => Destination::Fresh,
             };
             destinations.push(destination);
@@ -136,6 +165,11 @@ impl<'o> Run<'_, 'o> {
         let mut signature = Signature::default();
         let mut learnt = Vec::with_capacity(observe.len() + read.len());
         for (&id, elements) in observe.iter().map(|id| (id, false)).chain(read.iter().map(|id| (id, true))) {
+            if let (false, Held { host: None, device: Some(tensor) }) = (elements, &self.values[id.index()]) {
+                signature.push_tensor(tensor.dtype(), tensor.shape());
+                learnt.push((id, Fact::tensor(tensor.dtype(), tensor.shape())));
+                continue;
+            }
             let value = self.value(stage, id)?;
             signature.push(&value, elements);
             let fact = match value {
@@ -149,7 +183,7 @@ impl<'o> Run<'_, 'o> {
             for (id, fact) in learnt {
                 facts[id.index()] = fact;
             }
-            bind::bind(self.program, facts, *at)
+            bind::bind(self.program, facts, stage.on_device.clone(), *at)
         })?;
         self.release(*at);
         Ok(found)
@@ -159,8 +193,10 @@ impl<'o> Run<'_, 'o> {
     fn release(&mut self, at: usize) {
         for (index, id) in self.program.graph.value_ids().enumerate() {
             let needed = self.program.consumers[index].last().is_some_and(|last| last.0 >= at);
-            if !needed && self.values[index].is_some() && !self.program.graph.outputs.contains(&id) {
-                self.values[index] = None;
+            let held = &mut self.values[index];
+            let any = held.host.is_some() || held.device.is_some();
+            if any && !needed && !self.program.graph.outputs.contains(&id) {
+                *held = Held::default();
             }
         }
     }
@@ -174,24 +210,33 @@ impl<'o> Run<'_, 'o> {
     fn set(&mut self, id: NodeId, results: Vec<Value>) {
         for (output, value) in self.program.graph.nodes()[id.0].outputs.iter().zip(results) {
             if let Some(output) = output {
-                self.values[output.index()] = Some(value);
+                self.values[output.index()] = value.into();
             }
         }
     }
 
-    fn inputs(&self, stage: &Stage, id: NodeId) -> Result<Vec<Option<Value>>, Error> {
-        let inputs = &self.program.graph.nodes()[id.0].inputs;
+    fn inputs(&mut self, stage: &Stage, id: NodeId) -> Result<Vec<Option<Value>>, Error> {
+        let program = self.program;
+        let inputs = &program.graph.nodes()[id.0].inputs;
         inputs.iter().map(|input| input.map(|input| self.value(stage, input)).transpose()).collect()
     }
 
-    fn tensor(&self, stage: &Stage, id: ValueId) -> Result<Tensor, Error> {
-        let value = self.value(stage, id)?;
-        value.into_tensor().ok_or_else(|| Error::Backend(format!("`{}` is no tensor", self.name(id))))
+    /// A tensor for a region at `place`.
+    fn resident(&mut self, stage: &Stage, id: ValueId, place: Place) -> Result<Resident, Error> {
+        if let (Place::Device, Some(tensor)) = (place, &self.values[id.index()].device) {
+            return Ok(Resident::Device(Arc::clone(tensor)));
+        }
+        let tensor = self.value(stage, id)?.into_tensor();
+        tensor.map(Resident::Host).ok_or_else(|| Error::Backend(format!("`{}` is no tensor", self.name(id))))
     }
 
-    /// A value of the run, or one that was known when the stage was bound.
-    fn value(&self, stage: &Stage, id: ValueId) -> Result<Value, Error> {
-        let run = self.values[id.index()].clone();
+    /// A value of the run, read from the device if it is there, or one that was known when the stage was bound.
+    fn value(&mut self, stage: &Stage, id: ValueId) -> Result<Value, Error> {
+        let held = &mut self.values[id.index()];
+        if let (None, Some(tensor)) = (&held.host, &held.device) {
+            held.host = Some(Value::Tensor(tensor.read()?));
+        }
+        let run = held.host.clone();
         run.or_else(|| stage.facts[id.index()].value().cloned().map(Value::Tensor))
             .ok_or_else(|| Error::Backend(format!("no node, input or constant gives `{}`", self.name(id))))
     }

@@ -28,6 +28,11 @@ impl Signature {
         Signature(facts.iter().map(item).collect())
     }
 
+    /// Adds a tensor whose elements do not count.
+    pub(crate) fn push_tensor(&mut self, dtype: DType, shape: &Shape) {
+        self.0.push(Item::Tensor { dtype, shape: shape.clone(), elements: None });
+    }
+
     /// Adds a value; `elements` says whether its elements count too.
     pub(crate) fn push(&mut self, value: &Value, elements: bool) {
         self.0.push(item(value, elements));

@@ -14,14 +14,27 @@ pub(crate) struct Stage {
     pub(crate) steps: Vec<Step>,
     /// What is known of each value when the stage has run.
     pub(crate) facts: Vec<Fact>,
+    /// Which values the device computes, by [`ValueId::index`].
+    pub(crate) on_device: Vec<bool>,
     pub(crate) end: End,
+}
+
+/// Which backend runs a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The session's device.
+    Device,
+    /// The processor, for what the device declines.
+    Host,
 }
 
 /// A step of a stage.
 pub(crate) enum Step {
-    /// Nodes that the backend runs as one.
+    /// Nodes that one backend runs as one.
     Region {
         executable: Arc<dyn Executable>,
+        /// Whether it is the session's device, or the processor beside it.
+        place: Place,
         nodes: Vec<NodeId>,
         inputs: Vec<ValueId>,
         outputs: Vec<ValueId>,

@@ -1,0 +1,176 @@
+//! The adapters of this machine: what drivers offer, and which of them a user means.
+
+use std::sync::OnceLock;
+
+use inferrum_backend::{DeviceInfo, Unusable};
+
+/// The name of the variable that restricts the drivers: `vulkan`, `gl`, `metal` or `dx12`.
+pub(crate) const BACKEND_VARIABLE: &str = "INFERRUM_WGPU_BACKEND";
+
+/// An adapter, and what it is.
+#[derive(Clone)]
+pub(crate) struct Found {
+    pub(crate) adapter: wgpu::Adapter,
+    pub(crate) info: wgpu::AdapterInfo,
+}
+
+impl Found {
+    /// Whether the processor plays the GPU.
+    pub(crate) fn is_software(&self) -> bool {
+        self.info.device_type == wgpu::DeviceType::Cpu
+    }
+
+    /// What is told of it under the name `id`.
+    pub(crate) fn describe(&self, id: String) -> DeviceInfo {
+        let limits = self.adapter.limits();
+        let features = self.adapter.features();
+        let has = |feature, name: &str| features.contains(feature).then(|| name.to_owned());
+        let abilities: Vec<String> = [
+            has(wgpu::Features::SHADER_F16, "f16"),
+            has(wgpu::Features::SHADER_INT64, "i64"),
+            has(wgpu::Features::SUBGROUP, "subgroups"),
+            has(wgpu::Features::TIMESTAMP_QUERY, "timestamps"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let mebibytes = |bytes: u64| format!("{} MiB", bytes >> 20);
+        let kind = match self.info.device_type {
+            wgpu::DeviceType::DiscreteGpu => "discrete GPU",
+            wgpu::DeviceType::IntegratedGpu => "integrated GPU",
+            wgpu::DeviceType::VirtualGpu => "virtual GPU",
+            wgpu::DeviceType::Cpu => "software: the processor plays the GPU; `auto` never takes it",
+            wgpu::DeviceType::Other => "of unknown kind",
+        };
+        let details = [
+            ("type", kind.to_owned()),
+            ("interface", self.info.backend.to_string()),
+            ("driver", format!("{} {}", self.info.driver, self.info.driver_info).trim().to_owned()),
+            ("largest tensor", mebibytes(limits.max_storage_buffer_binding_size)),
+            ("abilities", abilities.join(", ")),
+        ];
+        DeviceInfo {
+            id,
+            name: self.info.name.clone(),
+            usable: Ok(()),
+            details: details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        }
+    }
+}
+
+/// The adapters of this machine, real ones first. The drivers are asked once for the process.
+///
+/// # Errors
+/// [`BACKEND_VARIABLE`] names no interface, or no driver offers an adapter that computes.
+pub(crate) fn adapters() -> Result<&'static [Found], Unusable> {
+    static FOUND: OnceLock<Result<Vec<Found>, Unusable>> = OnceLock::new();
+    FOUND.get_or_init(find).as_deref().map_err(Clone::clone)
+}
+
+fn find() -> Result<Vec<Found>, Unusable> {
+    let backends = backends(std::env::var(BACKEND_VARIABLE).ok().as_deref())?;
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends,
+        flags: wgpu::InstanceFlags::empty(),
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    });
+    let adapters = pollster::block_on(instance.enumerate_adapters(backends));
+    let found = adapters.into_iter().map(|adapter| Found { info: adapter.get_info(), adapter });
+    let computes = |found: &Found| {
+        let flags = found.adapter.get_downlevel_capabilities().flags;
+        flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS)
+    };
+    let mut found: Vec<Found> = found.filter(computes).collect();
+    found.sort_by_key(|found| (rank(found.info.device_type), interface_rank(found.info.backend)));
+    if found.is_empty() {
+        return Err(Unusable { reason: "no driver offers a GPU".into(), remedy: remedy().into() });
+    }
+    Ok(found)
+}
+
+/// What to do where no driver offers anything.
+fn remedy() -> &'static str {
+    if cfg!(target_os = "linux") {
+        "install the GPU's Vulkan driver (Debian, Ubuntu: `apt install libvulkan1 mesa-vulkan-drivers`)"
+    } else {
+        "install or update the GPU's driver"
+    }
+}
+
+/// The interfaces that the variable allows.
+fn backends(variable: Option<&str>) -> Result<wgpu::Backends, Unusable> {
+    Ok(match variable.map(str::to_ascii_lowercase).as_deref() {
+        None | Some("") => {
+            wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12 | wgpu::Backends::GL
+        }
+        Some("vulkan") => wgpu::Backends::VULKAN,
+        Some("gl") => wgpu::Backends::GL,
+        Some("metal") => wgpu::Backends::METAL,
+        Some("dx12") => wgpu::Backends::DX12,
+        Some(other) => {
+            return Err(Unusable {
+                reason: format!("{BACKEND_VARIABLE} is `{other}`"),
+                remedy: "set it to vulkan, gl, metal or dx12, or unset it".into(),
+            });
+        }
+    })
+}
+
+fn rank(kind: wgpu::DeviceType) -> u8 {
+    match kind {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    }
+}
+
+/// Native interfaces before OpenGL, which can do less.
+fn interface_rank(backend: wgpu::Backend) -> u8 {
+    u8::from(backend == wgpu::Backend::Gl)
+}
+
+/// The place in `names` of the one that a user means: by number, by part of the name, or the first.
+///
+/// # Errors
+/// There is no such adapter; what there is.
+pub(crate) fn select(names: &[&str], selector: Option<&str>) -> Result<usize, Unusable> {
+    let Some(selector) = selector else { return Ok(0) };
+    let lower = selector.to_lowercase();
+    let place = match selector.parse::<usize>() {
+        Ok(number) => (number < names.len()).then_some(number),
+        Err(_) => names.iter().position(|name| name.to_lowercase().contains(&lower)),
+    };
+    place.ok_or_else(|| {
+        let listed: Vec<String> =
+            names.iter().enumerate().map(|(number, name)| format!("wgpu:{number} ({name})")).collect();
+        Unusable {
+            reason: format!("no adapter is `{selector}`"),
+            remedy: format!("use one of {}", listed.join(", ")),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adapters_are_meant_by_number_or_name() {
+        let names = ["NVIDIA H200", "llvmpipe (LLVM 15)"];
+        assert_eq!(select(&names, None), Ok(0));
+        assert_eq!(select(&names, Some("1")), Ok(1));
+        assert_eq!(select(&names, Some("LLVMpipe")), Ok(1));
+        let error = select(&names, Some("2")).unwrap_err().to_string();
+        assert!(error.contains("wgpu:1 (llvmpipe (LLVM 15))"), "{error}");
+        assert!(select(&names, Some("radeon")).is_err());
+    }
+
+    #[test]
+    fn the_variable_names_an_interface() {
+        assert_eq!(backends(Some("Vulkan")), Ok(wgpu::Backends::VULKAN));
+        assert!(backends(None).unwrap().contains(wgpu::Backends::GL));
+        assert!(backends(Some("opengl")).unwrap_err().to_string().contains("INFERRUM_WGPU_BACKEND"));
+    }
+}

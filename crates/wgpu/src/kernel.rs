@@ -1,0 +1,157 @@
+//! What a GPU kernel is: dispatches of shaders over buffers.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use inferrum_backend::{BoundNode, Decline};
+use inferrum_tensor::Tensor;
+use smallvec::SmallVec;
+
+use crate::gpu::Gpu;
+use crate::shader::Shader;
+
+/// Invocations of a workgroup of kernels that take one element each.
+pub(crate) const WORKGROUP: usize = 64;
+
+/// Workgroups along one axis that every adapter takes.
+const MOST_GROUPS: usize = 65535;
+
+/// A node that is to become a kernel.
+pub(crate) struct Lowering<'a> {
+    /// The node with its facts; every shape is concrete.
+    pub(crate) bound: &'a BoundNode<'a>,
+    /// The device.
+    pub(crate) gpu: &'a Gpu,
+}
+
+impl<'a> std::ops::Deref for Lowering<'a> {
+    type Target = BoundNode<'a>;
+
+    fn deref(&self) -> &BoundNode<'a> {
+        self.bound
+    }
+}
+
+/// What a node becomes.
+pub(crate) enum Lowered {
+    /// The first output is the first input's elements under another shape.
+    View,
+    /// Dispatches, one after the other.
+    Work(Work),
+}
+
+/// The dispatches of a node.
+pub(crate) struct Work {
+    /// The kernel's name.
+    pub(crate) name: String,
+    pub(crate) dispatches: Vec<Dispatch>,
+    /// Bytes of each intermediate buffer.
+    pub(crate) scratch: Vec<usize>,
+}
+
+/// A shader with what it works on.
+pub(crate) struct Dispatch {
+    pub(crate) shader: Shader,
+    /// What is bound, from binding 1 on.
+    pub(crate) operands: SmallVec<[Operand; 4]>,
+    /// Words at binding 0, a uniform; nothing is bound there if there are none.
+    pub(crate) params: Vec<u32>,
+    pub(crate) groups: [u32; 3],
+}
+
+/// A buffer of a dispatch. Inputs and weights are read, outputs written, scratch either.
+#[derive(Clone)]
+pub(crate) enum Operand {
+    /// The node's input.
+    Input(usize),
+    /// The node's output.
+    Output(usize),
+    /// An intermediate buffer that is written.
+    Scratch(usize),
+    /// An intermediate buffer that is read.
+    ReadScratch(usize),
+    /// A constant input in a form of the kernel's own.
+    Packed(Packing),
+}
+
+/// How a constant is packed.
+#[derive(Clone)]
+pub(crate) struct Packing {
+    /// The input.
+    pub(crate) input: usize,
+    /// Names the form: equal forms of one constant are made once.
+    pub(crate) form: String,
+    pub(crate) pack: Arc<Pack>,
+}
+
+/// The words of a packed constant.
+pub(crate) type Pack = dyn Fn(&Tensor) -> Result<Vec<u32>, Decline> + Send + Sync;
+
+impl Operand {
+    /// Whether the shader may write it.
+    pub(crate) fn is_written(&self) -> bool {
+        matches!(self, Operand::Output(_) | Operand::Scratch(_))
+    }
+}
+
+impl Lowered {
+    /// One dispatch.
+    pub(crate) fn one(name: impl Into<String>, dispatch: Dispatch) -> Lowered {
+        Lowered::many(name, vec![dispatch])
+    }
+
+    /// Several dispatches without intermediate buffers.
+    pub(crate) fn many(name: impl Into<String>, dispatches: Vec<Dispatch>) -> Lowered {
+        Lowered::Work(Work { name: name.into(), dispatches, scratch: Vec::new() })
+    }
+}
+
+impl Dispatch {
+    /// A dispatch with an invocation for each of `count` elements, in workgroups of [`WORKGROUP`].
+    ///
+    /// # Errors
+    /// More than the adapter counts.
+    pub(crate) fn over(
+        count: usize,
+        shader: Shader,
+        operands: &[Operand],
+        params: Vec<u32>,
+    ) -> Result<Dispatch, Decline> {
+        let groups = linear_groups(count.div_ceil(WORKGROUP))?;
+        Ok(Dispatch { shader, operands: operands.iter().cloned().collect(), params, groups })
+    }
+}
+
+/// `count` workgroups along x, then y; the last row may have more than asked for.
+///
+/// # Errors
+/// More than any adapter takes.
+pub(crate) fn linear_groups(count: usize) -> Result<[u32; 3], Decline> {
+    let rows = count.div_ceil(MOST_GROUPS).max(1);
+    if rows > MOST_GROUPS {
+        return Err(Decline(format!("{count} workgroups are more than a GPU counts")));
+    }
+    Ok([count.div_ceil(rows) as u32, rows as u32, 1])
+}
+
+/// A number for a shader.
+///
+/// # Errors
+/// It does not fit 32 bits.
+pub(crate) fn word(number: usize) -> Result<u32, Decline> {
+    u32::try_from(number)
+        .ok()
+        .filter(|&word| word <= i32::MAX as u32)
+        .ok_or_else(|| Decline(format!("{number} elements are more than a shader's index counts")))
+}
+
+/// Numbers for a shader.
+///
+/// # Errors
+/// As [`word`].
+pub(crate) fn words(numbers: impl IntoIterator<Item = usize>) -> Result<Vec<u32>, Decline> {
+    numbers.into_iter().map(word).collect()
+}
+
+/// The row type of the kernel table.
+pub(crate) type Lower = fn(&dyn Any, &Lowering<'_>) -> Result<Lowered, Decline>;

@@ -1,0 +1,51 @@
+//! Any GPU that Vulkan, Metal, DX12 or OpenGL reaches, as an Inferrum backend.
+//!
+//! A region becomes a list of dispatches over numbered buffers ([`compile`]); a run uploads the inputs, submits them all at
+//! once, and reads back what is wanted on the host ([`executor`]). Kernels are WGSL sources in `shaders/`, filled in by the
+//! room of the same name here.
+
+mod adapter;
+mod backend;
+mod compile;
+mod executor;
+mod gpu;
+mod kernel;
+mod pipelines;
+mod shader;
+mod storage;
+mod strides;
+mod tensor;
+#[cfg(test)]
+mod testing;
+mod timestamps;
+mod weights;
+
+pub use backend::{WgpuBackend, devices};
+
+use inferrum_backend::KernelRow;
+
+use crate::backend::row;
+use crate::kernel::Lower;
+
+/// The table of kernels: `room: operator type, ...;`. The room's function `lower` makes the kernel.
+macro_rules! kernels {
+    ($($room:ident: $($op:ty),+;)*) => {
+        $(mod $room;)*
+        pub(crate) const KERNELS: &[KernelRow<Lower>] = &[$($(row::<$op>(stringify!($room), |op, lowering| {
+            match op.downcast_ref::<$op>() {
+                Some(op) => $room::lower(op, lowering),
+                None => Err(inferrum_backend::Decline("another operator".into())),
+            }
+        })),+),*];
+    };
+}
+
+kernels! {
+    elementwise: inferrum_ops::activation::Activation, inferrum_ops::bias_gelu::BiasGelu,
+        inferrum_ops::binary::Binary, inferrum_ops::cast::Cast, inferrum_ops::clip::Clip,
+        inferrum_ops::fused::elementwise::Elementwise, inferrum_ops::is_inf::IsInf, inferrum_ops::prelu::PRelu,
+        inferrum_ops::select::Where, inferrum_ops::swiglu::SwiGlu, inferrum_ops::unary::Unary,
+        inferrum_ops::variadic::Variadic;
+    view: inferrum_ops::dropout::Dropout, inferrum_ops::flatten::Flatten, inferrum_ops::identity::Identity,
+        inferrum_ops::reshape::Reshape, inferrum_ops::squeeze::Squeeze, inferrum_ops::unsqueeze::Unsqueeze;
+}

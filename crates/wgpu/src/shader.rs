@@ -1,0 +1,87 @@
+//! WGSL sources and what they are filled in with.
+//!
+//! A source in `shaders/` may hold `{{name}}`, which is replaced, and lines `#if name`, `#else`, `#endif`, between which
+//! lines are kept where a switch is on. What stands in `prelude.wgsl` is there for all.
+
+use std::fmt::Write as _;
+
+const PRELUDE: &str = include_str!("../../../shaders/prelude.wgsl");
+
+/// A whole shader, and a name for errors and profiles.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Shader {
+    pub(crate) name: &'static str,
+    pub(crate) source: String,
+}
+
+/// A source that is being filled in.
+pub(crate) struct Template {
+    name: &'static str,
+    text: &'static str,
+    values: Vec<(&'static str, String)>,
+    switches: Vec<&'static str>,
+}
+
+impl Template {
+    pub(crate) fn new(name: &'static str, text: &'static str) -> Template {
+        Template { name, text, values: Vec::new(), switches: Vec::new() }
+    }
+
+    /// Replaces `{{name}}`.
+    pub(crate) fn with(mut self, name: &'static str, value: impl ToString) -> Template {
+        self.values.push((name, value.to_string()));
+        self
+    }
+
+    /// Turns a switch on if `on`.
+    pub(crate) fn switch(mut self, name: &'static str, on: bool) -> Template {
+        self.switches.extend(on.then_some(name));
+        self
+    }
+
+    /// The shader.
+    pub(crate) fn build(self) -> Shader {
+        let mut source = String::new();
+        for text in [PRELUDE, self.text] {
+            self.append(text, &mut source);
+        }
+        Shader { name: self.name, source }
+    }
+
+    fn append(&self, text: &str, source: &mut String) {
+        // One entry for each open `#if`: whether its lines are kept.
+        let mut kept: Vec<bool> = Vec::new();
+        for line in text.lines() {
+            let word = line.trim();
+            if let Some(name) = word.strip_prefix("#if ") {
+                kept.push(self.switches.contains(&name.trim()));
+            } else if word == "#else" {
+                if let Some(last) = kept.last_mut() {
+                    *last = !*last;
+                }
+            } else if word == "#endif" {
+                kept.pop();
+            } else if kept.iter().all(|&kept| kept) {
+                let mut line = line.to_owned();
+                for (name, value) in &self.values {
+                    if line.contains("{{") {
+                        line = line.replace(&format!("{{{{{name}}}}}"), value);
+                    }
+                }
+                let _ = writeln!(source, "{line}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_switches() {
+        let text = "a {{x}}\n#if on\nb\n#else\nc\n#endif\n#if off\nd {{x}}\n#endif";
+        let shader = Template::new("test", text).with("x", 3).switch("on", true).switch("off", false).build();
+        assert!(shader.source.ends_with("a 3\nb\n"), "{}", shader.source);
+    }
+}

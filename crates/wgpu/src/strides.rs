@@ -1,0 +1,50 @@
+//! Nested loops as WGSL: from the number of an element to offsets.
+
+use std::fmt::Write as _;
+
+use inferrum_backend::{Decline, Loops};
+
+use crate::kernel::word;
+
+/// The words that [`offsets`] reads: extents from the innermost loop outwards, then each operand's strides likewise.
+///
+/// # Errors
+/// A number does not fit a word.
+pub(crate) fn loop_words(loops: &Loops, operands: &[usize]) -> Result<Vec<u32>, Decline> {
+    let mut words = Vec::new();
+    for &extent in loops.dims().iter().rev() {
+        words.push(word(extent)?);
+    }
+    for &operand in operands {
+        for &stride in loops.strides(operand).iter().rev() {
+            let stride = i32::try_from(stride).map_err(|_| Decline(format!("a stride of {stride}")))?;
+            words.push(stride as u32);
+        }
+    }
+    Ok(words)
+}
+
+/// Statements that declare `offset0`, `offset1`... for the loops' element number `index`, a `u32`. They read words from
+/// `param(first)` on, which are those of [`loop_words`].
+pub(crate) fn offsets(rank: usize, operands: usize, first: usize, index: &str) -> String {
+    let mut text = format!("    var rest = {index};\n    var at = 0u;\n");
+    for operand in 0..operands {
+        let _ = writeln!(text, "    var walked{operand} = 0i;");
+    }
+    for axis in 0..rank {
+        if axis + 1 < rank {
+            let _ = writeln!(text, "    at = rest % param({}u);", first + axis);
+            let _ = writeln!(text, "    rest = rest / param({}u);", first + axis);
+        } else {
+            text.push_str("    at = rest;\n");
+        }
+        for operand in 0..operands {
+            let stride = first + rank * (operand + 1) + axis;
+            let _ = writeln!(text, "    walked{operand} += i32(at) * bitcast<i32>(param({stride}u));");
+        }
+    }
+    for operand in 0..operands {
+        let _ = writeln!(text, "    let offset{operand} = u32(walked{operand});");
+    }
+    text
+}
