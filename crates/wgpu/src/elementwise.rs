@@ -13,7 +13,7 @@ use inferrum_ops::{Expression, expression};
 use inferrum_tensor::{DType, Shape};
 
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word};
-use crate::shader::Template;
+use crate::shader::{FUNCTIONS, Template};
 use crate::storage;
 use crate::strides::{loop_words, offsets};
 
@@ -165,13 +165,13 @@ impl Builder<'_> {
         let loops = Loops::broadcast(&shape, &shapes)?;
         let walked: Vec<usize> =
             (0..self.reads.len()).filter(|&i| !loops.is_scalar(i) && !loops.is_dense(i)).collect();
-        let mut params = vec![word(shape.elements())?, f32::NAN.to_bits()];
+        let mut params = vec![word(shape.elements())?];
         params.extend(loop_words(&loops, &walked)?);
         let mut buffers = String::new();
         let mut body = if walked.is_empty() {
             String::new()
         } else {
-            offsets(loops.dims().len(), walked.len(), 2, "index")
+            offsets(loops.dims().len(), walked.len(), 1, "index")
         };
         let mut operands = Vec::new();
         for (i, (place, dtype, _)) in self.reads.iter().enumerate() {
@@ -206,15 +206,16 @@ impl Builder<'_> {
         let stored = if result.dtype == DType::Bool { format!("u32({name})") } else { name.clone() };
         let _ = write!(body, "    output[index] = {stored};");
         let computed = compute_type(&self.reads)?;
-        let shader = Template::new("elementwise", SOURCE)
+        let template = Template::new("elementwise", SOURCE);
+        let template = if computed == "f32" { template.including(FUNCTIONS) } else { template };
+        let shader = template
             .with("type", computed)
-            .with("params", params.len().div_ceil(4))
-            .with("nan", 1)
+            .params(params.len())
             .with("bits", 32)
             .with("buffers", buffers)
             .with("steps", self.functions)
             .with("body", body)
-            .switch("float", computed == "f32")
+            .switch("integer", computed != "f32")
             .switch("signed", computed == "i32")
             .build();
         let name = if self.count == 1 { "elementwise" } else { "elementwise chain" };
@@ -293,9 +294,10 @@ fn wrapped(text: String, dtype: DType) -> String {
     }
 }
 
-/// An expression with the functions of `elementwise.wgsl` in place of WGSL's own where these differ from ONNX.
-fn in_wgsl(text: &str) -> String {
-    const OURS: [&str; 8] = ["acosh", "asinh", "atan", "atanh", "cosh", "sign", "sinh", "tanh"];
+/// An expression with the functions of `functions.wgsl` in place of WGSL's own where these differ from ONNX.
+pub(crate) fn in_wgsl(text: &str) -> String {
+    const OURS: [&str; 10] =
+        ["acos", "acosh", "asin", "asinh", "atan", "atanh", "cosh", "sign", "sinh", "tanh"];
     let mut result = String::new();
     let mut rest = text;
     while let Some(start) = rest.find(|c: char| c.is_ascii_alphabetic()) {

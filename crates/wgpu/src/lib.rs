@@ -7,6 +7,7 @@
 mod adapter;
 mod backend;
 mod compile;
+mod epilogue;
 mod executor;
 mod gpu;
 mod kernel;
@@ -17,6 +18,7 @@ mod strides;
 mod tensor;
 #[cfg(test)]
 mod testing;
+mod tile;
 mod timestamps;
 mod weights;
 
@@ -41,11 +43,14 @@ macro_rules! kernels {
 }
 
 kernels! {
+    conv: inferrum_ops::conv::Conv, inferrum_ops::conv::FusedConv;
     elementwise: inferrum_ops::activation::Activation, inferrum_ops::bias_gelu::BiasGelu,
         inferrum_ops::binary::Binary, inferrum_ops::cast::Cast, inferrum_ops::clip::Clip,
         inferrum_ops::fused::elementwise::Elementwise, inferrum_ops::is_inf::IsInf, inferrum_ops::prelu::PRelu,
         inferrum_ops::select::Where, inferrum_ops::swiglu::SwiGlu, inferrum_ops::unary::Unary,
         inferrum_ops::variadic::Variadic;
+    linear: inferrum_ops::fused::linear::Linear;
+    matmul: inferrum_ops::fused_matmul::FusedMatMul, inferrum_ops::gemm::Gemm, inferrum_ops::matmul::MatMul;
     view: inferrum_ops::dropout::Dropout, inferrum_ops::flatten::Flatten, inferrum_ops::identity::Identity,
         inferrum_ops::reshape::Reshape, inferrum_ops::squeeze::Squeeze, inferrum_ops::unsqueeze::Unsqueeze;
 }

@@ -7,6 +7,12 @@ use std::fmt::Write as _;
 
 const PRELUDE: &str = include_str!("../../../shaders/prelude.wgsl");
 
+/// Functions of floats, for [`Template::including`].
+pub(crate) const FUNCTIONS: &str = include_str!("../../../shaders/functions.wgsl");
+
+/// Parameters as numbered words, for [`Template::including`]; `params` is how many vectors of four they fill.
+const WORDS: &str = include_str!("../../../shaders/words.wgsl");
+
 /// A whole shader, and a name for errors and profiles.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Shader {
@@ -18,13 +24,25 @@ pub(crate) struct Shader {
 pub(crate) struct Template {
     name: &'static str,
     text: &'static str,
+    included: Vec<&'static str>,
     values: Vec<(&'static str, String)>,
     switches: Vec<&'static str>,
 }
 
 impl Template {
     pub(crate) fn new(name: &'static str, text: &'static str) -> Template {
-        Template { name, text, values: Vec::new(), switches: Vec::new() }
+        Template { name, text, included: Vec::new(), values: Vec::new(), switches: Vec::new() }
+    }
+
+    /// Puts another source before this one.
+    pub(crate) fn including(mut self, text: &'static str) -> Template {
+        self.included.push(text);
+        self
+    }
+
+    /// Lets the source call `param(i)` for each of `count` words.
+    pub(crate) fn params(self, count: usize) -> Template {
+        self.including(WORDS).with("params", count.div_ceil(4).max(1))
     }
 
     /// Replaces `{{name}}`.
@@ -42,7 +60,7 @@ impl Template {
     /// The shader.
     pub(crate) fn build(self) -> Shader {
         let mut source = String::new();
-        for text in [PRELUDE, self.text] {
+        for text in [PRELUDE].iter().chain(&self.included).chain([&self.text]) {
             self.append(text, &mut source);
         }
         Shader { name: self.name, source }

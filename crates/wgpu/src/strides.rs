@@ -27,20 +27,20 @@ pub(crate) fn loop_words(loops: &Loops, operands: &[usize]) -> Result<Vec<u32>, 
 /// Statements that declare `offset0`, `offset1`... for the loops' element number `index`, a `u32`. They read words from
 /// `param(first)` on, which are those of [`loop_words`].
 pub(crate) fn offsets(rank: usize, operands: usize, first: usize, index: &str) -> String {
-    let mut text = format!("    var rest = {index};\n    var at = 0u;\n");
+    let mut text = format!("    var loop_rest = {index};\n    var loop_at = 0u;\n");
     for operand in 0..operands {
         let _ = writeln!(text, "    var walked{operand} = 0i;");
     }
     for axis in 0..rank {
         if axis + 1 < rank {
-            let _ = writeln!(text, "    at = rest % param({}u);", first + axis);
-            let _ = writeln!(text, "    rest = rest / param({}u);", first + axis);
+            let _ = writeln!(text, "    loop_at = loop_rest % param({}u);", first + axis);
+            let _ = writeln!(text, "    loop_rest = loop_rest / param({}u);", first + axis);
         } else {
-            text.push_str("    at = rest;\n");
+            text.push_str("    loop_at = loop_rest;\n");
         }
         for operand in 0..operands {
             let stride = first + rank * (operand + 1) + axis;
-            let _ = writeln!(text, "    walked{operand} += i32(at) * bitcast<i32>(param({stride}u));");
+            let _ = writeln!(text, "    walked{operand} += i32(loop_at) * bitcast<i32>(param({stride}u));");
         }
     }
     for operand in 0..operands {

@@ -1,0 +1,178 @@
+//! Convolution of planar f32 images: as a matrix product by tiles, or element by element where a group has few filters.
+
+use std::any::Any;
+
+use inferrum_backend::Decline;
+use inferrum_graph::Operator;
+use inferrum_ops::conv::{Conv, FusedConv};
+use inferrum_ops::window::Window;
+use inferrum_tensor::DType;
+
+use crate::epilogue::activate;
+use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word};
+use crate::shader::{FUNCTIONS, Template};
+use crate::tile::Tile;
+
+const TILED: &str = include_str!("../../../shaders/conv.wgsl");
+const DIRECT: &str = include_str!("../../../shaders/conv_direct.wgsl");
+
+/// Filters of a group below which tiles are mostly empty.
+const FEW_FILTERS: usize = 4;
+
+/// Position of the bias among the inputs.
+const BIAS: usize = 2;
+/// Position of the residual among the inputs.
+const RESIDUAL: usize = 3;
+
+pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    let any = op as &dyn Any;
+    let (conv, activation) = match (any.downcast_ref::<FusedConv>(), any.downcast_ref::<Conv>()) {
+        (Some(fused), _) => (&fused.conv, fused.activation),
+        (None, Some(conv)) => (conv, None),
+        (None, None) => return Err(Decline("another operator".into())),
+    };
+    lowering.require_dtype(DType::F32, &[])?;
+    let (x, w) = (lowering.shape(0)?, lowering.shape(1)?);
+    let geometry = conv.geometry(&x, &w).map_err(|error| Decline(error.to_string()))?;
+    let window = &geometry.window;
+    if !matches!(window.input.len(), 1 | 2) {
+        return Err(Decline(format!("an image of {} spatial axes", window.input.len())));
+    }
+    let pixels: usize = window.output.iter().product();
+    let depth = geometry.in_channels * window.kernel.iter().product::<usize>();
+    let mut params = vec![word(geometry.out_channels)?, word(pixels)?, word(depth)?, word(geometry.groups)?];
+    params.extend(window_words(window)?);
+    let output = lowering.output_shape(0)?;
+    params.push(word(output.elements())?);
+
+    let mut operands = vec![Operand::Input(0), Operand::Input(1)];
+    let mut buffers = String::new();
+    let mut bind = |name: &str, operand: Operand, access: &str| {
+        operands.push(operand);
+        buffers.push_str(&format!(
+            "@group(0) @binding({}) var<storage, {access}> {name}: array<f32>;\n",
+            operands.len()
+        ));
+    };
+    let (bias, residual) = (lowering.has(BIAS), lowering.has(RESIDUAL));
+    if bias {
+        bind("bias", Operand::Input(BIAS), "read");
+    }
+    if residual {
+        bind("residual", Operand::Input(RESIDUAL), "read");
+    }
+    bind("output", Operand::Output(0), "read_write");
+    let direct = geometry.out_channels < FEW_FILTERS || depth == 0;
+    let (name, source) = if direct { ("conv direct", DIRECT) } else { ("conv", TILED) };
+    let template = Template::new(name, source)
+        .including(FUNCTIONS)
+        .params(params.len())
+        .with("buffers", buffers)
+        .with("activation", activate(activation)?)
+        .switch("pointwise", is_pointwise(window))
+        .switch("bias", bias)
+        .switch("residual", residual);
+    if direct {
+        return Ok(Lowered::one(
+            name,
+            Dispatch::over(output.elements(), template.build(), &operands, params)?,
+        ));
+    }
+    let tile = Tile::of(geometry.out_channels, pixels);
+    let shader = tile.fill(template, false, false).build();
+    let (columns, rows) = tile.groups(geometry.out_channels, pixels);
+    let groups = [word(columns)?, word(rows)?, word(geometry.batch * geometry.groups)?];
+    if groups.iter().any(|&count| count > 65535) {
+        return Err(Decline("an image with more pixels, or more images, than the kernel takes".into()));
+    }
+    let operands = operands.into_iter().collect();
+    Ok(Lowered::one(format!("conv {}x{}", tile.m, tile.n), Dispatch { shader, operands, params, groups }))
+}
+
+/// Input height and width; kernel, strides and dilations likewise; pads above and left; output width. One axis is a row.
+///
+/// # Errors
+/// A number does not fit a word.
+pub(crate) fn window_words(window: &Window) -> Result<Vec<u32>, Decline> {
+    let two = |extents: &[usize], one: usize| -> Result<[u32; 2], Decline> {
+        match *extents {
+            [a] => Ok([word(one)?, word(a)?]),
+            [a, b] => Ok([word(a)?, word(b)?]),
+            _ => Err(Decline(format!("an image of {} spatial axes", extents.len()))),
+        }
+    };
+    let mut words = Vec::new();
+    for extents in [&window.input, &window.kernel, &window.strides, &window.dilations] {
+        words.extend(two(extents, 1)?);
+    }
+    words.extend(two(&window.pads_begin, 0)?);
+    words.push(two(&window.output, 1)?[1]);
+    Ok(words)
+}
+
+fn is_pointwise(window: &Window) -> bool {
+    let all = |extents: &[usize], value: usize| extents.iter().all(|&extent| extent == value);
+    all(&window.kernel, 1)
+        && all(&window.strides, 1)
+        && all(&window.pads_begin, 0)
+        && window.input == window.output
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Tolerance, agree_with, random};
+    use inferrum_ops::fused_activation::FusedActivation;
+    use inferrum_ops::window::{Extents, Padding, WindowSpec};
+
+    const SUMS: Tolerance = Tolerance { relative: 1e-5, absolute: 1e-4 };
+
+    fn spec(kernel: &[usize], stride: usize, dilation: usize, pad: usize) -> WindowSpec {
+        let all = |n: usize| Extents::from_elem(n, kernel.len());
+        let padding = Padding::Explicit { begin: all(pad), end: all(pad + usize::from(pad > 0)) };
+        WindowSpec {
+            kernel: Extents::from_slice(kernel),
+            strides: all(stride),
+            dilations: all(dilation),
+            padding,
+            ceil: false,
+        }
+    }
+
+    #[test]
+    fn windows_of_every_kind() {
+        for (x, w, group, stride, dilation, pad) in [
+            (&[1usize, 3, 9, 8][..], &[16usize, 3, 3, 3][..], 1, 2, 1, 1),
+            (&[2, 17, 7, 7], &[5, 17, 1, 1], 1, 1, 1, 0),
+            (&[1, 8, 9, 9], &[8, 1, 3, 3], 8, 1, 2, 2),
+            (&[2, 6, 5, 6], &[27, 2, 3, 3], 3, 1, 1, 1),
+            (&[2, 13, 40], &[7, 13, 3], 1, 2, 1, 1),
+            (&[1, 70, 12, 11], &[65, 70, 3, 2], 1, 1, 1, 1),
+            (&[1, 4, 3, 3], &[1, 4, 3, 3], 1, 1, 1, 0),
+            (&[0, 4, 3, 3], &[8, 4, 3, 3], 1, 1, 1, 0),
+        ] {
+            let conv = Conv { group, window: spec(&w[2..], stride, dilation, pad) };
+            for activation in [None, Some(FusedActivation::Relu)] {
+                let inputs = [
+                    Some((random(x, 1), false)),
+                    Some((random(w, 2), true)),
+                    Some((random(&w[..1], 3), true)),
+                ];
+                agree_with(FusedConv { conv: conv.clone(), activation }, &inputs, 1, SUMS);
+                agree_with(conv.clone(), &inputs[..2], 1, SUMS);
+            }
+        }
+    }
+
+    #[test]
+    fn a_residual_is_added() {
+        let conv = Conv { group: 1, window: spec(&[3, 3], 1, 1, 0) };
+        let inputs = [
+            Some((random(&[1, 6, 7, 7], 1), false)),
+            Some((random(&[9, 6, 3, 3], 2), true)),
+            None,
+            Some((random(&[1, 9, 5, 5], 3), false)),
+        ];
+        agree_with(FusedConv { conv, activation: Some(FusedActivation::Silu) }, &inputs, 1, SUMS);
+    }
+}

@@ -1,0 +1,49 @@
+// Convolution with few filters in a group, such as depthwise: an invocation for each output element. Words as in `conv.wgsl`, and
+// the number of output elements.
+
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> w: array<f32>;
+{{buffers}}
+
+{{activation}}
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let at = invocation(workgroup, workgroups, local, 64u);
+    if (at >= param(15u)) { return; }
+    let pixel = at % param(1u);
+    let plane = at / param(1u);
+    let filter_index = plane % (param(0u) * param(3u));
+    let batch = plane / param(0u);
+    let channels = param(2u) / (param(6u) * param(7u));
+    let top = (pixel / param(14u)) * param(8u) - param(12u);
+    let left = (pixel % param(14u)) * param(9u) - param(13u);
+    var sum = 0.0;
+    var weight = filter_index * param(2u);
+    for (var channel = 0u; channel < channels; channel++) {
+        let image = x_plane(batch, channels, channel);
+        for (var kh = 0u; kh < param(6u); kh++) {
+            let ih = top + kh * param(10u);
+            for (var kw = 0u; kw < param(7u); kw++) {
+                let iw = left + kw * param(11u);
+                if (ih < param(4u) && iw < param(5u)) { sum = fma(w[weight], x[image + ih * param(5u) + iw], sum); }
+                weight++;
+            }
+        }
+    }
+#if bias
+    sum += bias[filter_index];
+#endif
+#if residual
+    sum += residual[at];
+#endif
+    output[at] = activate(sum);
+}
+
+fn x_plane(batch: u32, channels: u32, channel: u32) -> u32 {
+    return (batch * channels + channel) * param(4u) * param(5u);
+}
