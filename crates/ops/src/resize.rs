@@ -3,7 +3,7 @@
 //! `Upsample` and `Resize` of opset 10 have the scales as input 1 (before: as attributes) and know no coordinate
 //! transformations; opset 11 put the region before the scales and added sizes, opset 18 antialiasing, axes and policies.
 
-use inferrum_graph::{Fact, Facts, Inputs, NodeDef, OpError, OpKey, Operator, ShapeFact, SymDim};
+use inferrum_graph::{Fact, Facts, Inputs, OpError, OpKey, Operator, ShapeFact, SymDim};
 use inferrum_tensor::{DType, Shape, Tensor, Value, zeroed};
 
 use crate::OpEntry;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::testing::{parse_at, run, try_run};
-use inferrum_graph::Attr;
+use inferrum_graph::{Attr, NodeDef};
 
 fn tensor(shape: &[usize], values: &[f32]) -> Tensor {
     Tensor::from_vec(shape, values.to_vec()).unwrap()
