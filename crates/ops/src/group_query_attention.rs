@@ -18,7 +18,7 @@ pub use cache::CacheQuantization;
 use cache::{Cache, Lengths, attended, held_in_window, kept};
 
 pub(crate) const OPERATORS: &[OpEntry] =
-    &[OpEntry::microsoft("GroupQueryAttention", GroupQueryAttention::parse)];
+    &[OpEntry::microsoft("GroupQueryAttention", 16, GroupQueryAttention::parse)];
 
 const QUERY: usize = 0;
 const KEY: usize = 1;

@@ -19,7 +19,7 @@ use cache::{fill_buffer, take_rows};
 use layout::Layout;
 
 pub(crate) const OPERATORS: &[OpEntry] =
-    &[OpEntry::microsoft("MultiHeadAttention", MultiHeadAttention::parse)];
+    &[OpEntry::microsoft("MultiHeadAttention", 10, MultiHeadAttention::parse)];
 
 const QUERY: usize = 0;
 const KEY: usize = 1;

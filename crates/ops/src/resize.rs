@@ -17,8 +17,10 @@ pub use arguments::Arguments;
 pub(crate) use axis::cubic;
 pub use axis::{Axis, Taps};
 
-pub(crate) const OPERATORS: &[OpEntry] =
-    &[OpEntry::onnx("Resize", Resize::parse), OpEntry::onnx("Upsample", Resize::parse_upsample)];
+pub(crate) const OPERATORS: &[OpEntry] = &[
+    OpEntry::onnx("Resize", 4, Resize::parse).before(&[(11, 2)]),
+    OpEntry::onnx("Upsample", 2, Resize::parse_upsample).before(&[(9, 1)]),
+];
 
 const REGION: usize = 1;
 const SIZES: usize = 3;

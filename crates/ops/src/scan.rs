@@ -16,7 +16,7 @@ use crate::body::{captured_facts, captured_values, fixed_point, infer_body, is_p
 
 mod iteration;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Scan", Scan::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Scan", OpEntry::VARIADIC, Scan::parse)];
 
 /// Runs a body for each index of an axis. Inputs: `N` carried values, `M` scanned tensors that agree in the extent of
 /// their scanned axes, what the body captures. Outputs: the `N` carried values after the last iteration, then `K`

@@ -18,9 +18,9 @@ use crate::post_transform::PostTransform;
 use crate::trees::{Finish, Numbers, Trees, Votes, parse_new, parse_old};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::ml("TreeEnsemble", TreeEnsemble::parse),
-    OpEntry::ml("TreeEnsembleClassifier", TreeEnsembleClassifier::parse),
-    OpEntry::ml("TreeEnsembleRegressor", TreeEnsembleRegressor::parse),
+    OpEntry::ml("TreeEnsemble", 1, TreeEnsemble::parse),
+    OpEntry::ml("TreeEnsembleClassifier", 1, TreeEnsembleClassifier::parse),
+    OpEntry::ml("TreeEnsembleRegressor", 1, TreeEnsembleRegressor::parse),
 ];
 
 /// The class of each example by the votes of trees. Input: `[N, F]` or `[F]`. Outputs: labels `[N]`, scores
