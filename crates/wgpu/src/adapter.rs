@@ -15,11 +15,6 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// Whether the processor plays the GPU.
-    pub(crate) fn is_software(&self) -> bool {
-        self.info.device_type == wgpu::DeviceType::Cpu
-    }
-
     /// What is told of it under the name `id`.
     pub(crate) fn describe(&self, id: String) -> DeviceInfo {
         let limits = self.adapter.limits();
@@ -68,7 +63,22 @@ pub(crate) fn adapters() -> Result<&'static [Found], Unusable> {
 }
 
 fn find() -> Result<Vec<Found>, Unusable> {
-    let backends = backends(std::env::var(BACKEND_VARIABLE).ok().as_deref())?;
+    let found = match backends(std::env::var(BACKEND_VARIABLE).ok().as_deref())? {
+        Some(backends) => offered(backends),
+        None => {
+            let native = offered(wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12);
+            // OpenGL can do less, and shows the same hardware again.
+            if native.is_empty() { offered(wgpu::Backends::GL) } else { native }
+        }
+    };
+    if found.is_empty() {
+        return Err(Unusable { reason: "no driver offers a GPU".into(), remedy: remedy().into() });
+    }
+    Ok(found)
+}
+
+/// The adapters that compute, real ones first.
+fn offered(backends: wgpu::Backends) -> Vec<Found> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends,
         flags: wgpu::InstanceFlags::empty(),
@@ -81,11 +91,8 @@ fn find() -> Result<Vec<Found>, Unusable> {
         flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS)
     };
     let mut found: Vec<Found> = found.filter(computes).collect();
-    found.sort_by_key(|found| (rank(found.info.device_type), interface_rank(found.info.backend)));
-    if found.is_empty() {
-        return Err(Unusable { reason: "no driver offers a GPU".into(), remedy: remedy().into() });
-    }
-    Ok(found)
+    found.sort_by_key(|found| rank(found.info.device_type));
+    found
 }
 
 /// What to do where no driver offers anything.
@@ -97,16 +104,17 @@ fn remedy() -> &'static str {
     }
 }
 
-/// The interfaces that the variable allows.
-fn backends(variable: Option<&str>) -> Result<wgpu::Backends, Unusable> {
+/// The interfaces that the variable asks for.
+///
+/// # Errors
+/// It names none.
+fn backends(variable: Option<&str>) -> Result<Option<wgpu::Backends>, Unusable> {
     Ok(match variable.map(str::to_ascii_lowercase).as_deref() {
-        None | Some("") => {
-            wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12 | wgpu::Backends::GL
-        }
-        Some("vulkan") => wgpu::Backends::VULKAN,
-        Some("gl") => wgpu::Backends::GL,
-        Some("metal") => wgpu::Backends::METAL,
-        Some("dx12") => wgpu::Backends::DX12,
+        None | Some("") => None,
+        Some("vulkan") => Some(wgpu::Backends::VULKAN),
+        Some("gl") => Some(wgpu::Backends::GL),
+        Some("metal") => Some(wgpu::Backends::METAL),
+        Some("dx12") => Some(wgpu::Backends::DX12),
         Some(other) => {
             return Err(Unusable {
                 reason: format!("{BACKEND_VARIABLE} is `{other}`"),
@@ -124,11 +132,6 @@ fn rank(kind: wgpu::DeviceType) -> u8 {
         wgpu::DeviceType::Other => 3,
         wgpu::DeviceType::Cpu => 4,
     }
-}
-
-/// Native interfaces before OpenGL, which can do less.
-fn interface_rank(backend: wgpu::Backend) -> u8 {
-    u8::from(backend == wgpu::Backend::Gl)
 }
 
 /// The place in `names` of the one that a user means: by number, by part of the name, or the first.
@@ -169,8 +172,8 @@ mod tests {
 
     #[test]
     fn the_variable_names_an_interface() {
-        assert_eq!(backends(Some("Vulkan")), Ok(wgpu::Backends::VULKAN));
-        assert!(backends(None).unwrap().contains(wgpu::Backends::GL));
+        assert_eq!(backends(Some("Vulkan")), Ok(Some(wgpu::Backends::VULKAN)));
+        assert_eq!(backends(None), Ok(None));
         assert!(backends(Some("opengl")).unwrap_err().to_string().contains("INFERRUM_WGPU_BACKEND"));
     }
 }

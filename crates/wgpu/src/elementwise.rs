@@ -155,6 +155,17 @@ impl Builder<'_> {
         Ok(wrapped(format!("{name}({})", names.join(", ")), dtype))
     }
 
+    /// The type of a buffer's elements, in which 64-bit integers are computed with where the adapter can.
+    fn words(&self, dtype: DType) -> Result<&'static str, Decline> {
+        if dtype == DType::I64 {
+            let known = self.lowering.gpu.features.contains(wgpu::Features::SHADER_INT64);
+            return known
+                .then_some("i64")
+                .ok_or_else(|| Decline("the adapter has no 64-bit integers".into()));
+        }
+        storage::words(dtype).ok_or_else(|| Decline(format!("arithmetic of {dtype}")))
+    }
+
     fn build(self, result: &Value) -> Result<Lowered, Decline> {
         let lowering = self.lowering;
         let shape = lowering.output_shape(0)?;
@@ -175,7 +186,7 @@ impl Builder<'_> {
         };
         let mut operands = Vec::new();
         for (i, (place, dtype, _)) in self.reads.iter().enumerate() {
-            let words = storage::words(*dtype).ok_or_else(|| Decline(format!("input {place} is {dtype}")))?;
+            let words = self.words(*dtype)?;
             let _ = writeln!(
                 buffers,
                 "@group(0) @binding({}) var<storage, read> input{i}: array<{words}>;",
@@ -190,8 +201,7 @@ impl Builder<'_> {
             let _ = writeln!(body, "    let x{i} = input{i}[{at}]{truth};");
             operands.push(Operand::Input(*place));
         }
-        let words =
-            storage::words(result.dtype).ok_or_else(|| Decline(format!("an output of {}", result.dtype)))?;
+        let words = self.words(result.dtype)?;
         let _ = writeln!(
             buffers,
             "@group(0) @binding({}) var<storage, read_write> output: array<{words}>;",
@@ -211,12 +221,12 @@ impl Builder<'_> {
         let shader = template
             .with("type", computed)
             .params(params.len())
-            .with("bits", 32)
+            .with("bits", if computed == "i64" { 64 } else { 32 })
             .with("buffers", buffers)
             .with("steps", self.functions)
             .with("body", body)
             .switch("integer", computed != "f32")
-            .switch("signed", computed == "i32")
+            .switch("signed", matches!(computed, "i32" | "i64"))
             .build();
         let name = if self.count == 1 { "elementwise" } else { "elementwise chain" };
         Ok(Lowered::one(name, Dispatch::over(shape.elements(), shader, &operands, params)?))
@@ -253,6 +263,7 @@ fn scalar(dtype: DType) -> Result<&'static str, Decline> {
         DType::F32 => Ok("f32"),
         DType::I8 | DType::I16 | DType::I32 => Ok("i32"),
         DType::U8 | DType::U16 | DType::U32 => Ok("u32"),
+        DType::I64 => Ok("i64"),
         other => Err(Decline(format!("arithmetic of {other}"))),
     }
 }
@@ -275,6 +286,8 @@ fn cast(x: &Value, to: DType) -> Result<String, Decline> {
         ("i32", "bool") => format!("{name} != 0i"),
         ("u32", "bool") => format!("{name} != 0u"),
         // What lies beyond a narrow type wraps as on the host.
+        ("i64", "bool") => format!("{name} != 0li"),
+        ("bool", "i64") => format!("select(0li, 1li, {name})"),
         ("f32", "u32") if to != DType::U32 => format!("bitcast<u32>(i32({name}))"),
         ("i32", "u32") => format!("bitcast<u32>({name})"),
         ("u32", "i32") => format!("bitcast<i32>({name})"),
@@ -406,9 +419,13 @@ mod tests {
 
     #[test]
     fn integers_wrap() {
-        for dtype in [DType::I8, DType::U8, DType::I16, DType::U16, DType::I32, DType::U32] {
+        for dtype in [DType::I8, DType::U8, DType::I16, DType::U16, DType::I32, DType::U32, DType::I64] {
             let (a, b) = (random_of(dtype, &[70], 1), random_of(dtype, &[70], 2));
-            for kind in [BinaryKind::Add, BinaryKind::Mul, BinaryKind::Less] {
+            let divisors = Tensor::from_i64(dtype, [70], &(1..=70).collect::<Vec<i64>>()).unwrap();
+            for kind in
+                [BinaryKind::Add, BinaryKind::Mul, BinaryKind::Less, BinaryKind::FloorMod, BinaryKind::Div]
+            {
+                let b = if matches!(kind, BinaryKind::FloorMod | BinaryKind::Div) { &divisors } else { &b };
                 agree(Binary::new(kind), &[a.clone(), b.clone()], Tolerance::EXACT);
             }
         }
@@ -434,7 +451,7 @@ mod tests {
 
     #[test]
     fn types_change() {
-        let types = [DType::F32, DType::I32, DType::U8, DType::I8, DType::Bool];
+        let types = [DType::F32, DType::I32, DType::U8, DType::I8, DType::Bool, DType::I64];
         for from in types {
             for to in types {
                 agree(
