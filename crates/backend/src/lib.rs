@@ -14,6 +14,7 @@ mod placement;
 mod profile;
 mod region;
 mod resident;
+mod widen;
 
 pub use backend::{Backend, BackendError, Cost, Decline, Executable};
 pub use bound_node::BoundNode;
@@ -26,3 +27,4 @@ pub use placement::{NodePlacement, Placement};
 pub use profile::{Profile, Span};
 pub use region::Region;
 pub use resident::{DeviceTensor, Resident};
+pub use widen::widen;

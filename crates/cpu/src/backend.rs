@@ -74,7 +74,7 @@ impl Backend for CpuBackend {
     }
 
     fn legalize(&self, graph: Graph) -> Result<Graph, BackendError> {
-        Ok(passes::widen::run(graph)?)
+        Ok(inferrum_backend::widen(graph)?)
     }
 
     fn prepare(&self, graph: Graph) -> Result<Graph, BackendError> {

@@ -123,7 +123,7 @@ impl Backend for WgpuBackend {
     }
 
     fn legalize(&self, graph: Graph) -> Result<Graph, BackendError> {
-        Ok(graph)
+        Ok(inferrum_backend::widen(graph)?)
     }
 
     fn prepare(&self, graph: Graph) -> Result<Graph, BackendError> {

@@ -2,4 +2,3 @@
 
 pub(crate) mod channels_last;
 mod image_ops;
-pub(crate) mod widen;
