@@ -4,12 +4,14 @@
 mod proto;
 mod provision;
 mod test;
+mod vulkan;
 
 const HELP: &str = "\
 Developer commands of Inferrum
 
   cargo xtask test        provision what the tests need, then fmt, clippy, docs, all tests
-  cargo xtask provision   only bring what the tests need (a Python venv in .venv, the ONNX node suite)
+  cargo xtask provision   only bring what the tests need (a Python venv in .venv, the ONNX node suite,
+                          a software Vulkan driver)
   cargo run -p xtask --features proto -- proto
                           regenerate crates/onnx/src/proto.rs from its .proto files";
 
