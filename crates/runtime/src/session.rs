@@ -17,9 +17,9 @@ pub use builder::SessionBuilder;
 
 /// A model that is ready to run. Threads may share it and run it at the same time; weights are held once.
 ///
-/// A run takes a [`Tensor`](crate::Tensor) (or another [`Value`](crate::Value), where the model asks for a sequence, an optional or a
-/// map) for each input: by name, or in the model's order. [`Session::inputs`] tells names, element types and shapes;
-/// where these leave extents open, every run may have its own. Types and shapes are checked, nothing is converted.
+/// A run takes a [`Tensor`](crate::Tensor) (or another [`Value`](crate::Value), where the model asks for a sequence, an
+/// optional or a map) for each input: by name, or in the model's order. [`Session::inputs`] tells names, element types and
+/// shapes; where these leave extents open, every run may have its own. Types and shapes are checked, nothing is converted.
 ///
 /// ```
 /// use inferrum::{Inputs, Session, Tensor};
@@ -137,7 +137,7 @@ impl Session {
         self.backend.info()
     }
 
-    /// Why the device was chosen, if [`Device::Auto`] chose it.
+    /// Why the device was chosen, if [`Device::Auto`](crate::Device::Auto) chose it.
     pub fn choice(&self) -> Option<&str> {
         self.choice.as_deref()
     }

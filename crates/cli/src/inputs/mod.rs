@@ -79,7 +79,7 @@ impl InputArgs {
         plan: impl Fn(&[Fact]) -> Result<Plan, inferrum::Error>,
     ) -> Result<Given> {
         let mut assumed = self.assumed(inputs, batch)?;
-        let mut found = self.from_files(inputs, &mut assumed)?;
+        let mut found = self.read_files(inputs, &mut assumed)?;
         if let Some(batch) = batch.filter(|_| !found.is_empty()) {
             bail!("--batch {batch} is for inputs that are made up; here files are given");
         }
@@ -116,7 +116,7 @@ impl InputArgs {
     }
 
     /// The inputs that files give, each with where it is from; `assumed` learns their extents.
-    fn from_files<'a>(
+    fn read_files<'a>(
         &self,
         inputs: &'a [ValueInfo],
         assumed: &mut Assumed,
