@@ -272,25 +272,7 @@ fn print_table(
     ]);
     let mut remarks = Vec::new();
     for row in rows {
-        let (name, op) = match &row.node {
-            Some((node, op)) if args.per_node => (node.clone(), op.clone()),
-            _ => (row.name.clone(), String::new()),
-        };
-        let [absolute, relative, of_greatest, cosine] = match &row.difference {
-            Difference::Numbers(m) => {
-                if m.odd > 0 {
-                    remarks.push(format!("{name}: {} elements are NaN or infinite on one side only", m.odd));
-                }
-                let [a, r, g] = [m.absolute, m.relative, m.of_greatest].map(quantity::error);
-                [a, r, g, format!("{:.6}", m.cosine)]
-            }
-            Difference::Other(None) => ["same".into(), String::new(), String::new(), String::new()],
-            Difference::Other(Some(why)) => {
-                remarks.push(format!("{name}: {why} differ"));
-                ["differ".into(), String::new(), String::new(), String::new()]
-            }
-        };
-        table.row([name, op, row.what.clone(), absolute, relative, of_greatest, cosine]);
+        table.row(cells(row, args.per_node, &mut remarks));
     }
     table.write(out)?;
     remarks.iter().try_for_each(|remark| writeln!(out, "  {remark}"))?;
@@ -305,6 +287,29 @@ fn print_table(
         }
     }
     Ok(())
+}
+
+/// What the table says of a value; what does not fit there is a remark.
+fn cells(row: &Row, per_node: bool, remarks: &mut Vec<String>) -> [String; 7] {
+    let (name, op) = match &row.node {
+        Some((node, op)) if per_node => (node.clone(), op.clone()),
+        _ => (row.name.clone(), String::new()),
+    };
+    let [absolute, relative, of_greatest, cosine] = match &row.difference {
+        Difference::Numbers(m) => {
+            if m.odd > 0 {
+                remarks.push(format!("{name}: {} elements are NaN or infinite on one side only", m.odd));
+            }
+            let [a, r, g] = [m.absolute, m.relative, m.of_greatest].map(quantity::error);
+            [a, r, g, format!("{:.6}", m.cosine)]
+        }
+        Difference::Other(None) => ["same".into(), String::new(), String::new(), String::new()],
+        Difference::Other(Some(why)) => {
+            remarks.push(format!("{name}: {why} differ"));
+            ["differ".into(), String::new(), String::new(), String::new()]
+        }
+    };
+    [name, op, row.what.clone(), absolute, relative, of_greatest, cosine]
 }
 
 fn print_json(

@@ -273,21 +273,12 @@ impl<C: Cell> NodeKernel for Recurrent<C> {
                     spare,
                 });
                 if let Some(y) = &mut y {
-                    for (sequence, at) in rows.each() {
-                        let place = match self.recurrence.batch_first {
-                            true => (sequence * steps + at) * directions + direction,
-                            false => (at * directions + direction) * batch + sequence,
-                        };
-                        let row = &h[sequence * hidden..][..hidden];
-                        y[place * hidden..][..hidden].copy_from_slice(row);
-                    }
+                    self.write_step(&rows, direction, h, y);
                 }
             }
             for (last, state) in last.iter_mut().zip([&*h, &*c]) {
-                let Some(last) = last else { continue };
-                for sequence in 0..batch {
-                    let place = self.state_place(sequence, direction);
-                    last[place..place + hidden].copy_from_slice(&state[sequence * hidden..][..hidden]);
+                if let Some(last) = last {
+                    self.write_last(direction, state, last);
                 }
             }
         }
@@ -330,6 +321,27 @@ impl<C> Recurrent<C> {
                     }
                 }
             }
+        }
+    }
+
+    /// Writes the states of the sequences that a step reached to the output of all steps.
+    fn write_step(&self, rows: &Rows<'_>, direction: usize, states: &[f32], y: &mut [f32]) {
+        let RecurrentGeometry { steps, batch, hidden, directions, .. } = self.geometry;
+        for (sequence, at) in rows.each() {
+            let place = match self.recurrence.batch_first {
+                true => (sequence * steps + at) * directions + direction,
+                false => (at * directions + direction) * batch + sequence,
+            };
+            y[place * hidden..][..hidden].copy_from_slice(&states[sequence * hidden..][..hidden]);
+        }
+    }
+
+    /// Writes the states of a direction after its last step.
+    fn write_last(&self, direction: usize, states: &[f32], last: &mut [f32]) {
+        let RecurrentGeometry { batch, hidden, .. } = self.geometry;
+        for sequence in 0..batch {
+            let row = &states[sequence * hidden..][..hidden];
+            last[self.state_place(sequence, direction)..][..hidden].copy_from_slice(row);
         }
     }
 }

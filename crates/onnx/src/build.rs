@@ -240,19 +240,7 @@ impl<'i, 'p> Builder<'i, 'p> {
             attrs.insert((*name).to_owned(), self.attribute(name, attr, &place, &captures)?);
         }
 
-        let domain = domain(proto.domain());
-        if self.importer.imports && domain.is_empty() && !section.context.opsets.has(domain) {
-            return Err(place.error(format!(
-                "it is of operator set `{}`, which the model (or the function around it) does not import; \
-                 add it to `opset_import`",
-                shown(domain)
-            )));
-        }
-        let opset = section.context.opsets.version(domain);
-        let mut def = NodeDef::new(proto.op_type(), opset, attrs);
-        def.inputs = inputs.iter().map(Option::is_some).collect();
-        def.outputs = outputs.iter().map(Option::is_some).collect();
-        def.captures = captures.values.len();
+        self.check_import(&place)?;
         let failed = |source| {
             LoadErrorKind::Operator(NodeError {
                 node: place.name(),
@@ -261,13 +249,18 @@ impl<'i, 'p> Builder<'i, 'p> {
                 source,
             })
         };
+        let domain = domain(proto.domain());
+        let mut def = NodeDef::new(proto.op_type(), section.context.opsets.version(domain), attrs);
+        def.inputs = inputs.iter().map(Option::is_some).collect();
+        def.outputs = outputs.iter().map(Option::is_some).collect();
+        def.captures = captures.values.len();
         let op = match inferrum_ops::parse(domain, &mut def) {
             Some(op) => op.map_err(failed)?,
             None => {
                 return Err(LoadErrorKind::UnknownOperators(vec![UnknownOperator {
                     domain: shown(domain).into(),
                     op_type: proto.op_type().into(),
-                    opset,
+                    opset: def.opset,
                     nodes: 1,
                     first: place.name(),
                 }]));
@@ -278,6 +271,19 @@ impl<'i, 'p> Builder<'i, 'p> {
         }
         inputs.extend(captures.values.iter().map(|value| Some(value.id)));
         self.graph.nodes_mut().push(Node { name: place.name(), op, inputs, outputs });
+        Ok(())
+    }
+
+    /// The node's operator set must be imported: which version is meant is not known otherwise.
+    fn check_import(&self, place: &Place<'_, 'p>) -> Result<(), LoadErrorKind> {
+        let domain = domain(place.proto.domain());
+        if self.importer.imports && domain.is_empty() && !place.section.context.opsets.has(domain) {
+            return Err(place.error(format!(
+                "it is of operator set `{}`, which the model (or the function around it) does not import; \
+                 add it to `opset_import`",
+                shown(domain)
+            )));
+        }
         Ok(())
     }
 

@@ -16,21 +16,21 @@ use crate::{Expression, OpEntry, scalar};
 use Activation::*;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("Affine", |def| parse(def, Affine { alpha: 1.0, beta: 0.0 })),
-    OpEntry::onnx("Celu", |def| parse(def, Celu { alpha: 1.0 })),
-    OpEntry::onnx("Elu", |def| parse(def, Elu { alpha: 1.0 })),
-    OpEntry::onnx("Gelu", parse_gelu),
-    OpEntry::onnx("HardSigmoid", |def| parse(def, HardSigmoid { alpha: 0.2, beta: 0.5 })),
-    OpEntry::onnx("LeakyRelu", |def| parse(def, LeakyRelu { alpha: 0.01 })),
-    OpEntry::onnx("ParametricSoftplus", |def| parse(def, ParametricSoftplus { alpha: 1.0, beta: 1.0 })),
-    OpEntry::onnx("Scale", |def| parse(def, Scale { scale: 1.0 })),
-    OpEntry::onnx("ScaledTanh", |def| parse(def, ScaledTanh { alpha: 1.0, beta: 1.0 })),
-    OpEntry::onnx("Selu", parse_selu),
-    OpEntry::onnx("Shrink", |def| parse(def, Shrink { lambd: 0.5, bias: 0.0 })),
-    OpEntry::onnx("Swish", |def| parse(def, Swish { alpha: 1.0 })),
-    OpEntry::onnx("ThresholdedRelu", |def| parse(def, ThresholdedRelu { alpha: 1.0 })),
-    OpEntry::microsoft("Gelu", |def| parse(def, Gelu)),
-    OpEntry::microsoft("QuickGelu", |def| parse(def, Swish { alpha: 1.702 })),
+    OpEntry::onnx("Affine", 1, |def| parse(def, Affine { alpha: 1.0, beta: 0.0 })),
+    OpEntry::onnx("Celu", 1, |def| parse(def, Celu { alpha: 1.0 })),
+    OpEntry::onnx("Elu", 1, |def| parse(def, Elu { alpha: 1.0 })),
+    OpEntry::onnx("Gelu", 1, parse_gelu),
+    OpEntry::onnx("HardSigmoid", 1, |def| parse(def, HardSigmoid { alpha: 0.2, beta: 0.5 })),
+    OpEntry::onnx("LeakyRelu", 1, |def| parse(def, LeakyRelu { alpha: 0.01 })),
+    OpEntry::onnx("ParametricSoftplus", 1, |def| parse(def, ParametricSoftplus { alpha: 1.0, beta: 1.0 })),
+    OpEntry::onnx("Scale", 1, |def| parse(def, Scale { scale: 1.0 })),
+    OpEntry::onnx("ScaledTanh", 1, |def| parse(def, ScaledTanh { alpha: 1.0, beta: 1.0 })),
+    OpEntry::onnx("Selu", 1, parse_selu),
+    OpEntry::onnx("Shrink", 1, |def| parse(def, Shrink { lambd: 0.5, bias: 0.0 })),
+    OpEntry::onnx("Swish", 1, |def| parse(def, Swish { alpha: 1.0 })),
+    OpEntry::onnx("ThresholdedRelu", 1, |def| parse(def, ThresholdedRelu { alpha: 1.0 })),
+    OpEntry::microsoft("Gelu", 1, |def| parse(def, Gelu)),
+    OpEntry::microsoft("QuickGelu", 1, |def| parse(def, Swish { alpha: 1.702 })),
 ];
 
 macro_rules! activations {

@@ -7,7 +7,7 @@ use inferrum_tensor::{DType, Shape, Tensor, Value, zeroed};
 
 use crate::OpEntry;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("AffineGrid", AffineGrid::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("AffineGrid", 2, AffineGrid::parse)];
 
 /// The places of an evenly spaced grid from -1 to 1 under affine maps.
 ///

@@ -12,8 +12,8 @@ use crate::number::{Number, with_number};
 use crate::types::NUMBERS;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("ArgMax", |def| ArgReduce::parse(def, true)),
-    OpEntry::onnx("ArgMin", |def| ArgReduce::parse(def, false)),
+    OpEntry::onnx("ArgMax", 1, |def| ArgReduce::parse(def, true)),
+    OpEntry::onnx("ArgMin", 1, |def| ArgReduce::parse(def, false)),
 ];
 
 /// The index of the greatest or least element along an axis. Input: any float or integer type. Output: int64. A NaN counts

@@ -11,7 +11,7 @@ use crate::extents::product;
 use crate::index::take;
 
 pub(crate) const OPERATORS: &[OpEntry] =
-    &[OpEntry::ml("ArrayFeatureExtractor", |_| Ok(Arc::new(ArrayFeatureExtractor)))];
+    &[OpEntry::ml("ArrayFeatureExtractor", 2, |_| Ok(Arc::new(ArrayFeatureExtractor)))];
 
 /// Selects along the last axis. Inputs: data `[.., F]` of float32, float64, int64, int32 or string, places (int64, of
 /// any shape); output: `[.., places]`, and `[1, places]` for data of one axis.

@@ -11,7 +11,8 @@ use crate::OpEntry;
 use crate::sdpa::{Bias, Mask, Reach, Sdpa, Stage, append, split_heads, swap_middle};
 use crate::types::FLOATS;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Attention", Attention::parse)];
+pub(crate) const OPERATORS: &[OpEntry] =
+    &[OpEntry::onnx("Attention", 7, Attention::parse).before(&[(24, 6)])];
 
 const Q: usize = 0;
 const K: usize = 1;

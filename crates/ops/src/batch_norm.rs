@@ -11,7 +11,7 @@ use inferrum_tensor::{Tensor, Value};
 use crate::OpEntry;
 use crate::moments::{Moments, float_type, moments_of_sets, sets};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("BatchNormalization", BatchNormalization::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("BatchNormalization", 5, BatchNormalization::parse)];
 
 /// `(x - mean) / sqrt(variance + epsilon) * scale + B`, with parameters for each channel.
 ///

@@ -10,7 +10,7 @@ use crate::mersenne_twister::MersenneTwister;
 use crate::random::dtype_attribute;
 use crate::types::{FLOATS, NUMBERS_AND_TRUTH};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Bernoulli", Bernoulli::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Bernoulli", 1, Bernoulli::parse)];
 
 /// 1 with the probability that the element is, else 0. Input: any shape, floats from 0 to 1; output: the same shape. With a
 /// seed every run gives the same numbers.

@@ -10,8 +10,8 @@ use crate::conv::{check_channels, same_float_types};
 use crate::{OpEntry, scalar};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::microsoft("BiasAdd", |_| Ok(Arc::new(BiasAdd))),
-    OpEntry::microsoft("BiasSplitGelu", |_| Ok(Arc::new(BiasSplitGelu))),
+    OpEntry::microsoft("BiasAdd", 3, |_| Ok(Arc::new(BiasAdd))),
+    OpEntry::microsoft("BiasSplitGelu", 2, |_| Ok(Arc::new(BiasSplitGelu))),
 ];
 
 /// `x + bias + skip`: `[N, S, C]`, `[C]` and `[N, S, C]` of one float type; output like `x`.

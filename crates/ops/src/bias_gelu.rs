@@ -12,8 +12,8 @@ use crate::types::FLOATS;
 use crate::{Broadcast, Expression, OpEntry, scalar};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::microsoft("BiasGelu", |_| Ok(Arc::new(BiasGelu { tanh: false }))),
-    OpEntry::microsoft("FastGelu", parse_fast_gelu),
+    OpEntry::microsoft("BiasGelu", 2, |_| Ok(Arc::new(BiasGelu { tanh: false }))),
+    OpEntry::microsoft("FastGelu", 2, parse_fast_gelu),
 ];
 
 /// The Gaussian error linear unit of a sum. Inputs: data `[..., C]` and bias `[C]`, one float type; output: as data.

@@ -7,7 +7,7 @@ use inferrum_tensor::{Real, Tensor, Value, dispatch, zeroed};
 
 use crate::{OpEntry, features};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::ml("Binarizer", Binarizer::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::ml("Binarizer", 1, Binarizer::parse)];
 
 /// 1 where an element is above a threshold, otherwise 0. Input and output: any shape; float32, float64, int64, int32.
 #[derive(Debug, Clone, PartialEq)]

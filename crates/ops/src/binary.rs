@@ -114,27 +114,27 @@ rows! {
 use BinaryKind::*;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("Add", |def| Binary::parse(def, Add)),
-    OpEntry::onnx("And", |def| Binary::parse(def, And)),
-    OpEntry::onnx("BitShift", parse_bit_shift),
-    OpEntry::onnx("BitwiseAnd", |def| Binary::parse(def, BitwiseAnd)),
-    OpEntry::onnx("BitwiseOr", |def| Binary::parse(def, BitwiseOr)),
-    OpEntry::onnx("BitwiseXor", |def| Binary::parse(def, BitwiseXor)),
-    OpEntry::onnx("Div", |def| Binary::parse(def, Div)),
-    OpEntry::onnx("Equal", |def| Binary::parse(def, Equal)),
-    OpEntry::onnx("Greater", |def| Binary::parse(def, Greater)),
-    OpEntry::onnx("GreaterOrEqual", |def| Binary::parse(def, GreaterOrEqual)),
-    OpEntry::onnx("Less", |def| Binary::parse(def, Less)),
-    OpEntry::onnx("LessOrEqual", |def| Binary::parse(def, LessOrEqual)),
-    OpEntry::onnx("Mod", |def| {
+    OpEntry::onnx("Add", 2, |def| Binary::parse(def, Add)),
+    OpEntry::onnx("And", 2, |def| Binary::parse(def, And)),
+    OpEntry::onnx("BitShift", 2, parse_bit_shift),
+    OpEntry::onnx("BitwiseAnd", 2, |def| Binary::parse(def, BitwiseAnd)),
+    OpEntry::onnx("BitwiseOr", 2, |def| Binary::parse(def, BitwiseOr)),
+    OpEntry::onnx("BitwiseXor", 2, |def| Binary::parse(def, BitwiseXor)),
+    OpEntry::onnx("Div", 2, |def| Binary::parse(def, Div)),
+    OpEntry::onnx("Equal", 2, |def| Binary::parse(def, Equal)),
+    OpEntry::onnx("Greater", 2, |def| Binary::parse(def, Greater)),
+    OpEntry::onnx("GreaterOrEqual", 2, |def| Binary::parse(def, GreaterOrEqual)),
+    OpEntry::onnx("Less", 2, |def| Binary::parse(def, Less)),
+    OpEntry::onnx("LessOrEqual", 2, |def| Binary::parse(def, LessOrEqual)),
+    OpEntry::onnx("Mod", 2, |def| {
         let kind = if def.flag("fmod", false)? { TruncMod } else { FloorMod };
         Binary::parse(def, kind)
     }),
-    OpEntry::onnx("Mul", |def| Binary::parse(def, Mul)),
-    OpEntry::onnx("Or", |def| Binary::parse(def, Or)),
-    OpEntry::onnx("Pow", |def| Binary::parse(def, Pow)),
-    OpEntry::onnx("Sub", |def| Binary::parse(def, Sub)),
-    OpEntry::onnx("Xor", |def| Binary::parse(def, Xor)),
+    OpEntry::onnx("Mul", 2, |def| Binary::parse(def, Mul)),
+    OpEntry::onnx("Or", 2, |def| Binary::parse(def, Or)),
+    OpEntry::onnx("Pow", 2, |def| Binary::parse(def, Pow)),
+    OpEntry::onnx("Sub", 2, |def| Binary::parse(def, Sub)),
+    OpEntry::onnx("Xor", 2, |def| Binary::parse(def, Xor)),
 ];
 
 fn parse_bit_shift(def: &mut NodeDef) -> Result<Arc<dyn Operator>, OpError> {

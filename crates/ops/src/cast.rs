@@ -14,9 +14,9 @@ use crate::OpEntry;
 use crate::number_text::{parse_float, parse_integer, to_text};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("BitCast", BitCast::parse),
-    OpEntry::onnx("Cast", Cast::parse),
-    OpEntry::onnx("CastLike", |def| Ok(Arc::new(CastLike { conversion: Conversion::parse(def)? }))),
+    OpEntry::onnx("BitCast", 1, BitCast::parse),
+    OpEntry::onnx("Cast", 1, Cast::parse),
+    OpEntry::onnx("CastLike", 2, |def| Ok(Arc::new(CastLike { conversion: Conversion::parse(def)? }))),
 ];
 
 /// The elements in another type. Input and output: any shape, any type but complex numbers.

@@ -11,10 +11,10 @@ use crate::conv::{check_channels, same_float_types};
 use crate::fused_activation::FusedActivation;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("CausalConvWithState", |def| {
+    OpEntry::onnx("CausalConvWithState", 4, |def| {
         CausalConvWithState::parse(def, OpKey::onnx("CausalConvWithState"))
     }),
-    OpEntry::microsoft("CausalConvWithState", |def| {
+    OpEntry::microsoft("CausalConvWithState", 4, |def| {
         CausalConvWithState::parse(def, OpKey::microsoft("CausalConvWithState"))
     }),
 ];

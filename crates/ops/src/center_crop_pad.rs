@@ -11,7 +11,7 @@ use crate::extents::{self, extents_input};
 use crate::index::check_index_list;
 use crate::pad::{PadMode, padded};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("CenterCropPad", CenterCropPad::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("CenterCropPad", 2, CenterCropPad::parse)];
 
 /// A tensor cropped, or padded with zeros, about its centre. Inputs: data of any type; the new extents `[A]`, int32 or
 /// int64. An odd rest is cropped from, or padded at, the end.

@@ -9,7 +9,7 @@ use inferrum_tensor::{Tensor, Value, dispatch};
 use crate::types::NUMBERS;
 use crate::{Expression, OpEntry, scalar};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Clip", Clip::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Clip", 3, Clip::parse).before(&[(11, 1)])];
 
 /// `min(max(x, least), greatest)`; so where the bounds cross, the greatest holds. Inputs: data of any shape and type of
 /// numbers; least and greatest (both optional), one element each, of the data's type or, where they were attributes,

@@ -8,7 +8,7 @@ use inferrum_tensor::{DType, Shape, Tensor, Value, zeroed};
 use crate::OpEntry;
 use crate::window::{Extents, Window, WindowSpec, explicit_pads, positive};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Col2Im", Col2Im::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Col2Im", 3, Col2Im::parse)];
 
 /// Adds the columns of sliding blocks up to an image. Inputs: columns `[N, C * block elements, blocks]`, any real type;
 /// the image's and the block's extents, int64 `[axes]` each. Output `[N, C, image extents]`.

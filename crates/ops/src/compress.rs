@@ -10,7 +10,7 @@ use crate::axes::axis_attr;
 use crate::extents;
 use crate::index::take_runs;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Compress", Compress::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Compress", 2, Compress::parse)];
 
 /// The slices of an axis for which a condition holds. Inputs: data of any type; condition `[C]` bool, which may be shorter
 /// than the axis: what it does not reach is left out.

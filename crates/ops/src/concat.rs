@@ -10,7 +10,7 @@ use crate::axes::axis_attr;
 use crate::extents;
 use crate::index::Canvas;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Concat", Concat::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Concat", OpEntry::VARIADIC, Concat::parse)];
 
 /// Tensors of one type one after the other along an axis; all other extents are the same.
 #[derive(Debug, Clone, PartialEq)]

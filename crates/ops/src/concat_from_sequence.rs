@@ -9,7 +9,7 @@ use crate::OpEntry;
 use crate::pieces::{join, stack};
 use crate::sequence::item_fact;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("ConcatFromSequence", ConcatFromSequence::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("ConcatFromSequence", 1, ConcatFromSequence::parse)];
 
 /// Joins the tensors of a sequence, which has at least one; they agree in all other extents and in their type.
 #[derive(Debug, Clone, PartialEq)]

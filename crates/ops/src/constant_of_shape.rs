@@ -10,7 +10,7 @@ use crate::OpEntry;
 use crate::extents::{self, extents_input};
 use crate::index::{check_index_list, take};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("ConstantOfShape", ConstantOfShape::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("ConstantOfShape", 1, ConstantOfShape::parse)];
 
 /// A tensor of which every element is the same. Input: shape `[R]` int64.
 #[derive(Debug, Clone, PartialEq)]

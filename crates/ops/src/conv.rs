@@ -12,8 +12,8 @@ use crate::fused_activation::{self, FusedActivation, Parameters};
 use crate::window::{Window, WindowSpec};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("Conv", |def| Ok(Arc::new(Conv::read(def)?))).at_most(3),
-    OpEntry::microsoft("FusedConv", FusedConv::parse).at_most(4),
+    OpEntry::onnx("Conv", 3, |def| Ok(Arc::new(Conv::read(def)?))),
+    OpEntry::microsoft("FusedConv", 4, FusedConv::parse),
 ];
 
 /// Convolution. Inputs: X `[N, C, D1, ...]`, W `[M, C / group, K1, ...]`, optionally B `[M]`; output

@@ -10,7 +10,7 @@ use crate::conv::{Conv, conv_flops, convolve};
 use crate::quantized::{byte_type, zero_point_like};
 
 pub(crate) const OPERATORS: &[OpEntry] =
-    &[OpEntry::onnx("ConvInteger", |def| Ok(Arc::new(ConvInteger { conv: Conv::read(def)? })))];
+    &[OpEntry::onnx("ConvInteger", 4, |def| Ok(Arc::new(ConvInteger { conv: Conv::read(def)? })))];
 
 /// Convolution of 8-bit integers, summed in 32 bits. Inputs: x `[N, C, D1, ...]` and w `[M, C / group, K1, ...]`, each
 /// int8 or uint8; optionally the zero point of x (scalar) and of w (scalar or `[M]`). Output int32 `[N, M, O1, ...]`.

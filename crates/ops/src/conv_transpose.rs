@@ -9,7 +9,7 @@ use crate::OpEntry;
 use crate::conv::{check_channels, group, same_float_types};
 use crate::window::{Extents, Window, WindowSpec, extents, positive, transposed_window};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("ConvTranspose", ConvTranspose::parse).at_most(3)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("ConvTranspose", 3, ConvTranspose::parse)];
 
 /// Transposed convolution: each input element adds a scaled kernel to the output. Inputs: X `[N, C, D1, ...]`,
 /// W `[C, M / group, K1, ...]`, optionally B `[M]`; output `[N, M, O1, ...]`. Any float; at least one spatial axis.

@@ -11,7 +11,7 @@ use crate::OpEntry;
 use crate::extents;
 use crate::pad::{PadMode, padded};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Crop", Crop::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Crop", 1, Crop::parse)];
 
 /// A part of images. Input: `[N, C, H, W]` of any type.
 #[derive(Debug, Clone, PartialEq)]

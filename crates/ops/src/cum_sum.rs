@@ -12,8 +12,8 @@ use crate::number::{Number, with_number};
 use crate::types::NUMBERS;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("CumSum", |def| Cumulative::parse(def, false)),
-    OpEntry::onnx("CumProd", |def| Cumulative::parse(def, true)),
+    OpEntry::onnx("CumSum", 2, |def| Cumulative::parse(def, false)),
+    OpEntry::onnx("CumProd", 2, |def| Cumulative::parse(def, true)),
 ];
 
 /// The sum (or product) of all elements up to each along an axis. Inputs: data of any float or integer type; the axis, one

@@ -10,7 +10,7 @@ use crate::OpEntry;
 use crate::conv::{Conv, ConvGeometry, check_channels, conv_flops, group, same_float_types};
 use crate::window::{Window, WindowSpec, explicit_pads, positive};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("DeformConv", DeformConv::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("DeformConv", 5, DeformConv::parse)];
 
 /// Convolution that reads its input at displaced places, interpolating linearly; outside the input all is zero.
 ///

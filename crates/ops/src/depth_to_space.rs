@@ -12,11 +12,11 @@ use crate::extents;
 use crate::transpose::permuted;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("DepthToSpace", |def| {
+    OpEntry::onnx("DepthToSpace", 1, |def| {
         let (block_size, column_major) = parse(def)?;
         Ok(Arc::new(DepthToSpace { block_size, column_major }))
     }),
-    OpEntry::onnx("SpaceToDepth", |def| {
+    OpEntry::onnx("SpaceToDepth", 1, |def| {
         let (block_size, column_major) = parse(def)?;
         Ok(Arc::new(SpaceToDepth { block_size, column_major }))
     }),

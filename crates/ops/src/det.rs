@@ -9,7 +9,7 @@ use crate::OpEntry;
 use crate::extents;
 use crate::types::FLOATS;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Det", Det::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Det", 1, Det::parse)];
 
 /// The determinant of each matrix. `[*, M, M]` to `[*]`, any float type.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,7 +9,7 @@ use crate::OpEntry;
 use crate::fourier::{Complex, Fourier};
 use crate::types::FLOATS;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("DFT", Dft::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("DFT", 3, Dft::parse).before(&[(20, 2)])];
 
 const LENGTH: usize = 1;
 const AXIS: usize = 2;

@@ -12,7 +12,7 @@ use crate::OpEntry;
 use crate::mersenne_twister::MersenneTwister;
 use crate::types::{FLOATS_AND_FLOAT8, TRUTH};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Dropout", Dropout::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Dropout", 3, Dropout::parse).before(&[(12, 1)])];
 
 /// The data itself; in training, elements become 0 at random and the others grow in return. Inputs: data of any shape,
 /// floats of 8 bits or more; ratio (scalar float, default 0.5) and whether to train (scalar bool, default false), both

@@ -8,7 +8,7 @@ use inferrum_tensor::{DType, Tensor, Value, collected};
 use crate::OpEntry;
 
 pub(crate) const OPERATORS: &[OpEntry] =
-    &[OpEntry::onnx("DynamicQuantizeLinear", |_| Ok(Arc::new(DynamicQuantizeLinear)))];
+    &[OpEntry::onnx("DynamicQuantizeLinear", 1, |_| Ok(Arc::new(DynamicQuantizeLinear)))];
 
 /// Quantises to uint8 with a scale that covers the data and 0. Input: any shape, float32. Outputs: the data as uint8, its
 /// scale (scalar float32), its zero point (scalar uint8).

@@ -13,7 +13,7 @@ use crate::quantized::{Affine, byte_type};
 use crate::recurrent::{Cell, RecurrentGeometry, check};
 
 pub(crate) const OPERATORS: &[OpEntry] =
-    &[OpEntry::microsoft("DynamicQuantizeLSTM", DynamicQuantizeLSTM::parse)];
+    &[OpEntry::microsoft("DynamicQuantizeLSTM", 12, DynamicQuantizeLSTM::parse)];
 
 /// [`LSTM`] with 8-bit weights: X, and at each step the hidden states of the batch, are quantised to uint8 as
 /// `DynamicQuantizeLinear` does.

@@ -12,7 +12,7 @@ use crate::number::{Number, with_number};
 use crate::types::NUMBERS;
 use contraction::{Term, contract_all};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Einsum", Einsum::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Einsum", OpEntry::VARIADIC, Einsum::parse)];
 
 /// Products of elements summed over the axes that the output does not have. Inputs: any number of tensors of one float or
 /// integer type. Axes with the same subscript have the same extent, or 1, which is broadcast; within one input they are its

@@ -13,7 +13,7 @@ use crate::moments::Moments;
 use crate::types::FLOATS;
 
 pub(crate) const OPERATORS: &[OpEntry] =
-    &[OpEntry::microsoft("EmbedLayerNormalization", EmbedLayerNormalization::parse)];
+    &[OpEntry::microsoft("EmbedLayerNormalization", 9, EmbedLayerNormalization::parse)];
 
 const WORDS: usize = 0;
 const SEGMENTS: usize = 1;

@@ -9,7 +9,7 @@ use crate::OpEntry;
 use crate::extents;
 use crate::index::{PerAxis, check_index_list, offsets, strides, take};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Expand", Expand::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Expand", 2, Expand::parse)];
 
 /// A tensor broadcast with a shape, both ways: an extent of 1 in either takes that of the other. Inputs: data of any type;
 /// shape `[R]` int64.

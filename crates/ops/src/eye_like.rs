@@ -9,7 +9,7 @@ use crate::OpEntry;
 use crate::index::take_or;
 use crate::types::NUMBERS_AND_TRUTH;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("EyeLike", EyeLike::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("EyeLike", 1, EyeLike::parse)];
 
 /// A matrix of ones on one diagonal and zeros elsewhere. Input: `[M, N]`, of which only the shape matters.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,7 +8,8 @@ use inferrum_tensor::{DType, Tensor, Value, zeroed};
 
 use crate::{OpEntry, features};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::ml("FeatureVectorizer", FeatureVectorizer::parse)];
+pub(crate) const OPERATORS: &[OpEntry] =
+    &[OpEntry::ml("FeatureVectorizer", OpEntry::VARIADIC, FeatureVectorizer::parse)];
 
 /// The width of an input at most: the file states it, and nothing in the input stands for it.
 const WIDEST: usize = 1 << 24;

@@ -9,7 +9,7 @@ use crate::OpEntry;
 use crate::axes::index_below;
 use crate::extents;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Flatten", Flatten::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Flatten", 1, Flatten::parse)];
 
 /// The same elements as a matrix: axes before `axis` are rows, the others columns. Input: any type, any shape.
 #[derive(Debug, Clone, PartialEq)]

@@ -14,7 +14,7 @@ use crate::body::{captured_facts, without_value};
 use crate::sdpa::{Reach, Sdpa};
 use crate::types::FLOATS;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::preview("FlexAttention", FlexAttention::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::preview("FlexAttention", 3, FlexAttention::parse)];
 
 /// Scaled dot-product attention whose scores and probabilities pass through bodies.
 ///

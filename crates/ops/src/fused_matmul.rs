@@ -11,8 +11,8 @@ use crate::matmul::{MatMulGeometry, matrix_types, multiply, product_shape};
 use crate::transpose::permuted;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::microsoft("FusedMatMul", FusedMatMul::parse).at_most(2),
-    OpEntry::microsoft("TransposeMatMul", FusedMatMul::parse).at_most(2),
+    OpEntry::microsoft("FusedMatMul", 2, FusedMatMul::parse),
+    OpEntry::microsoft("TransposeMatMul", 2, FusedMatMul::parse),
 ];
 
 /// `alpha` times the matrix product of two stacks of matrices, each perhaps stored with its axes in another order. Inputs

@@ -10,7 +10,7 @@ use crate::axes::{axis_attr, index_below};
 use crate::extents;
 use crate::index::{check_indices, take_runs};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Gather", Gather::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Gather", 2, Gather::parse)];
 
 /// Slices of an axis by index. Inputs: data of any type; indices of any shape, int32 or int64, negative ones counting from
 /// the end. Output: the data's shape with the axis replaced by the indices' shape.

@@ -10,7 +10,7 @@ use crate::axes::axis_attr;
 use crate::gather::resolve_one;
 use crate::index::{PerAxis, check_indices, offsets, strides, take};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("GatherElements", GatherElements::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("GatherElements", 2, GatherElements::parse)];
 
 /// Elements whose place on one axis is an index, and on the others that of the index itself. Inputs: data of any type;
 /// indices, int32 or int64, of the same rank and nowhere longer save along the axis. Output: the indices' shape.

@@ -10,7 +10,7 @@ use crate::extents;
 use crate::gather::resolve_one;
 use crate::index::{check_indices, take_runs};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("GatherND", GatherND::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("GatherND", 2, GatherND::parse)];
 
 /// Slices by index tuples. Inputs: data of any type; indices `[*batch, *, K]` int64, each a tuple that names an element or
 /// slice of the data after its batch axes; negative ones count from the end. Output: `[*batch, *]` and the slices' shape.

@@ -11,8 +11,8 @@ use crate::matmul::{MatMulGeometry, matrix_types, multiply, product_shape, trans
 use crate::{Broadcast, OpEntry};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("Gemm", |def| Ok(Arc::new(Gemm::read(def)?))).at_most(3),
-    OpEntry::microsoft("FusedGemm", FusedGemm::parse),
+    OpEntry::onnx("Gemm", 3, |def| Ok(Arc::new(Gemm::read(def)?))),
+    OpEntry::microsoft("FusedGemm", 3, FusedGemm::parse),
 ];
 
 /// `alpha * A * B + beta * C`. Inputs: A `[M, K]` and B `[K, N]`, each perhaps stored transposed, and optionally C, which

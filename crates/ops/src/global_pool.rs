@@ -11,9 +11,9 @@ use crate::conv::same_float_types;
 use crate::pool::exponent;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("GlobalAveragePool", |_| Ok(Arc::new(GlobalPool::Average))),
-    OpEntry::onnx("GlobalLpPool", |def| Ok(Arc::new(GlobalPool::Lp { p: exponent(def)? }))),
-    OpEntry::onnx("GlobalMaxPool", |_| Ok(Arc::new(GlobalPool::Max))),
+    OpEntry::onnx("GlobalAveragePool", 1, |_| Ok(Arc::new(GlobalPool::Average))),
+    OpEntry::onnx("GlobalLpPool", 1, |def| Ok(Arc::new(GlobalPool::Lp { p: exponent(def)? }))),
+    OpEntry::onnx("GlobalMaxPool", 1, |_| Ok(Arc::new(GlobalPool::Max))),
 ];
 
 /// One value for all spatial elements of a channel. Input `[N, C, D1, ...]`, any float; output `[N, C, 1, ...]`.

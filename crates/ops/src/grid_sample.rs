@@ -11,8 +11,10 @@ use crate::OpEntry;
 use crate::resize::cubic;
 use crate::take::take;
 
-pub(crate) const OPERATORS: &[OpEntry] =
-    &[OpEntry::onnx("GridSample", GridSample::parse), OpEntry::microsoft("GridSample", GridSample::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[
+    OpEntry::onnx("GridSample", 2, GridSample::parse),
+    OpEntry::microsoft("GridSample", 2, GridSample::parse),
+];
 
 /// Samples an image at places that a grid gives.
 ///

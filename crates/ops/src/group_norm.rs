@@ -10,7 +10,7 @@ use crate::OpEntry;
 use crate::conv::{check_channels, same_float_types};
 use crate::moments::{Moments, stash_type};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("GroupNormalization", GroupNormalization::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("GroupNormalization", 3, GroupNormalization::parse)];
 
 /// `(x - mean) / sqrt(variance + epsilon) * scale + bias`, with the moments of each group of channels of each instance.
 /// Inputs: X `[N, C, D1, ...]`, scale `[C]`, bias `[C]`; output like X. Floats of 16 bits or more, of one type.

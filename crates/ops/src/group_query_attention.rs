@@ -4,21 +4,21 @@
 use std::sync::Arc;
 
 use inferrum_graph::{Fact, Facts, Inputs, NodeDef, OpError, OpKey, Operator, SymDim};
-use inferrum_tensor::{DType, Shape, Tensor, Value};
+use inferrum_tensor::{Shape, Tensor, Value};
 
 use crate::OpEntry;
-use crate::attention::{expect_shape, heads, multiply};
-use crate::rotary_embedding::Rotation;
+use crate::attention::{heads, multiply};
 use crate::sdpa::{Bias, Mask, Reach, Sdpa, Stage, swap_middle};
-use crate::types::FLOATS;
 
 mod cache;
+mod checks;
+mod operands;
 
 pub use cache::CacheQuantization;
 use cache::{Cache, Lengths, attended, held_in_window, kept};
 
 pub(crate) const OPERATORS: &[OpEntry] =
-    &[OpEntry::microsoft("GroupQueryAttention", GroupQueryAttention::parse)];
+    &[OpEntry::microsoft("GroupQueryAttention", 16, GroupQueryAttention::parse)];
 
 const QUERY: usize = 0;
 const KEY: usize = 1;
@@ -98,14 +98,7 @@ impl GroupQueryAttention {
         let key_quantization = CacheQuantization::parse(def, "k_quant_type")?;
         let value_quantization = CacheQuantization::parse(def, "v_quant_type")?;
         def.ignore(&["kv_cache_bit_width"]);
-        let causal = def.flag("causal", true)?;
-        let left = match def.int_or("local_window_size", -1)? {
-            -1 => None,
-            // The window counts the query's own place.
-            n => Some(usize::try_from(n).ok().and_then(|n| n.checked_sub(1)).filter(|_| causal).ok_or_else(
-                || OpError::attribute("local_window_size", "-1, or for causal attention 1 or more", n),
-            )?),
-        };
+        let reach = reach(def)?;
         let scores_at = match def.int_or("qk_output", 0)? {
             0 => None,
             1 => Some(Stage::Masked),
@@ -114,7 +107,7 @@ impl GroupQueryAttention {
         };
         let outputs = def.outputs.len().clamp(1, 4);
         let window_cache = def.flag("sliding_window_cache", false)?;
-        if window_cache && left.is_none() {
+        if window_cache && reach.left.is_none() {
             return Err(OpError::attribute(
                 "local_window_size",
                 "1 or more, as the cache holds a window",
@@ -132,7 +125,7 @@ impl GroupQueryAttention {
             kv_heads,
             scale: def.float("scale")?.filter(|&scale| scale != 0.0),
             softcap: def.float_or("softcap", 0.0)?,
-            reach: Reach { left, right: causal.then_some(0) },
+            reach,
             rotary: def.flag("do_rotary", false)?,
             rotary_interleaved: def.flag("rotary_interleaved", false)?,
             smooth_softmax: def.int_or("smooth_softmax", -1)? == 1,
@@ -167,111 +160,6 @@ impl GroupQueryAttention {
             softcap: f64::from(self.softcap),
             reach: self.reach,
         })
-    }
-
-    fn check_types(&self, inputs: Facts<'_>) -> Result<(), OpError> {
-        let dtype = inputs.dtype(QUERY)?;
-        FLOATS.check(QUERY, dtype)?;
-        let alike = [KEY, VALUE, COS, SIN, ADDED, SINKS, QUERY_NORM, KEY_NORM];
-        let expected = alike.map(|index| (index, dtype)).into_iter().chain([
-            (LAST_KEYS, DType::I32),
-            (TOTAL, DType::I32),
-            (POSITIONS, DType::I64),
-            (KEY_SCALE, DType::F32),
-            (VALUE_SCALE, DType::F32),
-        ]);
-        for (index, expected) in expected {
-            if let Some(tensor) = inputs.optional(index)?
-                && tensor.dtype != expected
-            {
-                return Err(OpError::dtype(index, expected.to_string(), tensor.dtype));
-            }
-        }
-        for (a, b) in [(KEY, VALUE), (PAST_KEY, PAST_VALUE), (COS, SIN), (QUERY_NORM, KEY_NORM)] {
-            if inputs.has(a) != inputs.has(b) {
-                return Err(OpError::Invalid(format!("inputs {a} and {b} are given together or not at all")));
-            }
-        }
-        for (index, scale, quantization) in
-            [(PAST_KEY, KEY_SCALE, self.key_quantization), (PAST_VALUE, VALUE_SCALE, self.value_quantization)]
-        {
-            match (inputs.optional(index)?, quantization) {
-                (None, None) if self.window_cache => return Err(OpError::MissingInput { index }),
-                (None, None) => {}
-                (None, Some(_)) => return Err(OpError::MissingInput { index }),
-                (Some(past), None) if past.dtype != dtype => {
-                    return Err(OpError::dtype(index, dtype.to_string(), past.dtype));
-                }
-                (Some(_), None) => {}
-                (Some(past), Some(quantization)) => {
-                    quantization.check(index, past.dtype)?;
-                    inputs.require(scale)?;
-                }
-            }
-        }
-        let needed = if self.rotary { &[LAST_KEYS, TOTAL, COS][..] } else { &[LAST_KEYS, TOTAL] };
-        match needed.iter().find(|&&index| !inputs.has(index)) {
-            Some(&index) => Err(OpError::MissingInput { index }),
-            None => Ok(()),
-        }
-    }
-
-    fn check_shapes(&self, inputs: Facts<'_>) -> Result<(), OpError> {
-        let shape = |index| inputs.get(index).and_then(Fact::concrete_shape);
-        let Some(q) = shape(QUERY) else { return Ok(()) };
-        let Sdpa { batch, q_len, head, .. } = self.sdpa(&q, !inputs.has(KEY), 0)?;
-        let width = self.kv_heads.saturating_mul(head);
-        let cached = shape(PAST_KEY).and_then(|past| past.get(2).copied());
-        let expected = [
-            (KEY, vec![batch, q_len, width]),
-            (VALUE, vec![batch, q_len, width]),
-            (LAST_KEYS, vec![batch]),
-            (POSITIONS, vec![batch, q_len]),
-            (SINKS, vec![self.q_heads]),
-            (QUERY_NORM, vec![head]),
-            (KEY_NORM, vec![head]),
-        ];
-        for (index, expected) in expected {
-            // ONNX Runtime takes the lengths in any shape of that many elements.
-            let reshaped = index == LAST_KEYS && shape(index).is_some_and(|shape| shape.elements() == batch);
-            if let Some(tensor) = inputs.optional(index)?
-                && !reshaped
-            {
-                expect_shape(index, &tensor.shape, &expected)?;
-            }
-        }
-        if let Some(cached) = cached {
-            let caches = [
-                (PAST_KEY, KEY_SCALE, self.key_quantization),
-                (PAST_VALUE, VALUE_SCALE, self.value_quantization),
-            ];
-            for (index, scale, quantization) in caches {
-                let packed = quantization.is_some_and(|quantization| quantization.bits == 4);
-                if packed && head % 2 == 1 {
-                    return Err(OpError::shape(QUERY, "heads of an even size, as the cache packs pairs", &q));
-                }
-                let width = if packed { head / 2 } else { head };
-                expect_shape(index, inputs.shape(index)?, &[batch, self.kv_heads, cached, width])?;
-                if let (Some(quantization), Some(scales)) = (quantization, shape(scale)) {
-                    let count = if quantization.per_channel { self.kv_heads * head } else { 1 };
-                    if scales.elements() != count {
-                        return Err(OpError::shape(scale, format!("{count} elements"), scales));
-                    }
-                }
-            }
-            if self.window_cache && cached < self.window() {
-                let expected = format!("at least {} places, the window", self.window());
-                return Err(OpError::shape(PAST_KEY, expected, inputs.shape(PAST_KEY)?));
-            }
-        }
-        if let (true, Some(cos)) = (self.rotary, shape(COS)) {
-            let fits = cos.rank() == 2 && cos[1] <= head / 2;
-            if !fits {
-                return Err(OpError::shape(COS, format!("[M, up to {}]", head / 2), cos));
-            }
-            expect_shape(SIN, inputs.shape(SIN)?, &cos)?;
-        }
-        Ok(())
     }
 
     /// The greatest number of keys of a batch.
@@ -322,76 +210,19 @@ impl GroupQueryAttention {
         };
         last_keys.iter().map(|&last| lengths(last)).collect()
     }
+}
 
-    /// Queries, new keys and new values by head, normalised and rotated.
-    fn operands(
-        &self,
-        sdpa: &Sdpa,
-        lengths: &[Lengths],
-        inputs: Inputs<'_>,
-    ) -> Result<[Vec<f64>; 3], OpError> {
-        let Sdpa { batch, q_len, head, .. } = *sdpa;
-        let q = inputs.tensor(QUERY)?.to_f64()?;
-        let (mut q, mut k, v) = match (inputs.optional(KEY)?, inputs.optional(VALUE)?) {
-            (Some(k), Some(v)) => (
-                swap_middle(&q, [batch, q_len, self.q_heads, head])?,
-                swap_middle(&k.to_f64()?, [batch, q_len, self.kv_heads, head])?,
-                swap_middle(&v.to_f64()?, [batch, q_len, self.kv_heads, head])?,
-            ),
-            _ => {
-                let heads = self.q_heads + 2 * self.kv_heads;
-                let all = swap_middle(&q, [batch, q_len, heads, head])?;
-                let part = |first: usize, count: usize| -> Vec<f64> {
-                    let width = q_len * head;
-                    let rows = all.chunks_exact((heads * width).max(1));
-                    rows.flat_map(|row| &row[first * width..(first + count) * width]).copied().collect()
-                };
-                let kv = self.kv_heads;
-                (part(0, self.q_heads), part(self.q_heads, kv), part(self.q_heads + kv, kv))
-            }
-        };
-        for (index, values) in [(QUERY_NORM, &mut q), (KEY_NORM, &mut k)] {
-            if let Some(weight) = inputs.optional(index)? {
-                rms_normalize(values, &weight.to_f64()?, f64::from(self.norm_epsilon));
-            }
-        }
-        if self.rotary {
-            let (cos, sin) = (inputs.tensor(COS)?, inputs.tensor(SIN)?);
-            let (rows, half) = (cos.shape()[0], cos.shape()[1]);
-            let rotation = Rotation {
-                cos: &cos.to_f64()?,
-                sin: &sin.to_f64()?,
-                half,
-                interleaved: self.rotary_interleaved,
-            };
-            let positions = self.positions(sdpa, lengths, inputs)?;
-            if let Some(bad) = positions.iter().find(|&&position| position >= rows) {
-                let reason = format!("position {bad} is beyond the {rows} rows of the table");
-                return Err(OpError::value(COS, reason));
-            }
-            for (values, heads) in [(&mut q, self.q_heads), (&mut k, self.kv_heads)] {
-                for (row, values) in values.chunks_exact_mut(head.max(1)).enumerate() {
-                    rotation.apply(values, positions[row / (heads * q_len) * q_len + row % q_len]);
-                }
-            }
-        }
-        Ok([q, k, v])
-    }
-
-    /// For each batch and new token, its position, flattened.
-    fn positions(&self, sdpa: &Sdpa, lengths: &[Lengths], inputs: Inputs<'_>) -> Result<Vec<usize>, OpError> {
-        if let Some(given) = inputs.optional_ints(POSITIONS)? {
-            return given
-                .iter()
-                .map(|&position| {
-                    let bad =
-                        || OpError::value(POSITIONS, format!("positions are 0 or more, got {position}"));
-                    usize::try_from(position).map_err(|_| bad())
-                })
-                .collect();
-        }
-        Ok(lengths.iter().flat_map(|lengths| (0..sdpa.q_len).map(|i| lengths.past + i)).collect())
-    }
+/// Which keys a query sees: of the attributes `causal` and `local_window_size`.
+fn reach(def: &mut NodeDef) -> Result<Reach, OpError> {
+    let causal = def.flag("causal", true)?;
+    let left = match def.int_or("local_window_size", -1)? {
+        -1 => None,
+        // The window counts the query's own place.
+        n => Some(usize::try_from(n).ok().and_then(|n| n.checked_sub(1)).filter(|_| causal).ok_or_else(
+            || OpError::attribute("local_window_size", "-1, or for causal attention 1 or more", n),
+        )?),
+    };
+    Ok(Reach { left, right: causal.then_some(0) })
 }
 
 impl Operator for GroupQueryAttention {
@@ -506,129 +337,5 @@ impl Operator for GroupQueryAttention {
     }
 }
 
-/// Scales each row to a root mean square of 1, then by `weight`.
-fn rms_normalize(values: &mut [f64], weight: &[f64], epsilon: f64) {
-    for row in values.chunks_exact_mut(weight.len().max(1)) {
-        let mean_square = row.iter().map(|x| x * x).sum::<f64>() / row.len() as f64;
-        let scale = 1.0 / (mean_square + epsilon).sqrt();
-        row.iter_mut().zip(weight).for_each(|(x, weight)| *x *= scale * weight);
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{parse_node, try_run};
-    use inferrum_graph::Attr;
-
-    fn op(q_heads: i64, attrs: &[(&str, Attr)]) -> Arc<dyn Operator> {
-        let heads = [("num_heads", Attr::Int(q_heads)), ("kv_num_heads", Attr::Int(1))];
-        let attrs: Vec<(&str, Attr)> = attrs.iter().cloned().chain(heads).collect();
-        parse_node("com.microsoft", 1, "GroupQueryAttention", &attrs, 3)
-    }
-
-    fn tensor(shape: &[usize], values: &[f32]) -> Option<Tensor> {
-        Some(Tensor::from_vec(shape, values.to_vec()).unwrap())
-    }
-
-    fn ints(values: &[i32]) -> Option<Tensor> {
-        Some(Tensor::vector(values.to_vec()))
-    }
-
-    #[test]
-    fn each_batch_has_its_own_past() {
-        let q = tensor(&[2, 1, 1], &[0.0, 0.0]);
-        let v = tensor(&[2, 1, 1], &[8.0, 9.0]);
-        let cache = tensor(&[2, 1, 2, 1], &[1.0, 3.0, 5.0, 7.0]);
-        let inputs = [q.clone(), q, v, cache.clone(), cache, ints(&[2, 1]), ints(&[3])];
-        let outputs = try_run(&*op(1, &[]), &inputs).unwrap();
-        assert_eq!(outputs[0].to_f64().unwrap(), [4.0, 7.0]);
-        assert_eq!(outputs[2].to_f64().unwrap(), [1.0, 3.0, 8.0, 5.0, 9.0, 0.0]);
-    }
-
-    #[test]
-    fn a_window_counts_its_own_place() {
-        let q = tensor(&[1, 3, 1], &[0.0; 3]);
-        let v = tensor(&[1, 3, 1], &[1.0, 3.0, 9.0]);
-        let inputs = [q.clone(), q, v, None, None, ints(&[2]), ints(&[3])];
-        let y = |attrs: &[(&str, Attr)]| try_run(&*op(1, attrs), &inputs).unwrap()[0].to_f64().unwrap();
-        assert_eq!(y(&[("local_window_size", Attr::Int(2))]), [1.0, 2.0, 6.0]);
-        assert_eq!(y(&[("local_window_size", Attr::Int(1))]), [1.0, 3.0, 9.0]);
-        assert_eq!(y(&[("smooth_softmax", Attr::Int(1))])[0], 0.5);
-    }
-
-    #[test]
-    fn packed_and_separate_operands_agree() {
-        let packed: Vec<f32> = (0..2 * 2 * 4 * 2).map(|i| (i as f32 * 0.9).cos()).collect();
-        let part = |columns: std::ops::Range<usize>| -> Vec<f32> {
-            packed.chunks_exact(8).flat_map(|row| row[columns.clone()].to_vec()).collect()
-        };
-        let rest = [None, None, ints(&[1, 1]), ints(&[2])];
-        let separate = [
-            tensor(&[2, 2, 4], &part(0..4)),
-            tensor(&[2, 2, 2], &part(4..6)),
-            tensor(&[2, 2, 2], &part(6..8)),
-        ];
-        let a = try_run(&*op(2, &[]), &separate.into_iter().chain(rest.clone()).collect::<Vec<_>>()).unwrap();
-        let all = [tensor(&[2, 2, 8], &packed), None, None];
-        let b = try_run(&*op(2, &[]), &all.into_iter().chain(rest).collect::<Vec<_>>()).unwrap();
-        assert_eq!(a, b);
-    }
-
-    #[test]
-    fn a_window_cache_holds_the_last_keys() {
-        let attrs = [("local_window_size", Attr::Int(2)), ("sliding_window_cache", Attr::Int(1))];
-        let q = |value| tensor(&[1, 1, 1], &[value]);
-        // Positions 2 and 3 are held when position 4 comes; with 2 places the older one goes.
-        let cache = tensor(&[1, 1, 2, 1], &[2.0, 3.0]);
-        let inputs = [q(0.0), q(4.0), q(4.0), cache.clone(), cache, ints(&[4]), ints(&[5])];
-        let outputs = try_run(&*op(1, &attrs), &inputs).unwrap();
-        assert_eq!(outputs[0].to_f64().unwrap(), [3.5]);
-        assert_eq!(outputs[1].to_f64().unwrap(), [3.0, 4.0]);
-    }
-
-    #[test]
-    fn a_quantised_cache_is_scaled() {
-        let attrs = [
-            ("k_quant_type", Attr::String("PER_TENSOR".into())),
-            ("v_quant_type", Attr::String("PER_CHANNEL".into())),
-            ("kv_cache_bit_width", Attr::Int(4)),
-        ];
-        let x = tensor(&[1, 1, 2], &[0.0, 0.0]);
-        let v = tensor(&[1, 1, 2], &[1.2, -40.0]);
-        let cache = |byte: u8| Some(Tensor::from_vec([1, 1, 1, 1], vec![byte]).unwrap());
-        let mut inputs = vec![x.clone(), x, v, cache(0x88), cache(0x9A), ints(&[1]), ints(&[2])];
-        inputs.extend([
-            None,
-            None,
-            None,
-            None,
-            None,
-            tensor(&[1], &[1.0]),
-            tensor(&[1, 1, 1, 2], &[0.5, 4.0]),
-        ]);
-        let outputs = try_run(&*op(1, &attrs), &inputs).unwrap();
-        // Cached (2, 1) stands for (1, 4); new (1.2, -40) becomes (2, -8), which stands for (1, -32).
-        assert_eq!(outputs[0].to_f64().unwrap(), [1.0, -14.0]);
-        assert_eq!(outputs[2].as_slice::<u8>().unwrap(), [0x9A, 0x0A]);
-    }
-
-    #[test]
-    fn lengths_that_cannot_be_are_errors() {
-        let q = tensor(&[1, 1, 1], &[0.0]);
-        let cache = tensor(&[1, 1, 2, 1], &[1.0, 3.0]);
-        let run = |last: &[i32], total: i32| {
-            let inputs =
-                [q.clone(), q.clone(), q.clone(), cache.clone(), cache.clone(), ints(last), ints(&[total])];
-            try_run(&*op(1, &[]), &inputs)
-        };
-        assert!(run(&[2], 3).is_ok());
-        assert!(
-            run(&[3], 4).is_err()
-                && run(&[3], 3).is_err()
-                && run(&[-2], 3).is_err()
-                && run(&[1, 1], 3).is_err()
-        );
-        assert!(run(&[i32::MAX], i32::MAX).is_err());
-    }
-}
+mod tests;

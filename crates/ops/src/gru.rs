@@ -9,7 +9,7 @@ use inferrum_tensor::Value;
 use crate::OpEntry;
 use crate::recurrent::{Cell, Recurrence, Weights};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("GRU", GRU::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("GRU", 6, GRU::parse)];
 
 /// Gated recurrent unit: `z = f(Wz x + Rz h + b)`, `r = f(Wr x + Rr h + b)`, `n = g(Wh x + Rh (r h) + b)`, then
 /// `h = (1 - z) n + z h`, step by step. The gates lie in the order z, r, h.

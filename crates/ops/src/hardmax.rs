@@ -10,7 +10,7 @@ use crate::OpEntry;
 use crate::conv::same_float_types;
 use crate::softmax::Softmax;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Hardmax", Hardmax::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Hardmax", 1, Hardmax::parse)];
 
 /// 1 at the first greatest element along an axis, 0 elsewhere. Input and output: any shape, any float.
 #[derive(Debug, Clone, PartialEq)]

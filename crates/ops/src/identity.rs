@@ -7,7 +7,7 @@ use inferrum_tensor::Value;
 
 use crate::OpEntry;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Identity", |_| Ok(Arc::new(Identity)))];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Identity", 1, |_| Ok(Arc::new(Identity)))];
 
 /// The input itself, whatever kind of value it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use inferrum_tensor::{DType, Value};
 use crate::OpEntry;
 use crate::body::{captured_facts, captured_values, infer_body, is_pure, joined, without_value};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("If", If::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("If", 1, If::parse)];
 
 /// Runs one of two bodies. Inputs: a condition of one `bool` element, then what the bodies capture. The outputs are
 /// those of the body that ran, of any kind.

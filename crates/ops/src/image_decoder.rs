@@ -8,7 +8,7 @@ use inferrum_tensor::{DType, Tensor, Value};
 
 use crate::OpEntry;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("ImageDecoder", ImageDecoder::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("ImageDecoder", 1, ImageDecoder::parse)];
 
 /// The pixels of an image file.
 ///

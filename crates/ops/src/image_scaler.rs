@@ -8,7 +8,7 @@ use inferrum_tensor::{Tensor, Value};
 use crate::OpEntry;
 use crate::types::FLOATS;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("ImageScaler", ImageScaler::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("ImageScaler", 1, ImageScaler::parse)];
 
 /// `scale * x + bias` of the channel. Input and output: `[N, C, H, W]`, a float type.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,7 +7,7 @@ use inferrum_tensor::{Tensor, Value};
 
 use crate::{OpEntry, features};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::ml("Imputer", Imputer::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::ml("Imputer", 1, Imputer::parse)];
 
 /// Replaces one value, mostly NaN, by others. Input and output: `[.., F]` of float32, float64, int64 or int32.
 #[derive(Debug, Clone, PartialEq)]

@@ -10,7 +10,7 @@ use crate::conv::{check_channels, same_float_types};
 use crate::moments::Moments;
 
 pub(crate) const OPERATORS: &[OpEntry] =
-    &[OpEntry::onnx("InstanceNormalization", InstanceNormalization::parse)];
+    &[OpEntry::onnx("InstanceNormalization", 3, InstanceNormalization::parse)];
 
 /// `(x - mean) / sqrt(variance + epsilon) * scale + B`, with the moments of each channel of each instance. Inputs:
 /// `[N, C, D1, ...]`, scale `[C]`, B `[C]`; output like the first. Floats of 16 bits or more, of one type.

@@ -9,7 +9,7 @@ use inferrum_tensor::{DType, Tensor, Value};
 use crate::types::FLOATS_AND_FLOAT8;
 use crate::{Expression, OpEntry};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("IsInf", IsInf::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("IsInf", 1, IsInf::parse)];
 
 /// Whether an element is infinite. Input: any shape, floats of 8 bits or more; output: the same shape, bool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,8 +15,10 @@ use crate::digest::Table;
 use crate::index::take_or;
 use crate::mapping::Places;
 
-pub(crate) const OPERATORS: &[OpEntry] =
-    &[OpEntry::ml("LabelEncoder", LabelEncoder::parse), OpEntry::ml("CategoryMapper", CategoryMapper::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[
+    OpEntry::ml("LabelEncoder", 1, LabelEncoder::parse),
+    OpEntry::ml("CategoryMapper", 1, CategoryMapper::parse),
+];
 
 /// Replaces keys by values. Input: any shape, the keys' type; output: of the same shape, the values' type.
 pub struct LabelEncoder {

@@ -12,10 +12,10 @@ use crate::moments::{Moments, float_type, stash_type};
 use crate::{Broadcast, OpEntry};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("LayerNormalization", LayerNormalization::parse),
-    OpEntry::onnx("RMSNormalization", RMSNormalization::parse),
-    OpEntry::onnx("SimplifiedLayerNormalization", RMSNormalization::parse),
-    OpEntry::microsoft("SimplifiedLayerNormalization", RMSNormalization::parse),
+    OpEntry::onnx("LayerNormalization", 3, LayerNormalization::parse),
+    OpEntry::onnx("RMSNormalization", 2, RMSNormalization::parse),
+    OpEntry::onnx("SimplifiedLayerNormalization", 2, RMSNormalization::parse),
+    OpEntry::microsoft("SimplifiedLayerNormalization", 2, RMSNormalization::parse),
 ];
 
 /// `(x - mean) / sqrt(variance + epsilon) * scale + B`, with the moments over the axes from `axis` on.

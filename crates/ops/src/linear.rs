@@ -13,8 +13,8 @@ use crate::features;
 use crate::post_transform::PostTransform;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::ml("LinearClassifier", LinearClassifier::parse),
-    OpEntry::ml("LinearRegressor", LinearRegressor::parse),
+    OpEntry::ml("LinearClassifier", 1, LinearClassifier::parse),
+    OpEntry::ml("LinearRegressor", 1, LinearRegressor::parse),
 ];
 
 /// `X * coefficients^T + intercepts`.

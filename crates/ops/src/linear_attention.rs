@@ -12,8 +12,8 @@ use crate::attention::{expect_shape, heads, multiply};
 use crate::types::FLOATS;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("LinearAttention", |def| LinearAttention::parse(def, false)),
-    OpEntry::microsoft("LinearAttention", |def| LinearAttention::parse(def, true)),
+    OpEntry::onnx("LinearAttention", 6, |def| LinearAttention::parse(def, false)),
+    OpEntry::microsoft("LinearAttention", 6, |def| LinearAttention::parse(def, true)),
 ];
 
 const STATE: usize = 3;

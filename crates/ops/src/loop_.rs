@@ -17,7 +17,7 @@ use crate::body::{
 };
 use crate::pieces::stack;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Loop", Loop::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Loop", OpEntry::VARIADIC, Loop::parse)];
 
 /// Runs a body again and again. Inputs: the greatest number of iterations (one int64 element, may be left out),
 /// whether to begin (one `bool` element, may be left out), `N` carried values of any kind, what the body captures.

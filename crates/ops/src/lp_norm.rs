@@ -9,7 +9,7 @@ use crate::OpEntry;
 use crate::axes::axis_attr;
 use crate::conv::same_float_types;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("LpNormalization", LpNormalization::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("LpNormalization", 1, LpNormalization::parse)];
 
 /// `x / norm(x)` along an axis; 0 where the norm is 0. Input and output: any shape, floats of 16 bits or more.
 #[derive(Debug, Clone, PartialEq)]

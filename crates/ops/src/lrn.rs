@@ -8,7 +8,7 @@ use inferrum_tensor::{Tensor, Value, zeroed};
 use crate::OpEntry;
 use crate::conv::same_float_types;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("LRN", LRN::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("LRN", 1, LRN::parse)];
 
 /// `x / (bias + alpha / size * sum of squares)^beta`, the sum over `size` neighbouring channels. Input and output:
 /// `[N, C, D1, ...]`, floats of 16 bits or more.

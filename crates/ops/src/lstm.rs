@@ -9,7 +9,7 @@ use inferrum_tensor::{Tensor, Value};
 use crate::OpEntry;
 use crate::recurrent::{Cell, Recurrence, Weights};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("LSTM", |def| Ok(Arc::new(LSTM::read(def)?)))];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("LSTM", 8, |def| Ok(Arc::new(LSTM::read(def)?)))];
 
 /// Long short-term memory: `i = f(Wi x + Ri h + Pi c + b)`, `e = f(We x + Re h + Pe c + b)` (the forget gate),
 /// `c' = e c + i g(Wc x + Rc h + b)`, `o = f(Wo x + Ro h + Po c' + b)`, `h = o h(c')`, step by step. The gates lie in the

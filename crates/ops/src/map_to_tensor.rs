@@ -12,7 +12,7 @@ use crate::features::matrix;
 use crate::index::{take, take_or};
 
 pub(crate) const OPERATORS: &[OpEntry] =
-    &[OpEntry::ml("CastMap", CastMap::parse), OpEntry::ml("DictVectorizer", DictVectorizer::parse)];
+    &[OpEntry::ml("CastMap", 1, CastMap::parse), OpEntry::ml("DictVectorizer", 1, DictVectorizer::parse)];
 
 /// The values of a dictionary in the order of a vocabulary. Input: a dictionary; output: `[1, vocabulary]` of its
 /// values' type, with zero (an empty string) where it has no such key.

@@ -8,7 +8,7 @@ use inferrum_tensor::{DType, Shape, Tensor, Value, zeroed};
 use crate::accumulate::{Accumulate, add_scaled};
 use crate::{Broadcast, OpEntry};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("MatMul", |_| Ok(Arc::new(MatMul))).at_most(2)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("MatMul", 2, |_| Ok(Arc::new(MatMul)))];
 
 /// The matrix product, as NumPy's `matmul`. Inputs: `[..., M, K]` and `[..., K, N]`, whose leading axes broadcast, or a
 /// vector `[K]` in place of either, which leaves M or N out of the output `[..., M, N]`. Any float of 16 bits or more;

@@ -12,9 +12,9 @@ use crate::quantized::{Affine, byte_type};
 use crate::{Broadcast, OpEntry};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("MatMulInteger", |_| Ok(Arc::new(MatMulInteger))),
-    OpEntry::microsoft("DynamicQuantizeMatMul", |_| Ok(Arc::new(DynamicQuantizeMatMul))),
-    OpEntry::microsoft("MatMulIntegerToFloat", |_| Ok(Arc::new(MatMulIntegerToFloat))),
+    OpEntry::onnx("MatMulInteger", 4, |_| Ok(Arc::new(MatMulInteger))),
+    OpEntry::microsoft("DynamicQuantizeMatMul", 5, |_| Ok(Arc::new(DynamicQuantizeMatMul))),
+    OpEntry::microsoft("MatMulIntegerToFloat", 7, |_| Ok(Arc::new(MatMulIntegerToFloat))),
 ];
 
 /// The matrix product of 8-bit integers, summed in 32 bits. Inputs: A `[..., M, K]` and B `[..., K, N]`, each int8 or

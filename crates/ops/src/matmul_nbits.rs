@@ -9,7 +9,7 @@ use crate::OpEntry;
 use crate::conv::check_channels;
 use crate::matmul::{MatMulGeometry, multiply, product_shape, transposed};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::microsoft("MatMulNBits", MatMulNBits::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::microsoft("MatMulNBits", 6, MatMulNBits::parse)];
 
 /// The matrix product with a weight matrix of 2, 4 or 8 bits that is quantised in blocks along K.
 ///

@@ -8,7 +8,7 @@ use inferrum_tensor::{Shape, Tensor, Value, zeroed};
 use crate::OpEntry;
 use crate::roi_align::regions;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("MaxRoiPool", MaxRoiPool::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("MaxRoiPool", 2, MaxRoiPool::parse)];
 
 /// The greatest pixels of regions of images, as in Fast R-CNN (<https://arxiv.org/abs/1504.08083>).
 ///

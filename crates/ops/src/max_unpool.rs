@@ -12,7 +12,7 @@ use crate::OpEntry;
 use crate::conv::same_float_types;
 use crate::window::{WindowSpec, explicit_pads, positive, transposed_window};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("MaxUnpool", MaxUnpool::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("MaxUnpool", 3, MaxUnpool::parse)];
 
 /// Puts each element at its index and zeros elsewhere. Inputs: X `[N, C, D1, ...]`, any float; indices int64 of the same
 /// shape; optionally the output's shape int64 `[rank]`. Output `[N, C, O1, ...]`.

@@ -12,7 +12,7 @@ use crate::conv::same_float_types;
 use crate::moments::{moments_of_sets, sets};
 
 pub(crate) const OPERATORS: &[OpEntry] =
-    &[OpEntry::onnx("MeanVarianceNormalization", MeanVarianceNormalization::parse)];
+    &[OpEntry::onnx("MeanVarianceNormalization", 1, MeanVarianceNormalization::parse)];
 
 /// What ONNX's definition adds to the standard deviation.
 pub const EPSILON: f64 = 1e-9;

@@ -10,7 +10,7 @@ use crate::dft::scalar_integer;
 use crate::signal_window::{count, output_datatype};
 use crate::types::FLOATS;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("MelWeightMatrix", MelWeightMatrix::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("MelWeightMatrix", 5, MelWeightMatrix::parse)];
 
 /// Triangles, evenly spaced on the mel scale, that sum the bins of a one-sided spectrum.
 ///

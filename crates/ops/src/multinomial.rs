@@ -10,7 +10,7 @@ use crate::mersenne_twister::MersenneTwister;
 use crate::random::dtype_attribute;
 use crate::types::FLOATS;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Multinomial", Multinomial::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Multinomial", 1, Multinomial::parse)];
 
 /// Classes drawn at random. Input: `[batch, classes]`, the logarithms of probabilities up to a constant, floats; output:
 /// `[batch, samples]`, indices of classes. With a seed every run gives the same ones.

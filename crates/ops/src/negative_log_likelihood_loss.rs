@@ -11,8 +11,8 @@ use crate::OpEntry;
 use crate::types::FLOATS;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("NegativeLogLikelihoodLoss", |def| NegativeLogLikelihoodLoss::parse(def, false)),
-    OpEntry::onnx("SoftmaxCrossEntropyLoss", |def| NegativeLogLikelihoodLoss::parse(def, true)),
+    OpEntry::onnx("NegativeLogLikelihoodLoss", 3, |def| NegativeLogLikelihoodLoss::parse(def, false)),
+    OpEntry::onnx("SoftmaxCrossEntropyLoss", 3, |def| NegativeLogLikelihoodLoss::parse(def, true)),
 ];
 
 /// Minus the logarithm of the probability of each right class.

@@ -7,7 +7,7 @@ use inferrum_tensor::{DType, Tensor, Value};
 
 use crate::OpEntry;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("NonMaxSuppression", NonMaxSuppression::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("NonMaxSuppression", 5, NonMaxSuppression::parse)];
 
 /// Keeps the boxes of greatest score that do not overlap one kept before.
 ///

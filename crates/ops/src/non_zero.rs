@@ -7,7 +7,7 @@ use inferrum_tensor::{DType, Real, Tensor, Value, dispatch, zeroed};
 
 use crate::OpEntry;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("NonZero", NonZero::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("NonZero", 1, NonZero::parse)];
 
 /// The places of the elements that are not zero (false, the empty string), row-major. Input: any type. Output: `[rank, N]`
 /// int64, one column for each place.

@@ -7,7 +7,7 @@ use inferrum_tensor::{DType, Tensor, Value, zeroed};
 
 use crate::{OpEntry, features};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::ml("Normalizer", Normalizer::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::ml("Normalizer", 1, Normalizer::parse)];
 
 /// Divides each row by its norm, unless that is zero. Input: `[N, C]` or `[C]` of float32, float64, int64 or int32;
 /// output: float32 of the same shape.

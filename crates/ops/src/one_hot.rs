@@ -12,7 +12,7 @@ use crate::extents;
 use crate::index::take;
 use crate::types::NUMBERS;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("OneHot", OneHot::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("OneHot", 3, OneHot::parse)];
 
 /// A new axis along which one place is "on" and the others are "off". Inputs: indices of any real type (negative ones
 /// count from the end, one out of range is off everywhere), depth (a single number), values `[off, on]` of any type.

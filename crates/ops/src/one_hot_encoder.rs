@@ -10,7 +10,7 @@ use crate::OpEntry;
 use crate::digest::Table;
 use crate::mapping::Places;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::ml("OneHotEncoder", OneHotEncoder::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::ml("OneHotEncoder", 1, OneHotEncoder::parse)];
 
 /// A one at the place of each element's category. Input: any shape, string, or a number, which is truncated to an
 /// integer; output: `[.., categories]` in float32.

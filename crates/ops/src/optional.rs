@@ -11,9 +11,9 @@ use crate::OpEntry;
 use crate::body::without_value;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("Optional", MakeOptional::parse),
-    OpEntry::onnx("OptionalGetElement", |_| Ok(Arc::new(OptionalGetElement))),
-    OpEntry::onnx("OptionalHasElement", |_| Ok(Arc::new(OptionalHasElement))),
+    OpEntry::onnx("Optional", 1, MakeOptional::parse),
+    OpEntry::onnx("OptionalGetElement", 1, |_| Ok(Arc::new(OptionalGetElement))),
+    OpEntry::onnx("OptionalHasElement", 1, |_| Ok(Arc::new(OptionalHasElement))),
 ];
 
 /// `Optional`: its input, a tensor or sequence, as a value that may be absent; absent if there is no input.

@@ -12,7 +12,7 @@ use crate::OpEntry;
 use crate::axes::axes_input;
 use crate::index::{check_index_list, strides, sums, take_or};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Pad", Pad::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Pad", 4, Pad::parse).before(&[(11, 1), (18, 3)])];
 
 /// A tensor with more (or, by negative pads, fewer) elements at both ends of its axes.
 ///

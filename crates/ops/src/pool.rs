@@ -13,9 +13,9 @@ use crate::conv::same_float_types;
 use crate::window::{Window, WindowSpec};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("AveragePool", AveragePool::parse),
-    OpEntry::onnx("LpPool", LpPool::parse),
-    OpEntry::onnx("MaxPool", MaxPool::parse),
+    OpEntry::onnx("AveragePool", 1, AveragePool::parse),
+    OpEntry::onnx("LpPool", 1, LpPool::parse),
+    OpEntry::onnx("MaxPool", 1, MaxPool::parse),
 ];
 
 /// The greatest element of each window; padding never is. Input `[N, C, D1, ...]`: any float, int8 or uint8. Outputs:

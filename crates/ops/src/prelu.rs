@@ -11,7 +11,7 @@ use inferrum_tensor::{Real, Shape, Tensor, Value, dispatch};
 use crate::types::NUMBERS;
 use crate::{Broadcast, Expression, OpEntry};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("PRelu", PRelu::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("PRelu", 2, PRelu::parse)];
 
 /// `x` if that is 0 or more, else `slope * x`. Inputs: data of any shape, slope that broadcasts to it, one type of
 /// numbers; output: as data.

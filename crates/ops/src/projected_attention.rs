@@ -12,7 +12,7 @@ use crate::padding_mask::{PaddingKind, padding};
 use crate::sdpa::{Bias, Mask, Reach, Sdpa, append, swap_middle};
 use crate::types::FLOATS;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::microsoft("Attention", ProjectedAttention::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::microsoft("Attention", 7, ProjectedAttention::parse)];
 
 const WEIGHTS: usize = 1;
 const BIAS: usize = 2;

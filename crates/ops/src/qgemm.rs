@@ -10,7 +10,7 @@ use crate::gemm::{Gemm, add_broadcast, check_addend, gemm_flops, matrices_shape,
 use crate::matmul::multiply;
 use crate::quantized::{byte_type, one_scale, one_zero_point, saturate, scale, scales, zero_point_like};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::microsoft("QGemm", QGemm::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::microsoft("QGemm", 9, QGemm::parse)];
 
 /// `alpha * A * B + C` of 8-bit matrices. Inputs: A `[M, K]`, its scale and zero point (scalars); B `[K, N]`, its scale and
 /// zero point (scalars or `[N]`); optionally C int32, in steps of `alpha` times both scales, which broadcasts to

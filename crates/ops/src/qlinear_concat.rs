@@ -11,7 +11,8 @@ use crate::extents::{output_shape, sum};
 use crate::qlinear_elementwise::check_scalar_parameters;
 use crate::quantized::{Affine, byte_type};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::microsoft("QLinearConcat", QLinearConcat::parse)];
+pub(crate) const OPERATORS: &[OpEntry] =
+    &[OpEntry::microsoft("QLinearConcat", OpEntry::VARIADIC, QLinearConcat::parse)];
 
 /// Quantised tensors behind each other along an axis, quantised anew. Inputs: scale and zero point of the output; then
 /// for each part the part (int8 or uint8), its scale and its zero point. Scales and zero points are scalars. The output

@@ -11,7 +11,7 @@ use crate::conv_integer::centred;
 use crate::quantized::{byte_type, one_scale, one_zero_point, saturate, scale, scales, zero_point_like};
 
 pub(crate) const OPERATORS: &[OpEntry] =
-    &[OpEntry::onnx("QLinearConv", |def| Ok(Arc::new(QLinearConv { conv: Conv::read(def)? })))];
+    &[OpEntry::onnx("QLinearConv", 9, |def| Ok(Arc::new(QLinearConv { conv: Conv::read(def)? })))];
 
 /// Convolution of 8-bit integers to 8-bit integers. Inputs: x `[N, C, D1, ...]`, its scale and zero point (scalars);
 /// w `[M, C / group, K1, ...]`, its scale and zero point (scalars or `[M]`); scale and zero point of y (scalars);

@@ -10,12 +10,12 @@ use crate::quantized::{Affine, byte_type, scale, zero_point_like};
 use crate::{Broadcast, OpEntry};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::microsoft("QLinearAdd", |_| Ok(Arc::new(QLinearBinary::Add))),
-    OpEntry::microsoft("QLinearLeakyRelu", |def| {
+    OpEntry::microsoft("QLinearAdd", 8, |_| Ok(Arc::new(QLinearBinary::Add))),
+    OpEntry::microsoft("QLinearLeakyRelu", 5, |def| {
         Ok(Arc::new(QLinearUnary::LeakyRelu { alpha: def.float_or("alpha", 0.01)? }))
     }),
-    OpEntry::microsoft("QLinearMul", |_| Ok(Arc::new(QLinearBinary::Mul))),
-    OpEntry::microsoft("QLinearSigmoid", |_| Ok(Arc::new(QLinearUnary::Sigmoid))),
+    OpEntry::microsoft("QLinearMul", 8, |_| Ok(Arc::new(QLinearBinary::Mul))),
+    OpEntry::microsoft("QLinearSigmoid", 5, |_| Ok(Arc::new(QLinearUnary::Sigmoid))),
 ];
 
 /// A function of two quantised tensors, quantised. Inputs: A, its scale and zero point; B, its scale and zero point, of

@@ -11,7 +11,8 @@ use crate::matmul_integer::{Per, centred, check_parameters, check_zero_point};
 use crate::quantized::saturate;
 use crate::{Broadcast, OpEntry};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("QLinearMatMul", |_| Ok(Arc::new(QLinearMatMul)))];
+pub(crate) const OPERATORS: &[OpEntry] =
+    &[OpEntry::onnx("QLinearMatMul", 8, |_| Ok(Arc::new(QLinearMatMul)))];
 
 /// The matrix product of quantised matrices. Inputs: a `[..., M, K]`, its scale and zero point (scalars, `[M]` or
 /// `[..., M, 1]`); b `[..., K, N]`, its scale and zero point (scalars, `[N]` or `[..., 1, N]`); scale and zero point of y

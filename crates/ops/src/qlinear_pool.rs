@@ -16,12 +16,12 @@ use crate::quantized::{Affine, byte_type};
 use crate::window::WindowSpec;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::microsoft("QLinearAveragePool", |def| {
+    OpEntry::microsoft("QLinearAveragePool", 5, |def| {
         let count_include_pad = def.flag("count_include_pad", false)?;
         let pool = AveragePool { window: WindowSpec::parse_pool(def)?, count_include_pad };
         QLinearPool::parse(def, QLinearPool::Window(pool))
     }),
-    OpEntry::microsoft("QLinearGlobalAveragePool", |def| QLinearPool::parse(def, QLinearPool::Global)),
+    OpEntry::microsoft("QLinearGlobalAveragePool", 5, |def| QLinearPool::parse(def, QLinearPool::Global)),
 ];
 
 /// The mean of each window, or of each channel, of a quantised image, quantised. Inputs: X `[N, C, D1, ...]` (int8 or

@@ -10,7 +10,7 @@ use crate::qlinear_elementwise::check_scalar_parameters;
 use crate::quantized::{Affine, byte_type};
 use crate::softmax::Softmax;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::microsoft("QLinearSoftmax", QLinearSoftmax::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::microsoft("QLinearSoftmax", 5, QLinearSoftmax::parse)];
 
 /// [`Softmax`] of a quantised tensor, quantised. Inputs: X (int8 or uint8), its scale and zero point; scale and zero point
 /// of the output. Scales and zero points are scalars; a zero point that is left out is 0.

@@ -13,10 +13,10 @@ use crate::cast::Conversion;
 use crate::types::FLOATS;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("DequantizeLinear", DequantizeLinear::parse),
-    OpEntry::onnx("QuantizeLinear", QuantizeLinear::parse),
-    OpEntry::microsoft("DequantizeLinear", DequantizeLinear::parse),
-    OpEntry::microsoft("QuantizeLinear", QuantizeLinear::parse),
+    OpEntry::onnx("DequantizeLinear", 3, DequantizeLinear::parse),
+    OpEntry::onnx("QuantizeLinear", 3, QuantizeLinear::parse),
+    OpEntry::microsoft("DequantizeLinear", 3, DequantizeLinear::parse),
+    OpEntry::microsoft("QuantizeLinear", 3, QuantizeLinear::parse),
 ];
 
 /// `saturate(round(x / scale) + zero_point)`. Inputs: data of any shape (float or int32); scale; zero point (optional, of

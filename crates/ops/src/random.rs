@@ -11,10 +11,10 @@ use crate::mersenne_twister::MersenneTwister;
 use crate::types::FLOATS;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("RandomNormal", |def| Random::parse(def, Distribution::parse_normal, false)),
-    OpEntry::onnx("RandomNormalLike", |def| Random::parse(def, Distribution::parse_normal, true)),
-    OpEntry::onnx("RandomUniform", |def| Random::parse(def, Distribution::parse_uniform, false)),
-    OpEntry::onnx("RandomUniformLike", |def| Random::parse(def, Distribution::parse_uniform, true)),
+    OpEntry::onnx("RandomNormal", 0, |def| Random::parse(def, Distribution::parse_normal, false)),
+    OpEntry::onnx("RandomNormalLike", 1, |def| Random::parse(def, Distribution::parse_normal, true)),
+    OpEntry::onnx("RandomUniform", 0, |def| Random::parse(def, Distribution::parse_uniform, false)),
+    OpEntry::onnx("RandomUniformLike", 1, |def| Random::parse(def, Distribution::parse_uniform, true)),
 ];
 
 /// Independent random numbers. Input: none, or a tensor of the output's shape whose elements do not matter; output: floats

@@ -10,7 +10,7 @@ use crate::OpEntry;
 use crate::number::{Number, with_number};
 use crate::types::NUMBERS;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Range", Range::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Range", 3, Range::parse)];
 
 /// The numbers `start`, `start + delta`, ... before `limit`, `[max(ceil((limit - start) / delta), 0)]`. Inputs: start,
 /// limit, delta, scalars of one float or integer type.

@@ -16,16 +16,16 @@ use crate::number::{Number, with_number};
 use crate::types::{NUMBERS, NUMBERS_AND_TRUTH};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("ReduceL1", |def| Reduce::parse(def, Reduction::L1)),
-    OpEntry::onnx("ReduceL2", |def| Reduce::parse(def, Reduction::L2)),
-    OpEntry::onnx("ReduceLogSum", |def| Reduce::parse(def, Reduction::LogSum)),
-    OpEntry::onnx("ReduceLogSumExp", |def| Reduce::parse(def, Reduction::LogSumExp)),
-    OpEntry::onnx("ReduceMax", |def| Reduce::parse(def, Reduction::Max)),
-    OpEntry::onnx("ReduceMean", |def| Reduce::parse(def, Reduction::Mean)),
-    OpEntry::onnx("ReduceMin", |def| Reduce::parse(def, Reduction::Min)),
-    OpEntry::onnx("ReduceProd", |def| Reduce::parse(def, Reduction::Prod)),
-    OpEntry::onnx("ReduceSum", |def| Reduce::parse(def, Reduction::Sum)),
-    OpEntry::onnx("ReduceSumSquare", |def| Reduce::parse(def, Reduction::SumSquare)),
+    OpEntry::onnx("ReduceL1", 2, |def| Reduce::parse(def, Reduction::L1)).before(&[(18, 1)]),
+    OpEntry::onnx("ReduceL2", 2, |def| Reduce::parse(def, Reduction::L2)).before(&[(18, 1)]),
+    OpEntry::onnx("ReduceLogSum", 2, |def| Reduce::parse(def, Reduction::LogSum)).before(&[(18, 1)]),
+    OpEntry::onnx("ReduceLogSumExp", 2, |def| Reduce::parse(def, Reduction::LogSumExp)).before(&[(18, 1)]),
+    OpEntry::onnx("ReduceMax", 2, |def| Reduce::parse(def, Reduction::Max)).before(&[(18, 1)]),
+    OpEntry::onnx("ReduceMean", 2, |def| Reduce::parse(def, Reduction::Mean)).before(&[(18, 1)]),
+    OpEntry::onnx("ReduceMin", 2, |def| Reduce::parse(def, Reduction::Min)).before(&[(18, 1)]),
+    OpEntry::onnx("ReduceProd", 2, |def| Reduce::parse(def, Reduction::Prod)).before(&[(18, 1)]),
+    OpEntry::onnx("ReduceSum", 2, |def| Reduce::parse(def, Reduction::Sum)).before(&[(13, 1)]),
+    OpEntry::onnx("ReduceSumSquare", 2, |def| Reduce::parse(def, Reduction::SumSquare)).before(&[(18, 1)]),
 ];
 
 /// All elements along some axes combined into one. Inputs: data of any float or integer type (`bool` too for the greatest

@@ -8,7 +8,7 @@ use inferrum_tensor::{DType, Tensor, Value};
 use crate::OpEntry;
 use crate::re2::Pattern;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("RegexFullMatch", RegexFullMatch::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("RegexFullMatch", 1, RegexFullMatch::parse)];
 
 /// Whether each string matches a regular expression (RE2's syntax) as a whole. Input: strings of any shape; output:
 /// `bool` of the same shape.

@@ -7,7 +7,7 @@ use inferrum_tensor::{Shape, Value};
 
 use crate::OpEntry;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Reshape", Reshape::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Reshape", 2, Reshape::parse).before(&[(5, 1)])];
 
 /// The same elements under another shape. Inputs: data of any type, shape `[R]` int64, in which one entry may be -1
 /// (what remains) and 0 takes the data's extent at that place.

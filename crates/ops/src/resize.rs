@@ -3,21 +3,24 @@
 //! `Upsample` and `Resize` of opset 10 have the scales as input 1 (before: as attributes) and know no coordinate
 //! transformations; opset 11 put the region before the scales and added sizes, opset 18 antialiasing, axes and policies.
 
-use std::sync::Arc;
-
-use inferrum_graph::{Fact, Facts, Inputs, NodeDef, OpError, OpKey, Operator, ShapeFact, SymDim};
+use inferrum_graph::{Fact, Facts, Inputs, OpError, OpKey, Operator, ShapeFact, SymDim};
 use inferrum_tensor::{DType, Shape, Tensor, Value, zeroed};
 
 use crate::OpEntry;
 use crate::take::take;
 
+mod arguments;
+mod attributes;
 mod axis;
 
+pub use arguments::Arguments;
 pub(crate) use axis::cubic;
 pub use axis::{Axis, Taps};
 
-pub(crate) const OPERATORS: &[OpEntry] =
-    &[OpEntry::onnx("Resize", Resize::parse), OpEntry::onnx("Upsample", Resize::parse_upsample)];
+pub(crate) const OPERATORS: &[OpEntry] = &[
+    OpEntry::onnx("Resize", 4, Resize::parse).before(&[(11, 2)]),
+    OpEntry::onnx("Upsample", 2, Resize::parse_upsample).before(&[(9, 1)]),
+];
 
 const REGION: usize = 1;
 const SIZES: usize = 3;
@@ -104,85 +107,6 @@ pub enum Policy {
 }
 
 impl Resize {
-    fn parse(def: &mut NodeDef) -> Result<Arc<dyn Operator>, OpError> {
-        if def.opset < 11 {
-            let mode = early_mode(def)?;
-            return Ok(Arc::new(Resize { mode, scales_at: 1, ..Resize::early() }));
-        }
-        let rounding = match def.string_or("nearest_mode", "round_prefer_floor")?.as_str() {
-            "round_prefer_floor" | "" => Rounding::PreferFloor,
-            "round_prefer_ceil" => Rounding::PreferCeil,
-            "floor" => Rounding::Floor,
-            "ceil" => Rounding::Ceil,
-            other => {
-                let expected = "`round_prefer_floor`, `round_prefer_ceil`, `floor` or `ceil`";
-                return Err(OpError::attribute("nearest_mode", expected, other));
-            }
-        };
-        let cubic = def.float_or("cubic_coeff_a", -0.75)?;
-        let mode = match def.string_or("mode", "nearest")?.as_str() {
-            "nearest" => Mode::Nearest(rounding),
-            "linear" => Mode::Linear,
-            "cubic" => Mode::Cubic(cubic),
-            other => return Err(OpError::attribute("mode", "`nearest`, `linear` or `cubic`", other)),
-        };
-        let antialias = def.flag("antialias", false)?;
-        if antialias && matches!(mode, Mode::Nearest(_)) {
-            return Err(OpError::attribute("antialias", "0, as the mode is `nearest`", 1));
-        }
-        let policy = match def.string_or("keep_aspect_ratio_policy", "stretch")?.as_str() {
-            "stretch" => Policy::Stretch,
-            "not_larger" => Policy::NotLarger,
-            "not_smaller" => Policy::NotSmaller,
-            other => {
-                let expected = "`stretch`, `not_larger` or `not_smaller`";
-                return Err(OpError::attribute("keep_aspect_ratio_policy", expected, other));
-            }
-        };
-        Ok(Arc::new(Resize {
-            mode,
-            coordinates: coordinates(&def.string_or("coordinate_transformation_mode", "half_pixel")?)?,
-            antialias,
-            exclude_outside: def.flag("exclude_outside", false)?,
-            extrapolation: def.float_or("extrapolation_value", 0.0)?,
-            axes: def.ints("axes")?,
-            policy,
-            scales_at: 2,
-        }))
-    }
-
-    fn parse_upsample(def: &mut NodeDef) -> Result<Arc<dyn Operator>, OpError> {
-        let mode = early_mode(def)?;
-        let scales = if def.opset < 7 {
-            let required = |scale: Option<f32>, name| {
-                scale.ok_or_else(|| OpError::attribute(name, "a positive number", "nothing"))
-            };
-            let height = required(def.float("height_scale")?, "height_scale")?;
-            let width = required(def.float("width_scale")?, "width_scale")?;
-            Some(vec![1.0, 1.0, height, width])
-        } else {
-            def.floats("scales")?
-        };
-        if let Some(scales) = scales {
-            def.lift(1, Tensor::vector(scales));
-        }
-        Ok(Arc::new(Resize { mode, scales_at: 1, ..Resize::early() }))
-    }
-
-    /// What held before opset 11.
-    fn early() -> Resize {
-        Resize {
-            mode: Mode::Linear,
-            coordinates: Coordinates::Asymmetric,
-            antialias: false,
-            exclude_outside: false,
-            extrapolation: 0.0,
-            axes: None,
-            policy: Policy::Stretch,
-            scales_at: 1,
-        }
-    }
-
     /// For each place in region, scales and sizes, the axis it speaks of.
     fn axes(&self, rank: usize) -> Result<Vec<usize>, OpError> {
         let Some(axes) = &self.axes else { return Ok((0..rank).collect()) };
@@ -289,42 +213,6 @@ impl Resize {
     }
 }
 
-/// What a node says of the output's extents.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Arguments {
-    /// Starts, then ends, of the region.
-    pub region: Option<Vec<f64>>,
-    /// Output extent over input extent.
-    pub scales: Option<Vec<f32>>,
-    /// Output extents.
-    pub sizes: Option<Vec<i64>>,
-}
-
-impl Arguments {
-    /// Of tensors, of which an empty one is as good as none.
-    fn of(resize: &Resize, get: impl Fn(usize) -> Option<Tensor>) -> Result<Arguments, OpError> {
-        let given = |index| get(index).filter(|tensor| !tensor.is_empty());
-        let region = if resize.scales_at == 2 { given(REGION) } else { None };
-        let scales = given(resize.scales_at).map(|tensor| tensor.to_f64()).transpose()?;
-        let sizes = if resize.scales_at == 2 { given(SIZES) } else { None };
-        Ok(Arguments {
-            region: region.map(|tensor| tensor.to_f64()).transpose()?,
-            scales: scales.map(|scales| scales.into_iter().map(|scale| scale as f32).collect()),
-            sizes: sizes.map(|tensor| tensor.to_i64()).transpose()?,
-        })
-    }
-
-    /// The region's start and end on each axis.
-    fn region(&self, resize: &Resize, count: usize) -> Result<Vec<(f64, f64)>, OpError> {
-        if resize.coordinates != Coordinates::CropAndResize {
-            return Ok(vec![(0.0, 1.0); count]);
-        }
-        let region = self.region.as_deref().unwrap_or(&[]);
-        check_count(REGION, region.len(), 2 * count)?;
-        Ok((0..count).map(|i| (region[i], region[count + i])).collect())
-    }
-}
-
 impl Operator for Resize {
     fn key(&self) -> OpKey {
         OpKey::onnx("Resize")
@@ -389,156 +277,9 @@ impl Operator for Resize {
     }
 }
 
-/// The mode of an operator before opset 11.
-fn early_mode(def: &mut NodeDef) -> Result<Mode, OpError> {
-    match def.string_or("mode", "nearest")?.as_str() {
-        "nearest" => Ok(Mode::Nearest(Rounding::Direction)),
-        "linear" | "bilinear" => Ok(Mode::Linear),
-        other => Err(OpError::attribute("mode", "`nearest` or `linear`", other)),
-    }
-}
-
-fn coordinates(name: &str) -> Result<Coordinates, OpError> {
-    Ok(match name {
-        "half_pixel" => Coordinates::HalfPixel,
-        "half_pixel_symmetric" => Coordinates::HalfPixelSymmetric,
-        "pytorch_half_pixel" => Coordinates::PytorchHalfPixel,
-        "align_corners" => Coordinates::AlignCorners,
-        "asymmetric" => Coordinates::Asymmetric,
-        "tf_half_pixel_for_nn" => Coordinates::HalfPixelForNearest,
-        "tf_crop_and_resize" => Coordinates::CropAndResize,
-        other => {
-            let expected = "`half_pixel`, `half_pixel_symmetric`, `pytorch_half_pixel`, `align_corners`, `asymmetric`, \
-                            `tf_half_pixel_for_nn` or `tf_crop_and_resize`";
-            return Err(OpError::attribute("coordinate_transformation_mode", expected, other));
-        }
-    })
-}
-
 fn check_count(index: usize, got: usize, expected: usize) -> Result<(), OpError> {
     if got == expected { Ok(()) } else { Err(OpError::shape(index, format!("[{expected}]"), got)) }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{parse_at, run, try_run};
-    use inferrum_graph::Attr;
-
-    fn tensor(shape: &[usize], values: &[f32]) -> Tensor {
-        Tensor::from_vec(shape, values.to_vec()).unwrap()
-    }
-
-    fn scaled(attrs: &[(&str, &str)], x: &Tensor, scales: &[f32]) -> Vec<f64> {
-        let attrs: Vec<(&str, Attr)> =
-            attrs.iter().map(|(name, text)| (*name, Attr::String((*text).into()))).collect();
-        let op = parse_at(19, "Resize", &attrs);
-        let inputs = [Some(x.clone()), None, Some(Tensor::vector(scales.to_vec()))];
-        try_run(&*op, &inputs).unwrap()[0].to_f64().unwrap()
-    }
-
-    #[test]
-    fn linear_modes_place_their_samples() {
-        let x = tensor(&[2], &[0.0, 3.0]);
-        let y =
-            |mode: &str| scaled(&[("mode", "linear"), ("coordinate_transformation_mode", mode)], &x, &[2.0]);
-        assert_eq!(y("half_pixel"), [0.0, 0.75, 2.25, 3.0]);
-        assert_eq!(y("align_corners"), [0.0, 1.0, 2.0, 3.0]);
-        assert_eq!(y("asymmetric"), [0.0, 1.5, 3.0, 3.0]);
-    }
-
-    #[test]
-    fn nearest_takes_any_type() {
-        let op = parse_at(13, "Resize", &[]);
-        let scales = || Some(Tensor::vector(vec![2f32]));
-        let strings = Tensor::from_strings([2], vec!["a".into(), "b".into()]).unwrap();
-        let y = try_run(&*op, &[Some(strings), None, scales()]).unwrap().remove(0);
-        assert_eq!(y.as_strings().unwrap(), ["a", "a", "b", "b"]);
-        let flags = Tensor::from_vec([2], vec![true, false]).unwrap();
-        let y = try_run(&*op, &[Some(flags), None, scales()]).unwrap().remove(0);
-        assert_eq!(y.as_slice::<bool>().unwrap(), [true, true, false, false]);
-    }
-
-    #[test]
-    fn upsample_is_resize_of_its_time() {
-        let mut def = NodeDef::new("Upsample", 7, [("scales".to_string(), Attr::Floats(vec![1.5]))].into());
-        let op = crate::parse("", &mut def).unwrap().unwrap();
-        let lifted = def.finish().unwrap().remove(0);
-        assert_eq!((lifted.0, op.key()), (1, OpKey::onnx("Resize")));
-        let x = tensor(&[4], &[0.0, 1.0, 2.0, 3.0]);
-        let y = run(&*op, &[x, lifted.1]).remove(0);
-        assert_eq!(y.to_f64().unwrap(), [0.0, 0.0, 1.0, 2.0, 2.0, 3.0]);
-    }
-
-    #[test]
-    fn sizes_keep_the_aspect_ratio() {
-        let shape = |policy: &str| {
-            let op = parse_at(18, "Resize", &[("keep_aspect_ratio_policy", Attr::String(policy.into()))]);
-            let sizes = Tensor::vector(vec![7i64, 8]);
-            let y = try_run(&*op, &[Some(tensor(&[2, 4], &[0.0; 8])), None, None, Some(sizes)])
-                .unwrap()
-                .remove(0);
-            y.shape().dims().to_vec()
-        };
-        assert_eq!(shape("stretch"), [7, 8]);
-        assert_eq!(shape("not_larger"), [4, 8]);
-        assert_eq!(shape("not_smaller"), [7, 14]);
-    }
-
-    #[test]
-    fn integers_are_rounded_and_kept_in_range() {
-        let op = parse_at(13, "Resize", &[("mode", Attr::String("cubic".into()))]);
-        let x = Tensor::from_vec([4], vec![0u8, 255, 255, 0]).unwrap();
-        let y = try_run(&*op, &[Some(x), None, Some(Tensor::vector(vec![2f32]))]).unwrap().remove(0);
-        let y = y.as_slice::<u8>().unwrap().to_vec();
-        assert_eq!((y[0], y[3], y[4]), (0, 255, 255));
-    }
-
-    #[test]
-    fn a_region_may_reach_outside() {
-        let attrs = [
-            ("coordinate_transformation_mode", Attr::String("tf_crop_and_resize".into())),
-            ("mode", Attr::String("linear".into())),
-            ("extrapolation_value", Attr::Float(9.0)),
-        ];
-        let op = parse_at(13, "Resize", &attrs);
-        let inputs = [
-            Some(tensor(&[3], &[1.0, 2.0, 3.0])),
-            Some(Tensor::vector(vec![0.5f32, 1.5])),
-            None,
-            Some(Tensor::vector(vec![3i64])),
-        ];
-        assert_eq!(try_run(&*op, &inputs).unwrap()[0].to_f64().unwrap(), [2.0, 3.0, 9.0]);
-    }
-
-    #[test]
-    fn unfit_arguments_are_errors() {
-        let op = parse_at(19, "Resize", &[]);
-        let x = || Some(tensor(&[2, 2], &[0.0; 4]));
-        let fails =
-            |scales: &[f32]| try_run(&*op, &[x(), None, Some(Tensor::vector(scales.to_vec()))]).is_err();
-        assert!(
-            fails(&[1.0])
-                && fails(&[1.0, 0.0])
-                && fails(&[1.0, -1.0])
-                && fails(&[f32::NAN, 1.0])
-                && fails(&[1e30, 1e30])
-        );
-        assert!(fails(&[f32::INFINITY, 1.0]) && fails(&[]) && !fails(&[0.1, 1.0]));
-        let sizes = |sizes: &[i64]| try_run(&*op, &[x(), None, None, Some(Tensor::vector(sizes.to_vec()))]);
-        assert!(sizes(&[-1, 2]).is_err() && sizes(&[i64::MAX, 2]).is_err());
-        assert_eq!(sizes(&[0, 3]).unwrap()[0].shape().dims(), [0, 3]);
-        let empty = Some(tensor(&[0], &[]));
-        assert!(try_run(&*op, &[empty, None, None, Some(Tensor::vector(vec![3i64]))]).is_err());
-    }
-
-    #[test]
-    fn symbols_survive_where_nothing_changes() {
-        let op = parse_at(13, "Resize", &[]);
-        let n = SymDim::Symbol("N".into());
-        let x = Fact::tensor(DType::F32, vec![n.clone(), SymDim::Known(3), n.clone()]);
-        let scales = Fact::constant(Tensor::vector(vec![1f32, 2.0, 2.0]));
-        let facts = op.infer(Facts(&[Some(&x), None, Some(&scales)])).unwrap();
-        assert_eq!(facts, [Fact::tensor(DType::F32, vec![n, SymDim::Known(6), SymDim::Unknown])]);
-    }
-}
+mod tests;

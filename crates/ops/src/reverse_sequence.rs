@@ -8,7 +8,7 @@ use inferrum_tensor::Value;
 use crate::OpEntry;
 use crate::index::{Canvas, check_indices};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("ReverseSequence", ReverseSequence::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("ReverseSequence", 2, ReverseSequence::parse)];
 
 /// Each sample's first steps in reverse, the others as they are. Inputs: data of any type and at least two axes; lengths
 /// `[batch]` int64, how many steps of each sample are reversed.

@@ -9,7 +9,7 @@ use inferrum_tensor::Value;
 use crate::OpEntry;
 use crate::recurrent::{Cell, Recurrence, Weights};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("RNN", RNN::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("RNN", 6, RNN::parse)];
 
 /// `h = f(W x + R h + Wb + Rb)`, step by step.
 ///

@@ -8,7 +8,7 @@ use inferrum_tensor::{DType, Shape, Tensor, Value, zeroed};
 use crate::OpEntry;
 use crate::types::FLOATS;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("RoiAlign", RoiAlign::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("RoiAlign", 3, RoiAlign::parse)];
 
 /// Pools bilinear samples of regions of images (<https://arxiv.org/abs/1703.06870>).
 ///

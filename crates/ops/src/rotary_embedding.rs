@@ -12,8 +12,8 @@ use crate::attention::heads;
 use crate::types::FLOATS;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("RotaryEmbedding", |def| RotaryEmbedding::parse(def, Form::Onnx)),
-    OpEntry::microsoft("RotaryEmbedding", |def| RotaryEmbedding::parse(def, Form::Microsoft)),
+    OpEntry::onnx("RotaryEmbedding", 4, |def| RotaryEmbedding::parse(def, Form::Onnx)),
+    OpEntry::microsoft("RotaryEmbedding", 4, |def| RotaryEmbedding::parse(def, Form::Microsoft)),
 ];
 
 /// Rotates pairs of elements by angles that grow with the position (<https://arxiv.org/abs/2104.09864>).

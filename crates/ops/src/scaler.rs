@@ -8,7 +8,7 @@ use inferrum_tensor::{DType, Tensor, Value, zeroed};
 use crate::digest::Table;
 use crate::{OpEntry, features};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::ml("Scaler", Scaler::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::ml("Scaler", 1, Scaler::parse)];
 
 /// `(x - offset) * scale`. Input: `[.., F]` of float32, float64, int64 or int32; output: float32 of the same shape.
 #[derive(Debug, Clone, PartialEq)]

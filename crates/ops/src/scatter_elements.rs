@@ -16,8 +16,8 @@ use crate::number::{Number, with_number};
 use crate::types::NUMBERS_AND_TRUTH;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("ScatterElements", ScatterElements::parse),
-    OpEntry::onnx("Scatter", ScatterElements::parse),
+    OpEntry::onnx("ScatterElements", 3, ScatterElements::parse),
+    OpEntry::onnx("Scatter", 3, ScatterElements::parse),
 ];
 
 /// The data with updates at places whose position on one axis is an index, and on the others that of the index itself.

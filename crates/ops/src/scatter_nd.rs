@@ -11,7 +11,7 @@ use crate::gather_nd::positions;
 use crate::index::check_indices;
 use crate::scatter_elements::ScatterReduction;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("ScatterND", ScatterND::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("ScatterND", 3, ScatterND::parse)];
 
 /// The data with updates at index tuples. Inputs: data of any type; indices `[*, K]` int64, each tuple naming an element or
 /// slice of the data (negative indices count from the end); updates of the data's type, `[*]` and the slices' shape.

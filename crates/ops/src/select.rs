@@ -10,7 +10,7 @@ use crate::broadcast::broadcast_facts;
 use crate::types::TRUTH;
 use crate::{Broadcast, Expression, OpEntry};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Where", |_| Ok(Arc::new(Where)))];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Where", 3, |_| Ok(Arc::new(Where)))];
 
 /// The second input where the first is true, else the third. Inputs: bool; two tensors of one type, any; shapes that
 /// broadcast together. Output: the common shape, that type.

@@ -9,12 +9,12 @@ use inferrum_tensor::{DType, Tensor, Value};
 use crate::OpEntry;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("SequenceAt", |_| Ok(Arc::new(SequenceAt))),
-    OpEntry::onnx("SequenceConstruct", |_| Ok(Arc::new(SequenceConstruct))),
-    OpEntry::onnx("SequenceEmpty", SequenceEmpty::parse),
-    OpEntry::onnx("SequenceErase", |_| Ok(Arc::new(SequenceErase))),
-    OpEntry::onnx("SequenceInsert", |_| Ok(Arc::new(SequenceInsert))),
-    OpEntry::onnx("SequenceLength", |_| Ok(Arc::new(SequenceLength))),
+    OpEntry::onnx("SequenceAt", 2, |_| Ok(Arc::new(SequenceAt))),
+    OpEntry::onnx("SequenceConstruct", OpEntry::VARIADIC, |_| Ok(Arc::new(SequenceConstruct))),
+    OpEntry::onnx("SequenceEmpty", 0, SequenceEmpty::parse),
+    OpEntry::onnx("SequenceErase", 2, |_| Ok(Arc::new(SequenceErase))),
+    OpEntry::onnx("SequenceInsert", 3, |_| Ok(Arc::new(SequenceInsert))),
+    OpEntry::onnx("SequenceLength", 1, |_| Ok(Arc::new(SequenceLength))),
 ];
 
 /// One item of a sequence. Inputs: the sequence, its place (int32 or int64 scalar, negative: from the end).

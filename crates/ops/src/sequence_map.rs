@@ -10,7 +10,8 @@ use inferrum_tensor::Value;
 use crate::OpEntry;
 use crate::body::{captured_facts, captured_values, infer_body, is_pure, without_value};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("SequenceMap", SequenceMap::parse)];
+pub(crate) const OPERATORS: &[OpEntry] =
+    &[OpEntry::onnx("SequenceMap", OpEntry::VARIADIC, SequenceMap::parse)];
 
 /// Runs a body for each item of a sequence. Inputs: a sequence, then sequences of the same length (the body takes the
 /// item at the same place) or tensors (the body takes them whole), then what the body captures. Outputs: for each

@@ -9,7 +9,7 @@ use crate::OpEntry;
 use crate::extents;
 
 pub(crate) const OPERATORS: &[OpEntry] =
-    &[OpEntry::onnx("Shape", Shape::parse), OpEntry::onnx("Size", |_| Ok(Arc::new(Size)))];
+    &[OpEntry::onnx("Shape", 1, Shape::parse), OpEntry::onnx("Size", 1, |_| Ok(Arc::new(Size)))];
 
 /// The extents of some of the axes, `[end - start]` int64. Input: any type.
 #[derive(Debug, Clone, PartialEq)]

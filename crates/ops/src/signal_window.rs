@@ -10,9 +10,9 @@ use crate::OpEntry;
 use crate::dft::scalar_integer;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("HannWindow", |def| SignalWindow::parse(def, Kind::Hann)),
-    OpEntry::onnx("HammingWindow", |def| SignalWindow::parse(def, Kind::Hamming)),
-    OpEntry::onnx("BlackmanWindow", |def| SignalWindow::parse(def, Kind::Blackman)),
+    OpEntry::onnx("HannWindow", 1, |def| SignalWindow::parse(def, Kind::Hann)),
+    OpEntry::onnx("HammingWindow", 1, |def| SignalWindow::parse(def, Kind::Hamming)),
+    OpEntry::onnx("BlackmanWindow", 1, |def| SignalWindow::parse(def, Kind::Blackman)),
 ];
 
 /// Weights for the elements of a frame of a signal: a sum of cosines. Input: their number, an integer scalar. Output:

@@ -12,8 +12,8 @@ use crate::moments::{Moments, moments_of_sets};
 use crate::types::FLOATS;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::microsoft("GroupNorm", |def| SkipGroupNorm::parse(def, false)),
-    OpEntry::microsoft("SkipGroupNorm", |def| SkipGroupNorm::parse(def, true)),
+    OpEntry::microsoft("GroupNorm", 3, |def| SkipGroupNorm::parse(def, false)),
+    OpEntry::microsoft("SkipGroupNorm", 5, |def| SkipGroupNorm::parse(def, true)),
 ];
 
 const SKIP: usize = 3;

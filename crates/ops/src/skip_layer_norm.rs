@@ -12,8 +12,8 @@ use crate::moments::Moments;
 use crate::{Broadcast, OpEntry};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::microsoft("SkipLayerNormalization", |def| SkipLayerNormalization::parse(def, false)),
-    OpEntry::microsoft("SkipSimplifiedLayerNormalization", |def| SkipLayerNormalization::parse(def, true)),
+    OpEntry::microsoft("SkipLayerNormalization", 5, |def| SkipLayerNormalization::parse(def, false)),
+    OpEntry::microsoft("SkipSimplifiedLayerNormalization", 4, |def| SkipLayerNormalization::parse(def, true)),
 ];
 
 /// Layer normalisation of a sum over the last axis.

@@ -10,7 +10,7 @@ use crate::OpEntry;
 use crate::axes::axes_input;
 use crate::index::{PerAxis, check_index_list, offsets, strides, take};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Slice", Slice::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Slice", 5, Slice::parse).before(&[(10, 1)])];
 
 /// A range of each axis. Inputs: data of any type; starts `[S]`, ends `[S]`, and optionally axes `[S]` (the first ones) and
 /// steps `[S]` (1), all int32 or int64. Negative starts and ends count from the end of the axis; beyond it they are clamped.

@@ -11,8 +11,8 @@ use inferrum_tensor::{Tensor, Value};
 use crate::OpEntry;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("Softmax", |def| Softmax::parse(def, false)),
-    OpEntry::onnx("LogSoftmax", |def| Softmax::parse(def, true)),
+    OpEntry::onnx("Softmax", 1, |def| Softmax::parse(def, false)),
+    OpEntry::onnx("LogSoftmax", 1, |def| Softmax::parse(def, true)),
 ];
 
 /// `exp(x) / sum(exp(x))` along an axis, or its logarithm. Input and output: any shape, any float.

@@ -12,7 +12,8 @@ use crate::OpEntry;
 use crate::axes::axis_attr;
 use crate::index::take_runs;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Split", Split::parse)];
+pub(crate) const OPERATORS: &[OpEntry] =
+    &[OpEntry::onnx("Split", 2, Split::parse).before(&[(2, 2), (13, 1)])];
 
 /// A tensor cut along an axis. Inputs: data of any type; optionally the parts' sizes, `[outputs]` int64. Without sizes the
 /// parts are equal, save that the last ones may be smaller.

@@ -8,7 +8,7 @@ use inferrum_tensor::{DType, Value};
 use crate::OpEntry;
 use crate::pieces::cut;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("SplitToSequence", SplitToSequence::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("SplitToSequence", 2, SplitToSequence::parse)];
 
 /// Pieces that an empty tensor may be split into: more cost memory that no element stands for.
 const EMPTY_PIECES: usize = 1 << 16;

@@ -10,7 +10,7 @@ use crate::axes::axes_input;
 use crate::extents;
 use crate::index::check_index_list;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Squeeze", Squeeze::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Squeeze", 2, Squeeze::parse).before(&[(13, 1)])];
 
 /// The same elements without some axes of extent 1. Inputs: data of any type; optionally the axes, `[A]` int64. Without
 /// that input every axis of extent 1 goes.

@@ -10,7 +10,7 @@ use crate::dft::scalar_integer;
 use crate::fourier::{Complex, Fourier};
 use crate::types::FLOATS;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("STFT", Stft::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("STFT", 4, Stft::parse)];
 
 const STEP: usize = 1;
 const WINDOW: usize = 2;

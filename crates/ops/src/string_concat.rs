@@ -8,7 +8,7 @@ use inferrum_tensor::{DType, Tensor, TensorError, Value};
 use crate::regex_full_match::check_strings;
 use crate::{Broadcast, OpEntry};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("StringConcat", |_| Ok(Arc::new(StringConcat)))];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("StringConcat", 2, |_| Ok(Arc::new(StringConcat)))];
 
 /// Each string of one tensor followed by one of another. Inputs: two tensors of strings, which broadcast; output: of
 /// their common shape.

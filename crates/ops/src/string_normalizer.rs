@@ -11,7 +11,7 @@ use inferrum_tensor::{DType, Tensor, Value};
 use crate::OpEntry;
 use crate::regex_full_match::check_strings;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("StringNormalizer", StringNormalizer::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("StringNormalizer", 1, StringNormalizer::parse)];
 
 /// Drops stop words and changes the case. Input: strings `[C]` or `[1, C]`; output: what remains, of the same rank,
 /// or one empty string if nothing does.

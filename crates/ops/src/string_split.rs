@@ -9,7 +9,7 @@ use inferrum_tensor::{DType, Tensor, TensorError, Value};
 use crate::OpEntry;
 use crate::regex_full_match::check_strings;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("StringSplit", StringSplit::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("StringSplit", 1, StringSplit::parse)];
 
 /// Splits strings into parts. Input: strings of any shape. Outputs: the parts, `[.., most parts]`, filled up with empty
 /// strings; how many parts each string has, int64 of the input's shape.

@@ -12,8 +12,10 @@ use crate::digest::Table;
 use crate::features;
 use crate::post_transform::{PostTransform, logistic};
 
-pub(crate) const OPERATORS: &[OpEntry] =
-    &[OpEntry::ml("SVMClassifier", SvmClassifier::parse), OpEntry::ml("SVMRegressor", SvmRegressor::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[
+    OpEntry::ml("SVMClassifier", 1, SvmClassifier::parse),
+    OpEntry::ml("SVMRegressor", 1, SvmRegressor::parse),
+];
 
 /// The similarity of two vectors.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -9,7 +9,7 @@ use inferrum_tensor::{Tensor, Value};
 use crate::types::FLOATS;
 use crate::{Expression, OpEntry, scalar};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("SwiGLU", SwiGlu::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("SwiGLU", 2, SwiGlu::parse)];
 
 /// The gated linear unit `a * sigmoid(alpha * a) * b`. Inputs: gate `a` and value `b`, of one shape (nothing is
 /// broadcast) and one float type; output: the same.

@@ -9,7 +9,7 @@ use crate::OpEntry;
 use crate::axes::axis_attr;
 use crate::index::Canvas;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("TensorScatter", TensorScatter::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("TensorScatter", 3, TensorScatter::parse)];
 
 /// A key-value cache with new positions written into it. Inputs: cache `[B, *, S, *]` of any type; update, of the same shape
 /// save that its sequence axis is at most as long; optionally write indices `[B]` int64, where each sample's update begins

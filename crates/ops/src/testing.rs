@@ -16,7 +16,7 @@ pub(crate) fn parse_in(domain: &str, opset: i64, op_type: &str, attrs: &[(&str, 
     let attrs: BTreeMap<String, Attr> =
         attrs.iter().map(|(name, attr)| (name.to_string(), attr.clone())).collect();
     let mut def = NodeDef::new(op_type, opset, attrs);
-    def.inputs = vec![true; most_inputs(domain, op_type)];
+    def.inputs = vec![true; most_inputs(domain, opset, op_type)];
     let op = crate::parse(domain, &mut def).expect("operator exists").expect("operator parses");
     def.finish().expect("attributes are known");
     op
@@ -33,16 +33,16 @@ pub(crate) fn parse_node(
     let attrs: BTreeMap<String, Attr> =
         attrs.iter().map(|(name, attr)| (name.to_string(), attr.clone())).collect();
     let mut def = NodeDef::new(op_type, opset, attrs);
-    def.inputs = vec![true; most_inputs(domain, op_type)];
+    def.inputs = vec![true; most_inputs(domain, opset, op_type)];
     def.outputs = vec![true; outputs];
     let op = crate::parse(domain, &mut def).expect("operator exists").expect("operator parses");
     def.finish().expect("attributes are known");
     op
 }
 
-/// As many inputs as an operator takes, up to 8.
-fn most_inputs(domain: &str, op_type: &str) -> usize {
-    crate::find(domain, op_type).map_or(8, |entry| entry.most_inputs.min(8))
+/// As many inputs as an operator takes at an opset, up to 8.
+fn most_inputs(domain: &str, opset: i64, op_type: &str) -> usize {
+    crate::find(domain, op_type).map_or(8, |entry| entry.most_inputs(opset).min(8))
 }
 
 /// Infers and runs an operator on tensors, and checks that the two agree on types and shapes.

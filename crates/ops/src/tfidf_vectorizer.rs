@@ -10,7 +10,7 @@ use inferrum_tensor::{DType, Tensor, Value, zeroed};
 use crate::OpEntry;
 use crate::digest::Table;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("TfIdfVectorizer", TfIdfVectorizer::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("TfIdfVectorizer", 1, TfIdfVectorizer::parse)];
 
 /// Outputs of a row at most: the file states the last one's place, and there need not be others.
 const MOST_OUTPUTS: usize = 1 << 26;

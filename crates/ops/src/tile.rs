@@ -11,7 +11,7 @@ use crate::axes::index_below;
 use crate::extents;
 use crate::index::{strides, sums, take_or};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Tile", Tile::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Tile", 2, Tile::parse).before(&[(6, 3)])];
 
 /// A tensor repeated along its axes. Inputs: data of any type; repeats `[R]` int64, one for each axis.
 #[derive(Debug, Clone, PartialEq)]

@@ -10,7 +10,7 @@ use crate::OpEntry;
 use crate::re2::Pattern;
 use crate::regex_full_match::check_strings;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::microsoft("Tokenizer", Tokenizer::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::microsoft("Tokenizer", 1, Tokenizer::parse)];
 
 /// Cuts texts into tokens. Input: strings `[C]` or `[N, C]`; output: `[.., most tokens]`, filled up with `padding`. If
 /// no text has a token the last extent is 0, without marks.

@@ -13,7 +13,7 @@ use crate::index::{check_indices, take};
 use crate::number::{Number, with_number};
 use crate::types::NUMBERS;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("TopK", TopK::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("TopK", 2, TopK::parse).before(&[(10, 1)])];
 
 /// The `k` largest or smallest elements along an axis, and their indices (int64). Inputs: data of any float or integer type;
 /// `k`, one int64. Among equals the lower index comes first; NaN counts as the largest.

@@ -8,7 +8,7 @@ use inferrum_tensor::{Shape, Tensor, Value};
 use crate::OpEntry;
 use crate::index::{PerAxis, offsets, strides, take};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Transpose", Transpose::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Transpose", 1, Transpose::parse)];
 
 /// The axes in another order. Input and output: any type.
 #[derive(Debug, Clone, PartialEq)]

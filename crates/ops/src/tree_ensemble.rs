@@ -18,9 +18,9 @@ use crate::post_transform::PostTransform;
 use crate::trees::{Finish, Numbers, Trees, Votes, parse_new, parse_old};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::ml("TreeEnsemble", TreeEnsemble::parse),
-    OpEntry::ml("TreeEnsembleClassifier", TreeEnsembleClassifier::parse),
-    OpEntry::ml("TreeEnsembleRegressor", TreeEnsembleRegressor::parse),
+    OpEntry::ml("TreeEnsemble", 1, TreeEnsemble::parse),
+    OpEntry::ml("TreeEnsembleClassifier", 1, TreeEnsembleClassifier::parse),
+    OpEntry::ml("TreeEnsembleRegressor", 1, TreeEnsembleRegressor::parse),
 ];
 
 /// The class of each example by the votes of trees. Input: `[N, F]` or `[F]`. Outputs: labels `[N]`, scores
@@ -165,64 +165,17 @@ impl Finish for Classified<'_> {
     fn finish<X: Float>(&mut self, example: usize, scores: &mut [X], voted: &mut [bool]) {
         let classes = scores.len();
         let out = &mut self.scores[example * classes..(example + 1) * classes];
-        let base = |class: usize| X::from_f64(self.op.base_values.get(class).copied().unwrap_or(0.0));
-        let transform = self.op.post_transform;
-        let chosen = match (scores, voted) {
+        self.chosen.push(match (scores, voted) {
             ([score], _) => {
-                *score = score.plus(base(0));
-                out[0] = transform.single(score.to_f64() as f32);
+                *score = score.plus(self.op.base(0));
+                out[0] = self.op.post_transform.single(score.to_f64() as f32);
                 self.op.flag(score.to_f64() > 0.0)
             }
             ([zero, one], &mut [zero_voted, one_voted]) => {
-                let mut single = !one_voted;
-                match self.op.base_values.len() {
-                    2 if one_voted => {
-                        *one = base(1).plus(*zero);
-                        *zero = X::from_f64(-one.to_f64());
-                    }
-                    2 => {
-                        single = false;
-                        *one = one.plus(base(1));
-                        *zero = zero.plus(base(0));
-                    }
-                    _ => *zero = zero.plus(base(0)),
-                }
-                let decisive = match (one_voted, zero_voted) {
-                    (true, _) => one.to_f64(),
-                    (false, true) => zero.to_f64(),
-                    (false, false) => 0.0,
-                };
-                let (chosen, second) = self.op.of_two(decisive);
-                let [zero, one] = [if_voted(*zero, zero_voted), if_voted(*one, one_voted)];
-                match second {
-                    _ if !single => {
-                        out.copy_from_slice(&[zero, one]);
-                        transform.apply(out);
-                    }
-                    Second::Complement => out.copy_from_slice(&transform.complementary(zero)),
-                    Second::Opposite => out.copy_from_slice(&transform.opposite(zero)),
-                }
-                chosen
+                self.op.finish_two([*zero, *one], [zero_voted, one_voted], out)
             }
-            (scores, voted) => {
-                let mut best: Option<usize> = None;
-                for class in 0..classes {
-                    if !self.op.base_values.is_empty() {
-                        scores[class] = scores[class].plus(base(class));
-                        voted[class] = true;
-                    }
-                    if voted[class] && best.is_none_or(|best| scores[class] > scores[best]) {
-                        best = Some(class);
-                    }
-                }
-                for ((out, &score), &voted) in out.iter_mut().zip(&*scores).zip(&*voted) {
-                    *out = if_voted(score, voted);
-                }
-                transform.apply(out);
-                Chosen::Class(best.unwrap_or(0))
-            }
-        };
-        self.chosen.push(chosen);
+            (scores, voted) => self.op.finish_many(scores, voted, out),
+        });
     }
 }
 
@@ -232,6 +185,68 @@ fn if_voted<X: Float>(score: X, voted: bool) -> f32 {
 }
 
 impl TreeEnsembleClassifier {
+    /// What the votes for a class are added to.
+    fn base<X: Float>(&self, class: usize) -> X {
+        X::from_f64(self.base_values.get(class).copied().unwrap_or(0.0))
+    }
+
+    /// Two classes: often only one of them has votes, and the other's score follows from its.
+    fn finish_two<X: Float>(
+        &self,
+        [mut zero, mut one]: [X; 2],
+        [zero_voted, one_voted]: [bool; 2],
+        out: &mut [f32],
+    ) -> Chosen {
+        let mut single = !one_voted;
+        match self.base_values.len() {
+            2 if one_voted => {
+                one = self.base::<X>(1).plus(zero);
+                zero = X::from_f64(-one.to_f64());
+            }
+            2 => {
+                single = false;
+                one = one.plus(self.base(1));
+                zero = zero.plus(self.base(0));
+            }
+            _ => zero = zero.plus(self.base(0)),
+        }
+        let decisive = match (one_voted, zero_voted) {
+            (true, _) => one.to_f64(),
+            (false, true) => zero.to_f64(),
+            (false, false) => 0.0,
+        };
+        let (chosen, second) = self.of_two(decisive);
+        let [zero, one] = [if_voted(zero, zero_voted), if_voted(one, one_voted)];
+        match second {
+            _ if !single => {
+                out.copy_from_slice(&[zero, one]);
+                self.post_transform.apply(out);
+            }
+            Second::Complement => out.copy_from_slice(&self.post_transform.complementary(zero)),
+            Second::Opposite => out.copy_from_slice(&self.post_transform.opposite(zero)),
+        }
+        chosen
+    }
+
+    /// Any other number of classes: the first of the greatest scores among those that have votes or a base value.
+    fn finish_many<X: Float>(&self, scores: &mut [X], voted: &mut [bool], out: &mut [f32]) -> Chosen {
+        let mut best: Option<usize> = None;
+        for class in 0..scores.len() {
+            if !self.base_values.is_empty() {
+                scores[class] = scores[class].plus(self.base(class));
+                voted[class] = true;
+            }
+            if voted[class] && best.is_none_or(|best| scores[class] > scores[best]) {
+                best = Some(class);
+            }
+        }
+        for ((out, &score), &voted) in out.iter_mut().zip(&*scores).zip(&*voted) {
+            *out = if_voted(score, voted);
+        }
+        self.post_transform.apply(out);
+        Chosen::Class(best.unwrap_or(0))
+    }
+
     /// The class where no vote tells the two apart: ONNX Runtime gives the numbers 1 and 0, whatever the labels.
     fn flag(&self, flag: bool) -> Chosen {
         match &self.labels {

@@ -8,7 +8,7 @@ use inferrum_tensor::Value;
 use crate::OpEntry;
 use crate::index::{check_indices, take_or};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Trilu", Trilu::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Trilu", 2, Trilu::parse)];
 
 /// The upper or lower triangle of matrices, zero elsewhere. Inputs: `[*, M, N]` of any type; optionally `k`, one int64: the
 /// diagonal that bounds the triangle and belongs to it (0 is the main one, positive ones lie above it).

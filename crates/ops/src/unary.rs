@@ -57,7 +57,7 @@ macro_rules! rows {
         }),*];
 
         pub(crate) const OPERATORS: &[OpEntry] =
-            &[$(OpEntry::onnx(stringify!($kind), |def| Unary::parse(def, UnaryKind::$kind))),*];
+            &[$(OpEntry::onnx(stringify!($kind), 1, |def| Unary::parse(def, UnaryKind::$kind))),*];
     };
     (@given) => { false };
     (@given truth) => { true };

@@ -11,7 +11,7 @@ use crate::axes::axis_attr;
 use crate::index::take_runs;
 use crate::number::{Number, with_number};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Unique", Unique::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Unique", 1, Unique::parse)];
 
 /// Each element (or slice of an axis) once. Input: any type. Outputs: what is unique; then, all `[N]` int64, the index of the
 /// first occurrence of each, for each element which unique one it is, and how often each occurs. NaN equals NaN.

@@ -10,7 +10,8 @@ use crate::axes::axes_input;
 use crate::extents;
 use crate::index::check_index_list;
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::onnx("Unsqueeze", Unsqueeze::parse)];
+pub(crate) const OPERATORS: &[OpEntry] =
+    &[OpEntry::onnx("Unsqueeze", 2, Unsqueeze::parse).before(&[(13, 1)])];
 
 /// The same elements with more axes of extent 1. Inputs: data of any type; axes `[A]` int64, which are axes of the output.
 #[derive(Debug, Clone, PartialEq)]

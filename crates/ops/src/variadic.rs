@@ -13,10 +13,10 @@ use crate::types::NUMBERS;
 use crate::{Broadcast, Expression, OpEntry, scalar};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
-    OpEntry::onnx("Max", |def| Variadic::parse(def, VariadicKind::Max)),
-    OpEntry::onnx("Mean", |def| Variadic::parse(def, VariadicKind::Mean)),
-    OpEntry::onnx("Min", |def| Variadic::parse(def, VariadicKind::Min)),
-    OpEntry::onnx("Sum", |def| Variadic::parse(def, VariadicKind::Sum)),
+    OpEntry::onnx("Max", OpEntry::VARIADIC, |def| Variadic::parse(def, VariadicKind::Max)),
+    OpEntry::onnx("Mean", OpEntry::VARIADIC, |def| Variadic::parse(def, VariadicKind::Mean)),
+    OpEntry::onnx("Min", OpEntry::VARIADIC, |def| Variadic::parse(def, VariadicKind::Min)),
+    OpEntry::onnx("Sum", OpEntry::VARIADIC, |def| Variadic::parse(def, VariadicKind::Sum)),
 ];
 
 /// An element-wise function of one or more operands. Inputs: shapes that broadcast together, one type of numbers;

@@ -9,7 +9,7 @@ use crate::OpEntry;
 use crate::class_labels::ClassLabels;
 use crate::features::{extents, rows};
 
-pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::ml("ZipMap", ZipMap::parse)];
+pub(crate) const OPERATORS: &[OpEntry] = &[OpEntry::ml("ZipMap", 1, ZipMap::parse)];
 
 /// Gives each column a name. Input: float32 `[N, labels]` or `[labels]`; output: a sequence of `N` dictionaries.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,56 +1,25 @@
 //! A model that is ready to run.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use inferrum_backend::{Backend, Device, DeviceInfo, Placement, Profile, RunContext, Span, Stop};
-use inferrum_graph::{Fact, Graph, SymDim};
-use inferrum_tensor::{AllocationLimit, Shape, Value};
+use inferrum_backend::{Backend, DeviceInfo, Placement, Profile, RunContext, Span, Stop};
+use inferrum_graph::{Fact, Graph};
 
 use crate::bindings::{Bindings, OutputBuffer};
-use crate::devices::{self, Opened};
 use crate::program::{Delivered, Delivery, Plan, Program};
-use crate::{Error, Inputs, Outputs, memory};
+use crate::{Error, Inputs, Outputs};
 
-/// In what precision a model computes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Precision {
-    /// As the model says: f32 is f32.
-    #[default]
-    F32,
-    /// The fastest that keeps the model's accuracy. Today the same as [`Precision::F32`].
-    Auto,
-}
+mod builder;
+mod ordered;
 
-impl std::str::FromStr for Precision {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Precision, Error> {
-        match text {
-            "f32" => Ok(Precision::F32),
-            "auto" => Ok(Precision::Auto),
-            other => {
-                Err(Error::Unsupported(format!("precision `{other}`; this build computes in f32 (or auto)")))
-            }
-        }
-    }
-}
-
-impl std::fmt::Display for Precision {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Precision::F32 => "f32",
-            Precision::Auto => "auto",
-        })
-    }
-}
+pub use builder::SessionBuilder;
 
 /// A model that is ready to run. Threads may share it and run it at the same time; weights are held once.
 ///
-/// A run takes a [`Tensor`](crate::Tensor) (or another [`Value`], where the model asks for a sequence, an optional or a
-/// map) for each input: by name, or in the model's order. [`Session::inputs`] tells names, element types and shapes;
-/// where these leave extents open, every run may have its own. Types and shapes are checked, nothing is converted.
+/// A run takes a [`Tensor`](crate::Tensor) (or another [`Value`](crate::Value), where the model asks for a sequence, an
+/// optional or a map) for each input: by name, or in the model's order. [`Session::inputs`] tells names, element types and
+/// shapes; where these leave extents open, every run may have its own. Types and shapes are checked, nothing is converted.
 ///
 /// ```
 /// use inferrum::{Inputs, Session, Tensor};
@@ -90,33 +59,6 @@ pub struct ValueInfo {
     pub fact: Fact,
 }
 
-/// How to load and run a model: [`Session::builder`] makes one with the settings that each method names.
-///
-/// ```
-/// use inferrum::{Device, Precision, Session};
-///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/digits.onnx");
-/// let session = Session::builder()
-///     .device(Device::Cpu)
-///     .precision(Precision::F32)
-///     .threads(2)
-///     .max_memory(256 << 20)
-///     .load(model)?;
-/// assert_eq!(session.device().id, "cpu");
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Debug)]
-pub struct SessionBuilder {
-    device: Device,
-    precision: Precision,
-    threads: Option<usize>,
-    max_memory: Option<usize>,
-    profile: bool,
-    optimize: bool,
-}
-
 /// What one run may be told.
 ///
 /// ```
@@ -148,128 +90,6 @@ pub struct RunOptions<'a> {
     pub profile: Option<&'a Profile>,
 }
 
-impl SessionBuilder {
-    /// The device; [`Device::Auto`] unless said otherwise.
-    #[must_use]
-    pub fn device(mut self, device: Device) -> SessionBuilder {
-        self.device = device;
-        self
-    }
-
-    /// The precision; [`Precision::F32`] unless said otherwise.
-    #[must_use]
-    pub fn precision(mut self, precision: Precision) -> SessionBuilder {
-        self.precision = precision;
-        self
-    }
-
-    /// The number of threads that one run computes with, at least 1; as many as the process may use (its CPU quota and
-    /// affinity) unless said otherwise. Sessions share their threads, so that runs at the same time do not add up.
-    #[must_use]
-    pub fn threads(mut self, threads: usize) -> SessionBuilder {
-        self.threads = Some(threads.max(1));
-        self
-    }
-
-    /// Bytes that the model's weights and one run may take; the machine's memory unless said otherwise. What would take
-    /// more is [`Error::OutOfMemory`] before it is allocated.
-    #[must_use]
-    pub fn max_memory(mut self, bytes: usize) -> SessionBuilder {
-        self.max_memory = Some(bytes);
-        self
-    }
-
-    /// Whether every run is profiled; see [`Session::profile`].
-    #[must_use]
-    pub fn profile(mut self, profile: bool) -> SessionBuilder {
-        self.profile = profile;
-        self
-    }
-
-    /// Whether the graph is rewritten before it runs; it is unless said otherwise.
-    #[must_use]
-    pub fn optimize(mut self, optimize: bool) -> SessionBuilder {
-        self.optimize = optimize;
-        self
-    }
-
-    /// Loads the model in a file. The file is mapped; it must not change while the session lives.
-    ///
-    /// # Errors
-    /// [`Error::Load`]: the file cannot be read, is no model, or uses operators that do not exist here (all are named).
-    /// Otherwise as [`SessionBuilder::build`].
-    pub fn load(self, path: impl AsRef<Path>) -> Result<Session, Error> {
-        let _limit = AllocationLimit::new(self.limit());
-        self.build(inferrum_onnx::load(path.as_ref())?.graph)
-    }
-
-    /// Loads a model from memory. It cannot refer to external data.
-    ///
-    /// # Errors
-    /// As [`SessionBuilder::load`].
-    pub fn load_bytes(self, bytes: impl Into<bytes::Bytes>) -> Result<Session, Error> {
-        let _limit = AllocationLimit::new(self.limit());
-        self.build(inferrum_onnx::load_bytes(bytes.into(), None)?.graph)
-    }
-
-    fn limit(&self) -> usize {
-        self.max_memory.unwrap_or_else(memory::machine_limit)
-    }
-
-    /// Makes a session of a graph.
-    ///
-    /// # Errors
-    /// [`Error::Node`]: an operator refuses its inputs; [`Error::Device`]: the device cannot be used, with what to do;
-    /// [`Error::OutOfMemory`]: the weights alone take more than [`SessionBuilder::max_memory`].
-    pub fn build(self, graph: Graph) -> Result<Session, Error> {
-        let limit = self.limit();
-        let _limit = AllocationLimit::new(limit);
-        let needed =
-            graph.values().iter().filter_map(|value| value.fact.value()).map(|t| t.bytes().len()).sum();
-        if needed > limit {
-            return Err(Error::OutOfMemory { what: "the model's weights".into(), needed, limit });
-        }
-        let Opened { backend, reason: choice } = devices::open(&self.device, self.threads)?;
-        let info = |ids: &[inferrum_graph::ValueId]| -> Vec<ValueInfo> {
-            ids.iter()
-                .map(|&id| ValueInfo { name: graph.value(id).name.clone(), fact: graph.fact(id).clone() })
-                .collect()
-        };
-        let (inputs, outputs) = (info(&graph.inputs), info(&graph.outputs));
-        let (graph, fusions) = if self.optimize { optimized(graph, &*backend)? } else { (graph, Vec::new()) };
-        let program = Program::new(graph, Arc::clone(&backend), limit);
-        program.prepare()?;
-        Ok(Session {
-            output_names: outputs.iter().map(|output| output.name.clone()).collect(),
-            inputs,
-            outputs,
-            program,
-            backend,
-            choice,
-            profile: self.profile.then(Profile::new),
-            fusions,
-        })
-    }
-}
-
-fn optimized(graph: Graph, backend: &dyn Backend) -> Result<(Graph, Vec<(String, usize)>), Error> {
-    let (graph, fusions) = inferrum_optimize::optimize(backend.legalize(graph)?)?;
-    Ok((backend.prepare(graph)?, fusions))
-}
-
-/// One element is taken for a declared scalar whatever its shape, as other runtimes do: exporters and their users often
-/// disagree there.
-fn scalar_where_declared(declared: &Fact, value: &mut Value) -> Result<(), Error> {
-    let scalar = declared.as_tensor().is_some_and(|tensor| tensor.shape.rank() == Some(0));
-    if let Value::Tensor(tensor) = value
-        && scalar
-        && tensor.len() == 1
-    {
-        *tensor = tensor.reshape(Shape::scalar())?;
-    }
-    Ok(())
-}
-
 /// # Errors
 /// What the model declares of an output does not fit a buffer.
 fn fits(output: &ValueInfo, buffer: &OutputBuffer<'_>) -> Result<(), Error> {
@@ -291,14 +111,7 @@ fn fits(output: &ValueInfo, buffer: &OutputBuffer<'_>) -> Result<(), Error> {
 impl Session {
     /// Settings to load a model with.
     pub fn builder() -> SessionBuilder {
-        SessionBuilder {
-            device: Device::Auto,
-            precision: Precision::F32,
-            threads: None,
-            max_memory: None,
-            profile: false,
-            optimize: true,
-        }
+        SessionBuilder::new()
     }
 
     /// Loads the model in a file with the default settings.
@@ -324,7 +137,7 @@ impl Session {
         self.backend.info()
     }
 
-    /// Why the device was chosen, if [`Device::Auto`] chose it.
+    /// Why the device was chosen, if [`Device::Auto`](crate::Device::Auto) chose it.
     pub fn choice(&self) -> Option<&str> {
         self.choice.as_deref()
     }
@@ -494,68 +307,5 @@ impl Session {
     /// many threads as runs use; `None` where that is not measured. Takes some 50 ms.
     pub fn measured_peak(&self) -> Option<f64> {
         self.backend.measured_peak()
-    }
-
-    /// The inputs in the model's order, checked.
-    fn ordered(&self, inputs: Inputs) -> Result<Vec<Value>, Error> {
-        let mut slots: Vec<Option<Value>> = vec![None; self.inputs.len()];
-        for (position, (name, value)) in inputs.0.into_iter().enumerate() {
-            let index = match &name {
-                None => Some(position).filter(|&position| position < slots.len()),
-                Some(name) => self.inputs.iter().position(|input| input.name == *name),
-            };
-            let Some(index) = index else {
-                let known =
-                    self.inputs.iter().map(|input| input.name.as_str()).collect::<Vec<_>>().join(", ");
-                let name = name.unwrap_or_else(|| format!("number {position}"));
-                return Err(Error::UnknownName { kind: "input", name, known });
-            };
-            slots[index] = Some(value);
-        }
-        let missing: Vec<String> = self
-            .inputs
-            .iter()
-            .zip(&slots)
-            .filter(|(_, slot)| slot.is_none())
-            .map(|(i, _)| i.name.clone())
-            .collect();
-        if !missing.is_empty() {
-            let takes: Vec<String> =
-                self.inputs.iter().map(|input| format!("{}: {}", input.name, input.fact)).collect();
-            return Err(Error::MissingInputs { names: missing, takes: takes.join(", ") });
-        }
-        let mut values: Vec<Value> = slots.into_iter().flatten().collect();
-        for (input, value) in self.inputs.iter().zip(&mut values) {
-            scalar_where_declared(&input.fact, value)?;
-        }
-        self.check(&values)?;
-        Ok(values)
-    }
-
-    /// Types and shapes are as declared, and a symbol is one number throughout.
-    fn check(&self, values: &[Value]) -> Result<(), Error> {
-        let mut symbols: HashMap<&str, usize> = HashMap::new();
-        for (input, value) in self.inputs.iter().zip(values) {
-            let wrong = || Error::Input {
-                name: input.name.clone(),
-                expected: input.fact.to_string(),
-                got: value.describe(),
-            };
-            if input.fact.merge(&Fact::of(value)).is_none() {
-                return Err(wrong());
-            }
-            let (Some(declared), Some(tensor)) = (input.fact.as_tensor(), value.as_tensor()) else {
-                continue;
-            };
-            for (dim, &extent) in declared.shape.dims().into_iter().flatten().zip(tensor.shape().dims()) {
-                if let SymDim::Symbol(name) = dim
-                    && *symbols.entry(name).or_insert(extent) != extent
-                {
-                    let expected = format!("{} with {name} = {}", input.fact, symbols[&**name]);
-                    return Err(Error::Input { name: input.name.clone(), expected, got: value.describe() });
-                }
-            }
-        }
-        Ok(())
     }
 }

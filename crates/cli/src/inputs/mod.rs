@@ -79,28 +79,7 @@ impl InputArgs {
         plan: impl Fn(&[Fact]) -> Result<Plan, inferrum::Error>,
     ) -> Result<Given> {
         let mut assumed = self.assumed(inputs, batch)?;
-        let mut found: HashMap<&str, (Value, String)> = HashMap::new();
-        let mut files: Vec<(Option<&ValueInfo>, &Path)> = Vec::new();
-        for text in &self.input {
-            files.push(named(text, inputs)?);
-        }
-        files.extend(self.inputs.iter().map(|path| (None, path.as_path())));
-        for (info, path) in files {
-            for (info, value, note) in self.read(info, path, inputs, &found)? {
-                let given = value.as_tensor().map(Tensor::dtype);
-                let value = fit::fit(value, &info.fact).with_context(|| format!("input `{}`", info.name))?;
-                assumed.learn(&info.fact, &value);
-                let note = match (given, value.as_tensor().map(Tensor::dtype)) {
-                    (Some(given), Some(got)) if given != got => format!("{note}, converted from {given}"),
-                    _ => note,
-                };
-                ensure!(
-                    found.insert(&info.name, (value, note)).is_none(),
-                    "input `{}` is given twice",
-                    info.name
-                );
-            }
-        }
+        let mut found = self.read_files(inputs, &mut assumed)?;
         if let Some(batch) = batch.filter(|_| !found.is_empty()) {
             bail!("--batch {batch} is for inputs that are made up; here files are given");
         }
@@ -136,6 +115,37 @@ impl InputArgs {
         Ok(given)
     }
 
+    /// The inputs that files give, each with where it is from; `assumed` learns their extents.
+    fn read_files<'a>(
+        &self,
+        inputs: &'a [ValueInfo],
+        assumed: &mut Assumed,
+    ) -> Result<HashMap<&'a str, (Value, String)>> {
+        let mut found: HashMap<&'a str, (Value, String)> = HashMap::new();
+        let mut files: Vec<(Option<&ValueInfo>, &Path)> = Vec::new();
+        for text in &self.input {
+            files.push(named(text, inputs)?);
+        }
+        files.extend(self.inputs.iter().map(|path| (None, path.as_path())));
+        for (info, path) in files {
+            for (info, value, note) in self.read(info, path, inputs, &found)? {
+                let given = value.as_tensor().map(Tensor::dtype);
+                let value = fit::fit(value, &info.fact).with_context(|| format!("input `{}`", info.name))?;
+                assumed.learn(&info.fact, &value);
+                let note = match (given, value.as_tensor().map(Tensor::dtype)) {
+                    (Some(given), Some(got)) if given != got => format!("{note}, converted from {given}"),
+                    _ => note,
+                };
+                ensure!(
+                    found.insert(&info.name, (value, note)).is_none(),
+                    "input `{}` is given twice",
+                    info.name
+                );
+            }
+        }
+        Ok(found)
+    }
+
     /// The inputs in a file: for one input, or for as many as the file names.
     fn read<'a>(
         &self,
@@ -167,16 +177,12 @@ impl InputArgs {
                 one(info, value, String::new())
             }
             "json" => {
-                let json: serde_json::Value =
-                    serde_json::from_slice(&std::fs::read(path).with_context(place)?)
-                        .with_context(|| format!("{} is no JSON", path.display()))?;
+                let text = std::fs::read(path).with_context(place)?;
+                let json: serde_json::Value = serde_json::from_slice(&text)
+                    .with_context(|| format!("{} is no JSON", path.display()))?;
                 match json.as_object() {
                     Some(fields) if info.is_none() && json::is_named(fields, inputs) => {
-                        let named = fields.iter().map(|(name, json)| {
-                            let info = find(name, inputs)?;
-                            Ok((info, json::value(json, &info.fact).with_context(place)?, place()))
-                        });
-                        named.collect()
+                        json_fields(fields, path, inputs)
                     }
                     _ => {
                         let info = next()?;
@@ -255,6 +261,20 @@ fn archive<'a>(
     }
     let named = arrays.into_iter().map(|(name, tensor)| {
         Ok((find(&name, inputs).with_context(|| place.clone())?, tensor.into(), place.clone()))
+    });
+    named.collect()
+}
+
+/// The fields of a JSON object, by name.
+fn json_fields<'a>(
+    fields: &serde_json::Map<String, serde_json::Value>,
+    path: &Path,
+    inputs: &'a [ValueInfo],
+) -> Result<Vec<(&'a ValueInfo, Value, String)>> {
+    let place = || path.display().to_string();
+    let named = fields.iter().map(|(name, json)| {
+        let info = find(name, inputs)?;
+        Ok((info, json::value(json, &info.fact).with_context(place)?, place()))
     });
     named.collect()
 }

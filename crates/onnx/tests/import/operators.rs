@@ -188,7 +188,7 @@ fn shapes_that_do_not_fit() {
 
 #[test]
 fn more_inputs_than_the_operator_takes() {
-    for (op_type, most) in [("MatMul", 2), ("Gemm", 3), ("Conv", 3), ("ConvTranspose", 3)] {
+    for (op_type, most) in [("MatMul", 2), ("Gemm", 3), ("Conv", 3), ("Relu", 1), ("Add", 2), ("Where", 3)] {
         let inputs = vec!["x"; most + 1];
         let takes = format!("at most {most} inputs, got {}", most + 1);
         bad(node(op_type, &inputs, &["y"]).named("n"), &["`n`", op_type, &takes]);

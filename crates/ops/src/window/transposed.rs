@@ -37,46 +37,58 @@ pub fn transposed_window(
         pads_end: Extents::new(),
     };
     for axis in 0..axes {
-        let (stride, dilation) = (spec.stride(axis) as i128, spec.dilation(axis) as i128);
         if kernel[axis] == 0 {
             return Err(OpError::attribute("kernel_shape", "extents of 1 or more", 0));
         }
-        let extra = output_padding.get(axis).copied().unwrap_or(0) as i128;
-        let reach = (kernel[axis] as i128 - 1).saturating_mul(dilation).saturating_add(1);
-        let whole = stride.saturating_mul(read[axis] as i128 - 1).saturating_add(extra).saturating_add(reach);
-        let to_cut = |target: i128| whole.saturating_sub(target).max(0);
-        let stated = output_shape.get(axis).map(|&target| target as i128);
-        let limit = whole.saturating_add(stride.max(dilation));
-        if let Some(target) = stated.filter(|&target| target >= limit) {
-            let expected = format!("less than {limit} along spatial axis {axis}");
-            return Err(OpError::attribute("output_shape", expected, target));
-        }
-        let (begin, end) = match (stated, &spec.padding) {
-            (Some(target), padding) => split(to_cut(target), *padding == Padding::SameUpper),
-            (None, Padding::SameUpper) => split(to_cut(stride.saturating_mul(read[axis] as i128)), true),
-            (None, Padding::SameLower) => split(to_cut(stride.saturating_mul(read[axis] as i128)), false),
-            (None, Padding::Valid | Padding::Explicit { .. }) => {
-                let (begin, end) = spec.explicit_pads(axis);
-                (begin as i128, end as i128)
-            }
-        };
-        let too_small =
-            || OpError::Invalid(format!("spatial axis {axis} would have {} elements", whole - begin - end));
-        // An input without elements gives an output without elements.
-        let extent = match stated {
-            _ if read[axis] == 0 => 0,
-            // Where it is larger than all windows together, nothing is cut and the rest stays empty.
-            Some(target) => target,
-            None => whole - begin - end,
-        };
-        let number =
-            |x: i128| i64::try_from(x).ok().and_then(|x| usize::try_from(x).ok()).ok_or_else(too_small);
-        number(whole.max(0).saturating_add(begin).saturating_add(end))?;
-        window.input.push(number(extent)?);
-        window.pads_begin.push(number(begin)?);
-        window.pads_end.push(number(end)?);
+        let extra = output_padding.get(axis).copied().unwrap_or(0);
+        let (extent, begin, end) =
+            transposed_axis(spec, axis, [read[axis], kernel[axis], extra], output_shape.get(axis).copied())?;
+        window.input.push(extent);
+        window.pads_begin.push(begin);
+        window.pads_end.push(end);
     }
     Ok(window)
+}
+
+/// Extent of the result and pads along one axis, of the extents `[read, kernel, output padding]` and perhaps a stated one.
+fn transposed_axis(
+    spec: &WindowSpec,
+    axis: usize,
+    extents: [usize; 3],
+    stated: Option<usize>,
+) -> Result<(usize, usize, usize), OpError> {
+    let (stride, dilation) = (spec.stride(axis) as i128, spec.dilation(axis) as i128);
+    let [read, kernel, extra] = extents.map(|extent| extent as i128);
+    let reach = (kernel - 1).saturating_mul(dilation).saturating_add(1);
+    let whole = stride.saturating_mul(read - 1).saturating_add(extra).saturating_add(reach);
+    let to_cut = |target: i128| whole.saturating_sub(target).max(0);
+    let stated = stated.map(|target| target as i128);
+    let limit = whole.saturating_add(stride.max(dilation));
+    if let Some(target) = stated.filter(|&target| target >= limit) {
+        let expected = format!("less than {limit} along spatial axis {axis}");
+        return Err(OpError::attribute("output_shape", expected, target));
+    }
+    let (begin, end) = match (stated, &spec.padding) {
+        (Some(target), padding) => split(to_cut(target), *padding == Padding::SameUpper),
+        (None, Padding::SameUpper) => split(to_cut(stride.saturating_mul(read)), true),
+        (None, Padding::SameLower) => split(to_cut(stride.saturating_mul(read)), false),
+        (None, Padding::Valid | Padding::Explicit { .. }) => {
+            let (begin, end) = spec.explicit_pads(axis);
+            (begin as i128, end as i128)
+        }
+    };
+    let too_small =
+        || OpError::Invalid(format!("spatial axis {axis} would have {} elements", whole - begin - end));
+    // An input without elements gives an output without elements.
+    let extent = match stated {
+        _ if read == 0 => 0,
+        // Where it is larger than all windows together, nothing is cut and the rest stays empty.
+        Some(target) => target,
+        None => whole - begin - end,
+    };
+    let number = |x: i128| i64::try_from(x).ok().and_then(|x| usize::try_from(x).ok()).ok_or_else(too_small);
+    number(whole.max(0).saturating_add(begin).saturating_add(end))?;
+    Ok((number(extent)?, number(begin)?, number(end)?))
 }
 
 /// Halves of `total`; the greater one is the second with `upper`.

@@ -1,0 +1,36 @@
+//! In what precision a model computes.
+
+use crate::Error;
+
+/// In what precision a model computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Precision {
+    /// As the model says: f32 is f32.
+    #[default]
+    F32,
+    /// The fastest that keeps the model's accuracy. Today the same as [`Precision::F32`].
+    Auto,
+}
+
+impl std::str::FromStr for Precision {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Precision, Error> {
+        match text {
+            "f32" => Ok(Precision::F32),
+            "auto" => Ok(Precision::Auto),
+            other => {
+                Err(Error::Unsupported(format!("precision `{other}`; this build computes in f32 (or auto)")))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::Auto => "auto",
+        })
+    }
+}
