@@ -16,9 +16,11 @@ mod inputs;
 mod memory;
 #[cfg(feature = "ndarray")]
 pub mod ndarray;
+mod precision;
 mod program;
 mod reference;
 mod session;
+mod value_info;
 
 pub use bindings::{Bindings, OutputBuffer};
 pub use devices::devices;
@@ -31,9 +33,11 @@ pub use inferrum_tensor::{
 };
 pub use inputs::{Inputs, Outputs};
 pub use memory::machine_limit;
+pub use precision::Precision;
 pub use program::{Plan, PlannedBody, PlannedNode};
 pub use reference::interpret_f64;
-pub use session::{Precision, RunOptions, Session, SessionBuilder, ValueInfo};
+pub use session::{RunOptions, Session, SessionBuilder};
+pub use value_info::ValueInfo;
 
 /// Compiles and runs the examples of `README.md`.
 #[cfg(doctest)]

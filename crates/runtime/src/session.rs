@@ -11,40 +11,7 @@ use inferrum_tensor::{AllocationLimit, Shape, Value};
 use crate::bindings::{Bindings, OutputBuffer};
 use crate::devices::{self, Opened};
 use crate::program::{Delivered, Delivery, Plan, Program};
-use crate::{Error, Inputs, Outputs, memory};
-
-/// In what precision a model computes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Precision {
-    /// As the model says: f32 is f32.
-    #[default]
-    F32,
-    /// The fastest that keeps the model's accuracy. Today the same as [`Precision::F32`].
-    Auto,
-}
-
-impl std::str::FromStr for Precision {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Precision, Error> {
-        match text {
-            "f32" => Ok(Precision::F32),
-            "auto" => Ok(Precision::Auto),
-            other => {
-                Err(Error::Unsupported(format!("precision `{other}`; this build computes in f32 (or auto)")))
-            }
-        }
-    }
-}
-
-impl std::fmt::Display for Precision {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Precision::F32 => "f32",
-            Precision::Auto => "auto",
-        })
-    }
-}
+use crate::{Error, Inputs, Outputs, Precision, ValueInfo, memory};
 
 /// A model that is ready to run. Threads may share it and run it at the same time; weights are held once.
 ///
@@ -80,14 +47,15 @@ pub struct Session {
     fusions: Vec<(String, usize)>,
 }
 
-/// An input or output of a model.
-#[derive(Clone, Debug)]
-pub struct ValueInfo {
-    /// Its name.
-    pub name: String,
-    /// Its element type and shape (or what kind of sequence, optional or map it is). An extent is a number, a symbol
-    /// that stands for one number in all inputs of a run, or unknown.
-    pub fact: Fact,
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let described = |values: &[ValueInfo]| values.iter().map(ToString::to_string).collect::<Vec<_>>();
+        f.debug_struct("Session")
+            .field("inputs", &described(&self.inputs))
+            .field("outputs", &described(&self.outputs))
+            .field("device", &self.device().id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How to load and run a model: [`Session::builder`] makes one with the settings that each method names.
@@ -163,8 +131,9 @@ impl SessionBuilder {
         self
     }
 
-    /// The number of threads that one run computes with, at least 1; as many as the process may use (its CPU quota and
-    /// affinity) unless said otherwise. Sessions share their threads, so that runs at the same time do not add up.
+    /// The number of threads that one run computes with, from 1 (0 counts as 1) to 1024; as many as the process may use
+    /// (its CPU quota and affinity) unless said otherwise. Sessions share their threads, so that runs at the same time do
+    /// not add up.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> SessionBuilder {
         self.threads = Some(threads.max(1));
@@ -220,7 +189,8 @@ impl SessionBuilder {
     ///
     /// # Errors
     /// [`Error::Node`]: an operator refuses its inputs; [`Error::Device`]: the device cannot be used, with what to do;
-    /// [`Error::OutOfMemory`]: the weights alone take more than [`SessionBuilder::max_memory`].
+    /// [`Error::OutOfMemory`]: the weights alone take more than [`SessionBuilder::max_memory`]; [`Error::Unsupported`]:
+    /// too many [`SessionBuilder::threads`].
     pub fn build(self, graph: Graph) -> Result<Session, Error> {
         let limit = self.limit();
         let _limit = AllocationLimit::new(limit);
@@ -374,7 +344,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::MissingInputs`] and [`Error::UnknownName`]; [`Error::Input`] for an element type or shape that the model
-    /// does not take, or for two extents of one symbol that differ; [`Error::Node`] for a node that refuses such shapes
+    /// does not take, for two extents of one symbol that differ, or for an input that is given twice; [`Error::Node`] for a node that refuses such shapes
     /// or elements; [`Error::OutOfMemory`] before a run that would take more than it may.
     pub fn run(&self, inputs: impl Into<Inputs>) -> Result<Outputs, Error> {
         self.run_with(inputs, RunOptions::default())
@@ -510,7 +480,10 @@ impl Session {
                 let name = name.unwrap_or_else(|| format!("number {position}"));
                 return Err(Error::UnknownName { kind: "input", name, known });
             };
-            slots[index] = Some(value);
+            if slots[index].replace(value).is_some() {
+                let name = self.inputs[index].name.clone();
+                return Err(Error::Input { name, expected: "one value".into(), got: "two".into() });
+            }
         }
         let missing: Vec<String> = self
             .inputs
