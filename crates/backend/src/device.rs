@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A device as a user names it.
+/// A device as a user names it; `auto` and `cpu` in any case.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum Device {
@@ -35,7 +35,7 @@ impl FromStr for Device {
             None => (text, None),
         };
         let legal = |part: &str| !part.is_empty() && !part.chars().any(char::is_control);
-        match (family, selector) {
+        match (family.to_ascii_lowercase().as_str(), selector) {
             ("auto", None) => Ok(Device::Auto),
             ("cpu", None) => Ok(Device::Cpu),
             ("auto" | "cpu", Some(_)) => Err(DeviceParseError(text.to_owned())),
@@ -90,6 +90,7 @@ mod tests {
         for name in ["auto", "cpu", "cuda", "cuda:1", "wgpu:llvmpipe (LLVM 15)", "ort:openvino:npu"] {
             assert_eq!(name.parse::<Device>().unwrap().to_string(), name);
         }
+        assert_eq!(("CPU".parse(), "Auto".parse()), (Ok(Device::Cpu), Ok(Device::Auto)));
     }
 
     #[test]

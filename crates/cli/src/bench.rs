@@ -11,7 +11,7 @@ use inferrum::{Device, Inputs, Profile, RunOptions, Session};
 use serde_json::{Value as Json, json};
 
 use crate::inputs::{Given, InputArgs};
-use crate::model::{self, SessionArgs};
+use crate::model::{self, SessionArgs, from_one};
 use crate::progress::Progress;
 use crate::table::{Column, Table};
 use crate::{Outcome, memory, quantity, say_error, style};
@@ -51,7 +51,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     session: SessionArgs,
     /// Extent of the first axis of inputs where the model leaves it open
-    #[arg(long, value_name = "N", help_heading = "Inputs", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", help_heading = "Inputs", value_parser = from_one, allow_negative_numbers = true)]
     batch: Option<usize>,
     #[command(flatten)]
     inputs: InputArgs,
@@ -136,7 +136,7 @@ fn measure(args: &Args, device: &Device) -> Result<Measured> {
     let given = args.inputs.resolve(session.inputs(), args.batch, |facts| session.plan(facts))?;
     let inputs = given.inputs();
     let start = Instant::now();
-    session.run(inputs.clone())?;
+    session.run(inputs.clone()).map_err(|error| given.explain(error))?;
     let first = start.elapsed();
     let flops = flops(&session, &inputs)?;
     warm_up(args, &session, &inputs)?;
@@ -329,7 +329,7 @@ fn json(args: &Args, measured: &[Measured]) -> Json {
         }
         result
     };
-    json!({ "model": args.model, "results": measured.iter().map(result).collect::<Vec<_>>() })
+    json!({ "model": args.model.display().to_string(), "results": measured.iter().map(result).collect::<Vec<_>>() })
 }
 
 #[cfg(test)]

@@ -159,12 +159,15 @@ fn values(
                 Ok(value.1.clone())
             };
             let inputs = infos.iter().map(find).collect::<Result<_>>()?;
-            Ok((side.to_string(), interpret_f64(graph, inputs)?))
+            Ok((side.to_string(), interpret_f64(graph, inputs).map_err(|error| given.explain(error))?))
         }
         Side::Device(device) => {
             let session = args.session.builder(device).optimize(!args.per_node).build(graph.clone())?;
             let inputs: Inputs = given.inputs();
-            Ok((model::device_line(&session), session.run(inputs)?.into_values()))
+            Ok((
+                model::device_line(&session),
+                session.run(inputs).map_err(|error| given.explain(error))?.into_values(),
+            ))
         }
     }
 }
@@ -342,7 +345,7 @@ fn print_json(
         json
     };
     let json = json!({
-        "model": args.model, "device": device, "against": other, "inputs": given.notes,
+        "model": args.model.display().to_string(), "device": device, "against": other, "inputs": given.notes,
         "per_node": args.per_node, "rows": rows.iter().map(row).collect::<Vec<_>>(),
     });
     serde_json::to_writer_pretty(&mut *out, &json)?;

@@ -4,15 +4,19 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use inferrum::graph::Graph;
 use inferrum::onnx::{self, Summary};
 use inferrum::{Device, Placement, Plan, PlannedBody, Session, ValueInfo};
 use serde_json::{Value as Json, json};
 
 use crate::inputs::{Assumed, ShapeArg};
-use crate::model::{self, SessionArgs};
+use crate::model::{self, SessionArgs, from_one};
 use crate::table::{Column, Table};
-use crate::{Outcome, message, picture, quantity, style, value_json};
+use crate::{Outcome, message, picture, quantity, say_error, style, value_json};
+
+/// Characters of a line of opsets.
+const LINE: usize = 60;
 
 /// Tells what a model holds: inputs, outputs, operators, parameters, and how each device would run it
 ///
@@ -28,13 +32,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "[NAME=]SHAPE")]
     shape: Vec<ShapeArg>,
     /// Extent to assume of the first axis of inputs where the model leaves it open
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = from_one, allow_negative_numbers = true)]
     batch: Option<usize>,
     /// Prints JSON
     #[arg(long)]
     json: bool,
     /// Draws the graph as it runs
-    #[arg(long, value_name = "FILE.svg|FILE.html", value_parser = picture_file)]
+    #[arg(long, value_name = "FILE.svg|FILE.html", value_parser = PathBufValueParser::new().try_map(picture_file))]
     graph: Option<PathBuf>,
     /// Draws the graph as the file has it, before any rewriting
     #[arg(long, requires = "graph")]
@@ -53,8 +57,7 @@ Examples:
   inferrum inspect model.onnx --graph model.html
   inferrum inspect model.onnx --graph model.svg --raw";
 
-fn picture_file(text: &str) -> Result<PathBuf, String> {
-    let path = PathBuf::from(text);
+fn picture_file(path: PathBuf) -> Result<PathBuf, String> {
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
     match extension.as_deref() {
         Some("svg" | "html" | "htm") => Ok(path),
@@ -82,10 +85,19 @@ pub(crate) fn execute(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         Some(Ok(model)) => (Some(model.graph), None),
         Some(Err(error)) => (None, Some(error)),
     };
+    if let Some(graph) = &graph {
+        // A slip of the user's, and no fault of a device.
+        Assumed::new(&args.shape, &infos(graph), args.batch)?;
+    }
     let plans: Vec<(&Device, Result<Planned>)> = graph
         .iter()
         .flat_map(|graph| devices.iter().map(|device| (device, plan(args, graph, device))))
         .collect();
+    let unusable = |planned: &Result<Planned>| {
+        let error = planned.as_ref().err().and_then(|error| error.downcast_ref());
+        matches!(error, Some(inferrum::Error::Device { .. } | inferrum::Error::Unsupported(_)))
+    };
+    let bad = failure.is_some() || plans.iter().any(|(_, planned)| unusable(planned));
     if args.json {
         let json = json(args, &summary, graph.as_ref(), &plans, failure.as_ref());
         serde_json::to_writer_pretty(&mut *out, &json)?;
@@ -95,12 +107,19 @@ pub(crate) fn execute(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         for (device, planned) in &plans {
             match planned {
                 Ok(planned) => print_plan(planned, out)?,
+                Err(_) if unusable(planned) => {}
                 Err(error) => writeln!(out, "\ncannot be planned on {device}: {}", message(error))?,
             }
         }
-        if let Some(error) = &failure {
-            writeln!(out, "\ncannot be loaded: {}", message(error))?;
-        }
+    }
+    out.flush()?;
+    plans
+        .iter()
+        .filter(|(_, planned)| unusable(planned))
+        .filter_map(|(_, planned)| planned.as_ref().err())
+        .for_each(say_error);
+    if let (Some(error), None) = (&failure, &args.graph) {
+        say_error(error);
     }
     if let Some(path) = &args.graph {
         draw(args, path, graph.as_ref(), plans.into_iter().next(), failure)?;
@@ -108,7 +127,7 @@ pub(crate) fn execute(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
             writeln!(out, "\npicture in {}", path.display())?;
         }
     }
-    Ok(Outcome::Good)
+    Ok(if bad { Outcome::Bad } else { Outcome::Good })
 }
 
 fn infos(graph: &Graph) -> Vec<ValueInfo> {
@@ -156,6 +175,25 @@ fn weight_bytes(graph: &Graph) -> u64 {
     own + bodies.map(|body| weight_bytes(body)).sum::<u64>()
 }
 
+/// Items with commas between them, on lines that no table has to cut.
+fn lines(items: &[String]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for item in items {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 2 + item.chars().count() <= LINE => {
+                line.push_str(", ");
+                line.push_str(item);
+            }
+            Some(line) => {
+                line.push(',');
+                lines.push(item.clone());
+            }
+            None => lines.push(item.clone()),
+        }
+    }
+    lines
+}
+
 fn print_summary(args: &Args, summary: &Summary, graph: Option<&Graph>, out: &mut dyn Write) -> Result<()> {
     let heading = style::HEADING;
     writeln!(out, "{heading}{}{heading:#}", model::file_name(&args.model))?;
@@ -170,11 +208,21 @@ fn print_summary(args: &Args, summary: &Summary, graph: Option<&Graph>, out: &mu
     };
     line("graph", summary.graph.clone());
     line("producer", format!("{} {}", info.producer, info.producer_version).trim().to_owned());
-    line("format", format!("IR {}, opsets {}", info.ir_version, opsets.join(", ")));
+    line("format", format!("IR {}", info.ir_version));
+    let opsets = lines(&opsets);
+    let names = std::iter::once("opsets").chain(std::iter::repeat(""));
+    names.zip(opsets).for_each(|(name, text)| line(name, text));
     line("description", info.description.lines().next().unwrap_or_default().to_owned());
     let parameters = quantity::count(summary.parameters as f64);
     let bytes = graph.map(|graph| format!(", {}", quantity::bytes(weight_bytes(graph)))).unwrap_or_default();
-    line("parameters", format!("{parameters} in {} tensors{bytes}", summary.initializers));
+    line(
+        "parameters",
+        format!(
+            "{parameters} in {} tensor{}{bytes}",
+            summary.initializers,
+            quantity::plural(summary.initializers)
+        ),
+    );
     let functions =
         if summary.functions > 0 { format!(", {} functions", summary.functions) } else { String::new() };
     line("nodes", format!("{}{functions}", summary.nodes()));
@@ -183,6 +231,9 @@ fn print_summary(args: &Args, summary: &Summary, graph: Option<&Graph>, out: &mu
         writeln!(out, "\n{heading}{name}{heading:#}")?;
         let mut table = Table::new(&[("", Column::Text), ("", Column::Text)]);
         values.iter().for_each(|(name, fact)| table.row([name.clone(), fact.to_string()]));
+        if table.is_empty() {
+            table.row(["none".into(), String::new()]);
+        }
         table.write(out)?;
     }
     writeln!(out)?;
@@ -331,7 +382,7 @@ fn json(
         json!({ "domain": used.domain, "op_type": used.op_type, "opset": used.opset, "nodes": used.nodes, "known": used.known })
     });
     json!({
-        "model": args.model, "graph": summary.graph, "ir_version": info.ir_version, "opsets": info.opsets,
+        "model": args.model.display().to_string(), "graph": summary.graph, "ir_version": info.ir_version, "opsets": info.opsets,
         "producer": info.producer, "producer_version": info.producer_version, "domain": info.domain,
         "model_version": info.model_version, "description": info.description, "metadata": info.metadata,
         "inputs": values(&summary.inputs), "outputs": values(&summary.outputs),

@@ -108,11 +108,13 @@ pub(crate) fn say_error(error: &anyhow::Error) {
 pub(crate) fn message(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
+        // Some decoders end their messages with empty lines.
+        let cause = cause.trim_end();
         if text.is_empty() {
-            text = cause;
-        } else if !text.ends_with(&cause) {
+            text = cause.to_owned();
+        } else if !text.ends_with(cause) {
             text.push_str(": ");
-            text.push_str(&cause);
+            text.push_str(cause);
         }
     }
     text
@@ -126,5 +128,7 @@ mod tests {
     fn no_cause_is_told_twice() {
         let twice = anyhow::anyhow!("no such file").context("a.onnx: no such file").context("loading");
         assert_eq!(message(&twice), "loading: a.onnx: no such file");
+        let lines = anyhow::anyhow!("not enough bytes\n\n").context("a.jpg");
+        assert_eq!(message(&lines), "a.jpg: not enough bytes");
     }
 }

@@ -9,6 +9,9 @@ use inferrum::{Device, Precision, Session, SessionBuilder};
 
 use crate::quantity;
 
+/// Threads that a session takes at most.
+const MOST_THREADS: usize = 1024;
+
 /// How a session is made.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Session")]
@@ -17,10 +20,10 @@ pub(crate) struct SessionArgs {
     #[arg(long, value_name = "PRECISION", default_value = "f32")]
     pub(crate) precision: Precision,
     /// Threads of one run [default: as many as the process may use]
-    #[arg(long, value_name = "N", value_parser = from_one, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = threads, allow_negative_numbers = true)]
     pub(crate) threads: Option<usize>,
     /// Memory that weights and one run may take, such as 500M or 2G [default: the machine's]
-    #[arg(long, value_name = "BYTES", value_parser = size)]
+    #[arg(long, value_name = "BYTES", value_parser = size, allow_negative_numbers = true)]
     pub(crate) max_memory: Option<usize>,
 }
 
@@ -43,6 +46,13 @@ pub(crate) fn from_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("expected a number from 1 on".into()),
         Ok(threads) => Ok(threads),
+    }
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match from_one(text) {
+        Ok(threads) if threads <= MOST_THREADS => Ok(threads),
+        _ => Err(format!("expected a number from 1 to {MOST_THREADS}")),
     }
 }
 
@@ -131,6 +141,7 @@ mod tests {
         assert_eq!(size("1.5k"), Ok(1536));
         assert_eq!(size("2GiB"), Ok(2 << 30));
         assert!(size("2 apples").is_err() && size("").is_err());
+        assert!(threads("1025").is_err() && threads("0").is_err() && threads("1024") == Ok(1024));
         assert!(from_one("0").is_err() && from_one("x").is_err() && from_one("-1").is_err());
     }
 }

@@ -204,8 +204,7 @@ fn row_major<T: Clone>(items: &[T], shape: &Shape) -> Vec<T> {
 }
 
 /// Writes values by name as a `.npz` file. Types that NumPy lacks (bfloat16, float8, 4-bit) are stored as float32, an
-/// item of a sequence as `name.0`, a map as `name.keys` and `name.values`. Gives the names that were left out: strings
-/// of no characters have no NumPy type, and absent optionals no value.
+/// item of a sequence as `name.0`, a map as `name.keys` and `name.values`; an absent optional has no array.
 pub(crate) fn write_npz<'a>(
     path: &Path,
     values: impl IntoIterator<Item = (&'a str, &'a Value)>,

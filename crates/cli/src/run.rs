@@ -87,7 +87,7 @@ pub(crate) fn execute(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     let load = start.elapsed();
     let given = args.inputs.resolve(session.inputs(), None, |facts| session.plan(facts))?;
     let start = Instant::now();
-    let outputs = session.run(given.inputs())?;
+    let outputs = session.run(given.inputs()).map_err(|error| given.explain(error))?;
     let done = Done { run: start.elapsed(), session, given, outputs, load };
     if let Some(path) = &args.output {
         npz::write_npz(path, done.outputs.iter())?;
@@ -140,6 +140,15 @@ fn print_table(args: &Args, done: &Done, labels: Option<&Labels>, out: &mut dyn 
     if let Some(path) = &args.output {
         writeln!(out, "  outputs in {}", path.display())?;
     }
+    let wanted = args.top.is_some() || labels.is_some_and(|labels| labels.asked_for);
+    let ranked =
+        |(_, value): (_, &Value)| value.as_tensor().is_some_and(|tensor| top::classes(tensor).is_some());
+    if wanted && !done.outputs.iter().any(ranked) {
+        writeln!(
+            out,
+            "  no output holds scores of classes ([classes] or [samples, classes]), so none is ranked"
+        )?;
+    }
     for (name, value) in done.outputs.iter() {
         writeln!(out)?;
         match ranking(args, value, labels) {
@@ -173,7 +182,7 @@ fn print_ranking(
 ) -> Result<()> {
     let heading = style::HEADING;
     writeln!(out, "{heading}{name}{heading:#}: {}", value.describe())?;
-    if let Some(note) = ranking.scale.note() {
+    for note in ranking.notes() {
         writeln!(out, "  {note}")?;
     }
     if let Some(labels) = value.as_tensor().and_then(|tensor| fitting(tensor, labels)) {
@@ -221,7 +230,7 @@ fn print_json(args: &Args, done: &Done, labels: Option<&Labels>, out: &mut dyn W
     }
     let device = done.session.device();
     let json = json!({
-        "model": args.model, "device": device.id, "device_name": device.name,
+        "model": args.model.display().to_string(), "device": device.id, "device_name": device.name,
         "load_ms": done.load.as_secs_f64() * 1e3, "run_ms": done.run.as_secs_f64() * 1e3,
         "inputs": done.given.notes, "outputs": outputs,
     });

@@ -45,8 +45,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "X", conflicts_with_all = ["rtol", "atol"], value_parser = tolerance, allow_negative_numbers = true)]
     tolerance: Option<f64>,
     /// Runs only folders whose name contains this
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    filter: String,
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
     /// Writes the result of each folder to a file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -110,12 +110,11 @@ pub(crate) fn execute(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     for folder in &args.folders {
         search(folder, &mut folders)?;
     }
-    folders.retain(|folder| name(folder).contains(&args.filter));
-    if folders.is_empty() {
-        bail!(
-            "no folder with a model.onnx is there{}",
-            if args.filter.is_empty() { "" } else { " that the filter lets through" }
-        );
+    if let Some(filter) = &args.filter {
+        folders.retain(|folder| name(folder).contains(filter));
+        if folders.is_empty() {
+            bail!("no folder with a model.onnx has `{filter}` in its name, which the filter asks for");
+        }
     }
     let progress = Progress::new(folders.len() as u64, "testing");
     let quiet = QuietPanics::new();
@@ -332,7 +331,7 @@ fn write_json(path: &Path, reports: &[Report]) -> Result<()> {
             CaseOutcome::Skipped(reason) => ("skipped", Some(reason)),
         };
         let json = json!({
-            "folder": report.folder, "outcome": outcome, "reason": reason, "sets": report.sets,
+            "folder": report.folder.display().to_string(), "outcome": outcome, "reason": reason, "sets": report.sets,
             "max_absolute_error": finite(report.errors.absolute), "max_relative_error": finite(report.errors.relative),
             "ms": report.time.as_secs_f64() * 1e3,
         });

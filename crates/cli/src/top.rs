@@ -11,6 +11,8 @@ pub(crate) struct Ranking {
     pub(crate) samples: Vec<Vec<Class>>,
     /// What the numbers are.
     pub(crate) scale: Scale,
+    /// Samples of which a score is NaN.
+    nan: usize,
 }
 
 /// A class with its probability.
@@ -26,6 +28,8 @@ pub(crate) struct Class {
 /// What the output's numbers are taken for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Scale {
+    /// Some are NaN.
+    NotNumbers,
     /// They sum to 1.
     Probabilities,
     /// Each is from 0 to 1; they do not exclude each other.
@@ -36,9 +40,9 @@ pub(crate) enum Scale {
 
 impl Scale {
     /// For the user, if there is something to say.
-    pub(crate) fn note(self) -> Option<&'static str> {
+    fn note(self) -> Option<&'static str> {
         match self {
-            Scale::Probabilities => None,
+            Scale::Probabilities | Scale::NotNumbers => None,
             Scale::Scores => Some("from 0 to 1 each, not summing to 1"),
             Scale::Logits => Some("softmax applied: the output does not sum to 1"),
         }
@@ -71,10 +75,12 @@ pub(crate) fn rank(tensor: &Tensor, count: usize, labels: Option<&Labels>) -> Op
     let values = tensor.to_f64().ok()?;
     let rows: Vec<&[f64]> = values.chunks_exact(classes).collect();
     let scale = rows.iter().map(|row| scale(row)).max_by_key(|&scale| scale as u8)?;
+    let is_nan = |row: &[f64]| row.iter().any(|x| x.is_nan());
     let rank = |row: &&[f64]| {
-        let row = if scale == Scale::Logits { softmax(row) } else { row.to_vec() };
+        let row = if scale == Scale::Logits && !is_nan(row) { softmax(row) } else { row.to_vec() };
         let mut order: Vec<usize> = (0..classes).collect();
-        order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
+        let key = |class: usize| if row[class].is_nan() { f64::NEG_INFINITY } else { row[class] };
+        order.sort_by(|&a, &b| key(b).total_cmp(&key(a)).then(a.cmp(&b)));
         let class = |&index: &usize| Class {
             index,
             label: labels.and_then(|labels| labels.get(index)).map(str::to_owned),
@@ -82,10 +88,14 @@ pub(crate) fn rank(tensor: &Tensor, count: usize, labels: Option<&Labels>) -> Op
         };
         order.iter().take(count).map(class).collect()
     };
-    Some(Ranking { samples: rows.iter().map(rank).collect(), scale })
+    let nan = rows.iter().filter(|row| is_nan(row)).count();
+    Some(Ranking { samples: rows.iter().map(rank).collect(), scale, nan })
 }
 
 fn scale(row: &[f64]) -> Scale {
+    if row.iter().any(|x| x.is_nan()) {
+        return Scale::NotNumbers;
+    }
     let within = row.iter().all(|x| (-1e-6..=1.0 + 1e-6).contains(x));
     match within {
         true if (row.iter().sum::<f64>() - 1.0).abs() < 1e-2 => Scale::Probabilities,
@@ -96,12 +106,24 @@ fn scale(row: &[f64]) -> Scale {
 
 fn softmax(row: &[f64]) -> Vec<f64> {
     let greatest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let powers: Vec<f64> = row.iter().map(|x| (x - greatest).exp()).collect();
+    // Infinity less itself is NaN: an infinite score takes all.
+    let power = |&x: &f64| if x == greatest { 1.0 } else { (x - greatest).exp() };
+    let powers: Vec<f64> = row.iter().map(power).collect();
     let sum: f64 = powers.iter().sum();
     powers.into_iter().map(|power| power / sum).collect()
 }
 
 impl Ranking {
+    /// For the user, what there is to say of the numbers.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let nan = match (self.nan, self.samples.len()) {
+            (0, _) => None,
+            (1, 1) => Some("some scores are NaN".to_owned()),
+            (nan, samples) => Some(format!("some scores are NaN in {nan} of {samples} samples")),
+        };
+        self.scale.note().map(str::to_owned).into_iter().chain(nan).collect()
+    }
+
     /// For each sample a list of `{"class", "label", "probability"}`.
     pub(crate) fn json(&self) -> Json {
         let class = |class: &Class| json!({ "class": class.index, "label": class.label, "probability": class.probability });
@@ -144,7 +166,20 @@ mod tests {
     }
 
     #[test]
-    fn nan_is_no_panic() {
-        assert_eq!(ranked(vec![f32::NAN, 1.0, 2.0], &[3]).unwrap().samples[0].len(), 2);
+    fn nan_is_said_and_ranked_last() {
+        let ranking = ranked(vec![f32::NAN, 1.0, 2.0], &[3]).unwrap();
+        let order: Vec<usize> = ranking.samples[0].iter().map(|class| class.index).collect();
+        assert_eq!(order, [2, 1]);
+        assert_eq!(ranking.notes(), ["some scores are NaN"], "no softmax is applied");
+        let ranking = ranked(vec![f32::NAN, 1.0, 0.25, 0.75], &[2, 2]).unwrap();
+        assert_eq!(ranking.scale, Scale::Probabilities);
+        assert_eq!(ranking.notes(), ["some scores are NaN in 1 of 2 samples"]);
+    }
+
+    #[test]
+    fn an_infinite_score_takes_all() {
+        let ranking = ranked(vec![3.0, f32::INFINITY, f32::NEG_INFINITY], &[3]).unwrap();
+        let best = &ranking.samples[0][0];
+        assert_eq!((best.index, best.probability), (1, 1.0));
     }
 }

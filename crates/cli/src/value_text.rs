@@ -13,6 +13,8 @@ const SHOWN_WHOLE: usize = 60;
 const ENDS: usize = 3;
 /// Items of a sequence or map that are shown.
 const ITEMS: usize = 10;
+/// An item that is cut keeps so many characters.
+const SHORTEST: usize = 8;
 /// Columns of a line.
 const WIDTH: usize = 78;
 
@@ -62,30 +64,47 @@ fn tensor(out: &mut dyn Write, tensor: &Tensor, blanks: &str) -> io::Result<()> 
     }
     let elements = Elements::of(tensor);
     let ends = if tensor.len() > SHOWN_WHOLE { ENDS } else { usize::MAX / 4 };
-    let mut lines = vec![String::new()];
+    let mut lines = vec![vec![String::new()]];
     nested(&elements, tensor.shape(), 0, 0, ends, &mut lines);
-    for line in lines {
-        let line = format!("{blanks}{line}");
-        writeln!(out, "{}", cut(&line, WIDTH))?;
-    }
+    let more = " ".repeat(tensor.shape().rank());
+    lines.iter().try_for_each(|items| wrapped(out, items, blanks, &more))?;
     if let (true, Some(summary)) = (tensor.len() > SHOWN_WHOLE, summary(tensor)) {
         writeln!(out, "{blanks}{summary}")?;
     }
     Ok(())
 }
 
-/// Brackets within brackets, as NumPy does it: the rows of the last axis are lines.
+/// Writes items after another, on as many lines as they need; `more` stands before those of a further line.
+fn wrapped(out: &mut dyn Write, items: &[String], blanks: &str, more: &str) -> io::Result<()> {
+    let length = |text: &str| text.chars().count();
+    let room = WIDTH.saturating_sub(length(blanks)).max(SHORTEST);
+    let mut line = String::new();
+    for item in items {
+        let item = cut(item, room.saturating_sub(length(more)).max(SHORTEST));
+        if line.is_empty() {
+            line = item;
+        } else if length(&line) + 1 + length(&item) <= room {
+            line.extend([" ", &item]);
+        } else {
+            writeln!(out, "{blanks}{line}")?;
+            line = format!("{more}{item}");
+        }
+    }
+    writeln!(out, "{blanks}{line}")
+}
+
+/// Brackets within brackets, as NumPy does it: the rows of the last axis are lines, each a list of items.
 fn nested(
     elements: &Elements,
     shape: &[usize],
     axis: usize,
     start: usize,
     ends: usize,
-    lines: &mut Vec<String>,
+    lines: &mut Vec<Vec<String>>,
 ) {
-    let push = |lines: &mut Vec<String>, text: &str| {
-        if let Some(line) = lines.last_mut() {
-            line.push_str(text);
+    let push = |lines: &mut Vec<Vec<String>>, text: &str| {
+        if let Some(item) = lines.last_mut().and_then(|line| line.last_mut()) {
+            item.push_str(text);
         }
     };
     let Some(&extent) = shape.get(axis) else { return push(lines, &elements.text(start)) };
@@ -96,10 +115,10 @@ fn nested(
         if index > ends && index + ends < extent {
             continue;
         }
-        if index > 0 && last {
-            push(lines, " ");
-        } else if index > 0 {
-            lines.push(" ".repeat(axis + 1));
+        match lines.last_mut() {
+            Some(line) if index > 0 && last => line.push(String::new()),
+            _ if index > 0 => lines.push(vec![" ".repeat(axis + 1)]),
+            _ => {}
         }
         if index == ends && index + ends < extent {
             push(lines, "…");
@@ -132,6 +151,7 @@ fn summary(tensor: &Tensor) -> Option<String> {
 enum Elements<'a> {
     Strings(&'a [String]),
     Integers(Vec<i64>),
+    Unsigned(&'a [u64]),
     Bools(Vec<f64>),
     Floats(Vec<f64>),
     Other,
@@ -142,6 +162,7 @@ impl Elements<'_> {
         match tensor.dtype() {
             DType::String => tensor.as_strings().map_or(Elements::Other, Elements::Strings),
             DType::Bool => tensor.to_f64().map_or(Elements::Other, Elements::Bools),
+            DType::U64 => tensor.as_slice().map_or(Elements::Other, Elements::Unsigned),
             dtype if dtype.is_integer() => tensor.to_i64().map_or(Elements::Other, Elements::Integers),
             _ => tensor.to_f64().map_or(Elements::Other, Elements::Floats),
         }
@@ -151,6 +172,7 @@ impl Elements<'_> {
         match self {
             Elements::Strings(strings) => format!("{:?}", strings[index]),
             Elements::Integers(integers) => integers[index].to_string(),
+            Elements::Unsigned(integers) => integers[index].to_string(),
             Elements::Bools(bools) => (bools[index] != 0.0).to_string(),
             Elements::Floats(floats) => number(floats[index]),
             Elements::Other => "?".into(),
@@ -192,7 +214,26 @@ mod tests {
             "y: int32[100]\n  [0 1 2 … 97 98 99]\n  least 0, mean 49.5, greatest 99\n"
         );
         assert_eq!(text(Tensor::scalar(true).into()), "y: bool[scalar]\n  true\n");
+        let unsigned = Tensor::vector(vec![u64::MAX, 5]);
+        assert_eq!(text(unsigned.into()), "y: uint64[2]\n  [18446744073709551615 5]\n");
         assert!(text(Tensor::zeros(DType::F32, [0, 3]).unwrap().into()).contains("no elements"));
+    }
+
+    #[test]
+    fn long_rows_go_on_below_and_no_number_is_cut() {
+        let numbers: Vec<f32> = (0..40).map(|i| 1.2345e-20 * (i + 1) as f32).collect();
+        let text = text(Tensor::from_vec([2, 20], numbers.clone()).unwrap().into());
+        let lines: Vec<&str> = text.lines().skip(1).collect();
+        assert!(lines.len() > 4 && lines.iter().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(lines[0].starts_with("  [[1.2345e-20 ") && lines[1].starts_with("    "), "{text}");
+        let read: Vec<f32> = lines
+            .iter()
+            .flat_map(|line| line.split_whitespace())
+            .map(|word| word.trim_matches(['[', ']']).parse().unwrap())
+            .collect();
+        assert!(read.iter().zip(&numbers).all(|(a, b)| (a - b).abs() <= 1e-4 * b) && read.len() == 40);
+        let long = Tensor::from_strings([2], vec!["a b ".repeat(50), "c".into()]).unwrap();
+        assert!(super::tests::text(long.into()).lines().all(|line| line.chars().count() <= WIDTH));
     }
 
     #[test]

@@ -19,9 +19,13 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// `count` threads (0 counts as 1). If the system refuses to start them, a warning is logged and the caller's
+    /// More threads than this help no run; a number beyond is a slip, and starting them would exhaust the system.
+    pub const MOST: usize = 1024;
+
+    /// `count` threads (0 counts as 1, more than [`Threads::MOST`] as that). If the system refuses to start them, a warning is logged and the caller's
     /// thread does all the work.
     pub fn new(count: usize) -> Self {
+        let count = count.min(Threads::MOST);
         if count <= 1 {
             return Threads::single();
         }

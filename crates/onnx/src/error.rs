@@ -188,7 +188,12 @@ impl fmt::Display for UnknownOperator {
 }
 
 fn list(operators: &[UnknownOperator]) -> String {
-    operators.iter().map(UnknownOperator::to_string).collect::<Vec<_>>().join(", ")
+    let mut list = operators.iter().map(UnknownOperator::to_string).collect::<Vec<_>>().join(", ");
+    if operators.iter().any(|operator| operator.domain == "com.microsoft.nchwc") {
+        list += "; ONNX Runtime saved this model in the blocked layout of one kind of processor: \
+                 save it again at optimisation level ORT_ENABLE_EXTENDED or below";
+    }
+    list
 }
 
 /// Why a stored tensor is unfit.

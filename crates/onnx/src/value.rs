@@ -17,6 +17,11 @@ use crate::tensor;
 pub fn decode(bytes: impl Into<Bytes>, fact: &Fact) -> Result<Value, LoadErrorKind> {
     let bytes = bytes.into();
     let value = match fact {
+        // Nothing is a message whose fields are not set, but no tensor: its type is one of them.
+        Fact::Tensor(_) | Fact::Unknown if bytes.is_empty() => {
+            let reason = "there are no bytes".into();
+            return Err(LoadErrorKind::Protobuf { message: "TensorProto", reason });
+        }
         Fact::Tensor(_) | Fact::Unknown => tensor_value(&message::<TensorProto>(bytes, "TensorProto")?),
         Fact::Sequence(_) => sequence_value(&message(bytes, "SequenceProto")?),
         Fact::Optional(_) => optional_value(&message(bytes, "OptionalProto")?),

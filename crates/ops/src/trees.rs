@@ -302,6 +302,11 @@ fn old_forest<T: Float>(file: &Nodes, votes: &Votes, targets: usize) -> Result<F
         }
     }
     leaf_votes.sort_by_key(|&(leaf, _)| leaf);
+    if targets == 1 {
+        // Of the votes of a leaf for the only target, the first counts, as in ONNX Runtime: scikit-learn's converter
+        // writes that of the leaf's number once for each class when it exports decision paths.
+        leaf_votes.dedup_by_key(|&mut (leaf, _)| leaf);
+    }
     Forest::new(nodes, roots, leaves, &leaf_votes, Vec::new(), targets)
 }
 

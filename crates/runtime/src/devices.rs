@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use inferrum_backend::{Backend, Device, DeviceInfo};
 use inferrum_cpu::CpuBackend;
+use inferrum_cpu::threads::Threads;
 
 use crate::Error;
 
@@ -28,6 +29,10 @@ pub(crate) struct Opened {
 /// # Errors
 /// [`Error::Device`] when it is not there or not usable.
 pub(crate) fn open(device: &Device, threads: Option<usize>) -> Result<Opened, Error> {
+    if let Some(count) = threads.filter(|&count| count > Threads::MOST) {
+        let most = Threads::MOST;
+        return Err(Error::Unsupported(format!("{count} threads; a session takes at most {most}")));
+    }
     let cpu = || Arc::new(CpuBackend::new(threads));
     match device {
         Device::Cpu => Ok(Opened { backend: cpu(), host: None, reason: None }),

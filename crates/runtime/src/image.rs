@@ -210,10 +210,16 @@ impl ImageInput {
             0 => Ok(vec![default; channels]),
             1 => Ok(vec![f64::from(given[0]); channels]),
             n if n == channels => Ok(given.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>()),
+            n if channels == 1 => {
+                Err(format!("{what} has {n} numbers; expected 1, for there is one channel"))
+            }
             n => Err(format!("{what} has {n} numbers; expected 1, or {channels}: one for each channel")),
         };
         let (mean, std) = (each("mean", &self.mean, 0.0)?, each("std", &self.std, 1.0)?);
-        if std.iter().any(|&std| std == 0.0 || !std.is_finite()) {
+        if mean.iter().chain(&std).any(|x| !x.is_finite()) {
+            return Err("mean and std must be finite".into());
+        }
+        if std.contains(&0.0) {
             return Err("std must not be 0".into());
         }
         let normal = |(i, x): (usize, f32)| (f64::from(x) - mean[i % channels]) / std[i % channels];

@@ -140,6 +140,16 @@ impl Outputs {
     }
 }
 
+/// Names and values in the model's order.
+impl IntoIterator for Outputs {
+    type Item = (String, Value);
+    type IntoIter = std::iter::Zip<std::vec::IntoIter<String>, std::vec::IntoIter<Value>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.names.to_vec().into_iter().zip(self.values)
+    }
+}
+
 impl Index<&str> for Outputs {
     type Output = Tensor;
     fn index(&self, name: &str) -> &Tensor {

@@ -20,6 +20,7 @@ mod precision;
 mod program;
 mod reference;
 mod session;
+mod value_info;
 
 pub use bindings::{Bindings, OutputBuffer};
 pub use devices::devices;
@@ -35,7 +36,8 @@ pub use memory::machine_limit;
 pub use precision::Precision;
 pub use program::{Plan, PlannedBody, PlannedNode};
 pub use reference::interpret_f64;
-pub use session::{RunOptions, Session, SessionBuilder, ValueInfo};
+pub use session::{RunOptions, Session, SessionBuilder};
+pub use value_info::ValueInfo;
 
 /// Compiles and runs the examples of `README.md`.
 #[cfg(doctest)]

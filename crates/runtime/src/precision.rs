@@ -1,4 +1,7 @@
-//! In what precision a model computes.
+//! In what precision models compute.
+
+use std::fmt;
+use std::str::FromStr;
 
 use crate::Error;
 
@@ -13,7 +16,7 @@ pub enum Precision {
     Auto,
 }
 
-impl std::str::FromStr for Precision {
+impl FromStr for Precision {
     type Err = Error;
     fn from_str(text: &str) -> Result<Precision, Error> {
         match text {
@@ -26,8 +29,8 @@ impl std::str::FromStr for Precision {
     }
 }
 
-impl std::fmt::Display for Precision {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Precision::F32 => "f32",
             Precision::Auto => "auto",

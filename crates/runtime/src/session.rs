@@ -8,7 +8,7 @@ use inferrum_graph::{Fact, Graph};
 
 use crate::bindings::{Bindings, OutputBuffer};
 use crate::program::{Delivered, Delivery, Plan, Program};
-use crate::{Error, Inputs, Outputs};
+use crate::{Error, Inputs, Outputs, ValueInfo};
 
 mod builder;
 mod ordered;
@@ -17,9 +17,9 @@ pub use builder::SessionBuilder;
 
 /// A model that is ready to run. Threads may share it and run it at the same time; weights are held once.
 ///
-/// A run takes a [`Tensor`](crate::Tensor) (or another [`Value`](crate::Value), where the model asks for a sequence, an optional or a
-/// map) for each input: by name, or in the model's order. [`Session::inputs`] tells names, element types and shapes;
-/// where these leave extents open, every run may have its own. Types and shapes are checked, nothing is converted.
+/// A run takes a [`Tensor`](crate::Tensor) (or another [`Value`](crate::Value), where the model asks for a sequence, an
+/// optional or a map) for each input: by name, or in the model's order. [`Session::inputs`] tells names, element types and
+/// shapes; where these leave extents open, every run may have its own. Types and shapes are checked, nothing is converted.
 ///
 /// ```
 /// use inferrum::{Inputs, Session, Tensor};
@@ -49,14 +49,15 @@ pub struct Session {
     fusions: Vec<(String, usize)>,
 }
 
-/// An input or output of a model.
-#[derive(Clone, Debug)]
-pub struct ValueInfo {
-    /// Its name.
-    pub name: String,
-    /// Its element type and shape (or what kind of sequence, optional or map it is). An extent is a number, a symbol
-    /// that stands for one number in all inputs of a run, or unknown.
-    pub fact: Fact,
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let described = |values: &[ValueInfo]| values.iter().map(ToString::to_string).collect::<Vec<_>>();
+        f.debug_struct("Session")
+            .field("inputs", &described(&self.inputs))
+            .field("outputs", &described(&self.outputs))
+            .field("device", &self.device().id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What one run may be told.
@@ -137,7 +138,7 @@ impl Session {
         self.backend.info()
     }
 
-    /// Why the device was chosen, if [`Device::Auto`] chose it.
+    /// Why the device was chosen, if [`Device::Auto`](crate::Device::Auto) chose it.
     pub fn choice(&self) -> Option<&str> {
         self.choice.as_deref()
     }
@@ -187,8 +188,8 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::MissingInputs`] and [`Error::UnknownName`]; [`Error::Input`] for an element type or shape that the model
-    /// does not take, or for two extents of one symbol that differ; [`Error::Node`] for a node that refuses such shapes
-    /// or elements; [`Error::OutOfMemory`] before a run that would take more than it may.
+    /// does not take, for two extents of one symbol that differ, or for an input that is given twice; [`Error::Node`]
+    /// for a node that refuses such shapes or elements; [`Error::OutOfMemory`] before a run that would take more than it may.
     pub fn run(&self, inputs: impl Into<Inputs>) -> Result<Outputs, Error> {
         self.run_with(inputs, RunOptions::default())
     }

@@ -9,6 +9,20 @@ use bytes::Bytes;
 use crate::{AlignedBytes, DType, Element, Real, Shape, collected, dispatch, filled};
 
 /// A dense, row-major, immutable tensor in host memory. Clones share the bytes.
+///
+/// ```
+/// use inferrum_tensor::{DType, Tensor};
+///
+/// # fn main() -> Result<(), inferrum_tensor::TensorError> {
+/// let tensor = Tensor::from_slice([2, 3], &[1f32, 2.0, 3.0, 4.0, 5.0, 6.0])?;
+/// assert_eq!((tensor.dtype(), tensor.shape().dims()), (DType::F32, &[2, 3][..]));
+/// let rows: Vec<&[f32]> = tensor.as_slice::<f32>()?.chunks(3).collect();
+/// assert_eq!(rows[1], [4.0, 5.0, 6.0]);
+/// assert!(tensor.as_slice::<i64>().is_err(), "nothing is converted");
+/// assert!(Tensor::from_slice([2, 3], &[1f32]).is_err(), "6 elements are needed");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Tensor {
     dtype: DType,
@@ -88,6 +102,16 @@ impl Tensor {
         let shape = shape.into();
         check_length(&shape, "elements", shape.elements(), elements.len())?;
         Ok(Tensor::from_parts(T::DTYPE, shape, Bytes::from_owner(VecBytes(elements))))
+    }
+
+    /// A tensor of `shape` with a copy of `elements`.
+    ///
+    /// # Errors
+    /// [`TensorError::Length`] when there are not as many elements as the shape needs; [`TensorError::OutOfMemory`].
+    pub fn from_slice<T: Element>(shape: impl Into<Shape>, elements: &[T]) -> Result<Tensor, TensorError> {
+        let shape = shape.into();
+        check_length(&shape, "elements", shape.elements(), elements.len())?;
+        Tensor::from_vec(shape, collected(elements.len(), elements.iter().copied())?)
     }
 
     /// A tensor of strings.

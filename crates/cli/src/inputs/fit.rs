@@ -16,8 +16,11 @@ pub(super) fn fit(value: Value, fact: &Fact) -> Result<Value> {
     let converted = if from.is_float() && to.is_float() || whole(from) && to.is_float() {
         Tensor::from_f64(to, tensor.shape().clone(), &tensor.to_f64()?)?
     } else if whole(from) && to.is_integer() {
-        let converted = Tensor::from_i64(to, tensor.shape().clone(), &tensor.to_i64()?)?;
-        ensure!(converted.to_i64()? == tensor.to_i64()?, "it holds numbers that {to} does not have");
+        // Of uint64, int64 has the lower half; the upper one would come out negative, and so the other way round.
+        let numbers = tensor.to_i64()?;
+        let half = (from == DType::U64 || to == DType::U64) && numbers.iter().any(|&n| n < 0);
+        let converted = Tensor::from_i64(to, tensor.shape().clone(), &numbers)?;
+        ensure!(!half && converted.to_i64()? == numbers, "it holds numbers that {to} does not have");
         converted
     } else {
         bail!("expected {fact}, got {}", value.describe());
@@ -39,6 +42,9 @@ mod tests {
         assert!(fitted(doubles, DType::I64).is_err());
         let longs = Tensor::vector(vec![1i64, 300]);
         assert_eq!(fitted(longs.clone(), DType::I32).unwrap(), Tensor::vector(vec![1i32, 300]));
-        assert!(fitted(longs, DType::U8).is_err());
+        assert!(fitted(longs.clone(), DType::U8).is_err());
+        assert_eq!(fitted(longs, DType::U64).unwrap(), Tensor::vector(vec![1u64, 300]));
+        assert!(fitted(Tensor::vector(vec![-1i64]), DType::U64).is_err());
+        assert!(fitted(Tensor::vector(vec![u64::MAX]), DType::I64).is_err());
     }
 }

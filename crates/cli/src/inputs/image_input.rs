@@ -47,6 +47,18 @@ impl FromStr for Size {
 }
 
 impl ImageArgs {
+    /// An option of these that is given.
+    pub(super) fn any(&self) -> Option<&'static str> {
+        let given = [
+            ("--mean", !self.mean.is_empty()),
+            ("--std", !self.std.is_empty()),
+            ("--layout", self.layout.is_some()),
+            ("--resize", self.resize.is_some()),
+            ("--bgr", self.bgr),
+        ];
+        given.into_iter().find_map(|(name, given)| given.then_some(name))
+    }
+
     /// The tensor of the image in a file for an input, and how it was made.
     pub(super) fn tensor(&self, path: &Path, input: &ValueInfo) -> Result<(Tensor, String)> {
         let picture = image::open(path)?;

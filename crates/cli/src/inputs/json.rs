@@ -8,7 +8,17 @@ use serde_json::{Map, Value as Json};
 /// Whether the fields of an object are inputs of the model.
 pub(super) fn is_named(fields: &Map<String, Json>, inputs: &[ValueInfo]) -> bool {
     let known = |name: &String| inputs.iter().any(|input| input.name == *name);
-    fields.keys().any(known) || !fields.contains_key("data") && inputs.len() > 1
+    let only_takes_objects = matches!(inputs, [only] if takes_objects(&only.fact));
+    fields.keys().any(known) || !fields.contains_key("data") && !only_takes_objects
+}
+
+/// Whether an object is a value.
+fn takes_objects(fact: &Fact) -> bool {
+    match fact {
+        Fact::Map { .. } => true,
+        Fact::Optional(inner) => takes_objects(inner),
+        _ => false,
+    }
 }
 
 /// The value that JSON gives for an input: nested lists of numbers or strings, or `{"shape": .., "data": ..}` as
@@ -55,6 +65,10 @@ fn tensor(json: &Json, dtype: DType) -> Result<Tensor> {
         let strings = leaves.iter().map(text).collect::<Result<_>>()?;
         return Ok(Tensor::from_strings(shape, strings)?);
     }
+    if dtype == DType::U64 {
+        let whole = |leaf: &&Json| leaf.as_u64().with_context(|| format!("{leaf} is no {dtype}"));
+        return Ok(Tensor::from_vec(shape, leaves.iter().map(whole).collect::<Result<Vec<u64>>>()?)?);
+    }
     if dtype.is_integer() {
         let whole = |leaf: &&Json| leaf.as_i64().with_context(|| format!("{leaf} is no {dtype}"));
         let numbers: Vec<i64> = leaves.iter().map(whole).collect::<Result<_>>()?;
@@ -89,6 +103,9 @@ fn flatten<'a>(
 fn number(leaf: &Json, dtype: DType) -> Result<f64> {
     match leaf {
         Json::Bool(truth) if dtype == DType::Bool => Ok(f64::from(u8::from(*truth))),
+        Json::Number(number) if dtype == DType::Bool && matches!(number.as_u64(), Some(0 | 1)) => {
+            number.as_f64().context("0 or 1")
+        }
         Json::Number(number) if dtype != DType::Bool => number.as_f64().context("a number is too large"),
         Json::String(text) if dtype.is_float() => match text.as_str() {
             "NaN" => Ok(f64::NAN),
@@ -117,6 +134,8 @@ mod tests {
         assert_eq!(read(json!(7), DType::I64).unwrap(), Tensor::scalar(7i64));
         assert_eq!(read(json!([]), DType::F32).unwrap().shape().dims(), [0]);
         assert_eq!(read(json!([true, false]), DType::Bool).unwrap(), Tensor::vector(vec![true, false]));
+        assert_eq!(read(json!([1, 0]), DType::Bool).unwrap(), Tensor::vector(vec![true, false]));
+        assert_eq!(read(json!([u64::MAX, 1]), DType::U64).unwrap(), Tensor::vector(vec![u64::MAX, 1]));
         let shaped = read(json!({"dtype": "int8", "shape": [2, 1], "data": [1, 2]}), DType::I8).unwrap();
         assert_eq!(shaped.shape().dims(), [2, 1]);
     }
@@ -130,6 +149,8 @@ mod tests {
         }
         assert!(read(json!([1.5]), DType::I64).is_err());
         assert!(read(json!([300]), DType::U8).is_err());
+        assert!(read(json!([-1]), DType::U64).is_err());
+        assert!(read(json!([2]), DType::Bool).is_err());
     }
 
     #[test]

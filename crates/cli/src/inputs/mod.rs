@@ -22,6 +22,9 @@ pub(crate) use shape::{Assumed, ShapeArg};
 
 use crate::{npz, suggest};
 
+/// Endings of files with images.
+const IMAGES: [&str; 3] = ["png", "jpg", "jpeg"];
+
 /// Inputs on the command line.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Inputs")]
@@ -36,7 +39,7 @@ pub(crate) struct InputArgs {
     #[arg(long, value_name = "[NAME=]SHAPE")]
     shape: Vec<ShapeArg>,
     /// Seed of inputs that are made up
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     seed: u64,
     #[command(flatten)]
     image: ImageArgs,
@@ -48,6 +51,7 @@ pub(crate) struct Given {
     pub(crate) values: Vec<(String, Value)>,
     /// For each input where it is from, for the user.
     pub(crate) notes: Vec<String>,
+    made_up: bool,
 }
 
 impl Given {
@@ -55,13 +59,22 @@ impl Given {
     pub(crate) fn inputs(&self) -> Inputs {
         self.values.iter().cloned().collect()
     }
+
+    /// An error of a run with these inputs: a model need not take every value and shape that is made up.
+    pub(crate) fn explain(&self, error: impl Into<anyhow::Error>) -> anyhow::Error {
+        let error = error.into();
+        if self.made_up {
+            error.context("with inputs made up at random (--input gives others, --shape other shapes)")
+        } else {
+            error
+        }
+    }
 }
 
 impl InputArgs {
     /// Names that the user gives to inputs, as far as they stand on the command line.
     pub(crate) fn names(&self) -> Vec<String> {
-        let pairs = self.input.iter().filter_map(|text| text.to_str()?.split_once('='));
-        pairs.map(|(name, _)| name.to_owned()).collect()
+        self.input.iter().flat_map(|text| splits(text)).map(|(name, _)| name.to_owned()).collect()
     }
 
     /// Shapes that the user gives.
@@ -79,7 +92,7 @@ impl InputArgs {
         plan: impl Fn(&[Fact]) -> Result<Plan, inferrum::Error>,
     ) -> Result<Given> {
         let mut assumed = self.assumed(inputs, batch)?;
-        let mut found = self.from_files(inputs, &mut assumed)?;
+        let mut found = self.read_files(inputs, &mut assumed)?;
         if let Some(batch) = batch.filter(|_| !found.is_empty()) {
             bail!("--batch {batch} is for inputs that are made up; here files are given");
         }
@@ -89,7 +102,7 @@ impl InputArgs {
             let _ = assumed.settle(inputs, plan);
         }
         let mut random = random::Random::new(self.seed);
-        let mut given = Given { values: Vec::new(), notes: Vec::new() };
+        let mut given = Given { values: Vec::new(), notes: Vec::new(), made_up: false };
         for info in inputs {
             if let Some((value, note)) = found.remove(info.name.as_str()) {
                 given.notes.push(format!("{} = {} from {note}", info.name, value.describe()));
@@ -102,6 +115,7 @@ impl InputArgs {
                         info.name, info.name
                     )
                 })?;
+                given.made_up = true;
                 given.notes.push(format!(
                     "{} = {} made up at random, seed {}{}",
                     info.name,
@@ -116,7 +130,7 @@ impl InputArgs {
     }
 
     /// The inputs that files give, each with where it is from; `assumed` learns their extents.
-    fn from_files<'a>(
+    fn read_files<'a>(
         &self,
         inputs: &'a [ValueInfo],
         assumed: &mut Assumed,
@@ -127,11 +141,17 @@ impl InputArgs {
             files.push(named(text, inputs)?);
         }
         files.extend(self.inputs.iter().map(|path| (None, path.as_path())));
+        let is_image = |(_, path): &(_, &Path)| IMAGES.contains(&extension(path).as_str());
+        if let Some(option) = self.image.any().filter(|_| !files.iter().any(is_image)) {
+            bail!("{option} is for images (.png, .jpg), and no input is one");
+        }
         for (info, path) in files {
             for (info, value, note) in self.read(info, path, inputs, &found)? {
                 let given = value.as_tensor().map(Tensor::dtype);
-                let value = fit::fit(value, &info.fact).with_context(|| format!("input `{}`", info.name))?;
+                let place = || format!("{}: input `{}`", path.display(), info.name);
+                let value = fit::fit(value, &info.fact).with_context(place)?;
                 assumed.learn(&info.fact, &value);
+                assumed.check(info, &value).with_context(place)?;
                 let note = match (given, value.as_tensor().map(Tensor::dtype)) {
                     (Some(given), Some(got)) if given != got => format!("{note}, converted from {given}"),
                     _ => note,
@@ -190,7 +210,7 @@ impl InputArgs {
                     }
                 }
             }
-            "png" | "jpg" | "jpeg" => {
+            image if IMAGES.contains(&image) => {
                 let info = next()?;
                 let (tensor, what) = self.image.tensor(path, info)?;
                 one(info, tensor.into(), what)
@@ -213,20 +233,38 @@ impl InputArgs {
     }
 }
 
+/// `NAME=FILE` apart, in every way: names and files may contain `=`. The file's need not be UTF-8 where the system does
+/// not ask that.
+fn splits(text: &OsStr) -> Vec<(&str, &OsStr)> {
+    #[cfg(unix)]
+    let (bytes, file) = {
+        use std::os::unix::ffi::OsStrExt;
+        (text.as_bytes(), OsStr::from_bytes as fn(&[u8]) -> &OsStr)
+    };
+    #[cfg(not(unix))]
+    let (bytes, file) = {
+        let file = |bytes| OsStr::new(std::str::from_utf8(bytes).unwrap_or_default());
+        (text.to_str().unwrap_or_default().as_bytes(), file as fn(&[u8]) -> &OsStr)
+    };
+    let places = bytes.iter().enumerate().filter(|&(_, &byte)| byte == b'=').map(|(at, _)| at);
+    places.filter_map(|at| Some((std::str::from_utf8(&bytes[..at]).ok()?, file(&bytes[at + 1..])))).collect()
+}
+
 fn not_empty(text: OsString) -> Result<OsString, String> {
-    let file = text.to_str().map_or("?", |text| text.split_once('=').map_or(text, |(_, file)| file));
+    let file = splits(&text).first().map_or(text.as_os_str(), |&(_, file)| file);
     if file.is_empty() { Err("the name of a file is missing".into()) } else { Ok(text) }
 }
 
-/// `NAME=FILE` or `FILE`; a path that is not UTF-8 has no name before it.
+/// `NAME=FILE` or `FILE`.
 fn named<'a, 't>(text: &'t OsStr, inputs: &'a [ValueInfo]) -> Result<(Option<&'a ValueInfo>, &'t Path)> {
-    let Some((name, file)) = text.to_str().and_then(|text| text.split_once('=')) else {
-        return Ok((None, Path::new(text)));
-    };
-    if inputs.iter().all(|input| input.name != name) && Path::new(text).exists() {
-        return Ok((None, Path::new(text)));
+    let splits = splits(text);
+    let known = splits.iter().find(|(name, _)| inputs.iter().any(|input| input.name == *name));
+    match known.or(splits.first()) {
+        Some((name, file)) if known.is_some() || !Path::new(text).exists() => {
+            Ok((Some(find(name, inputs)?), Path::new(*file)))
+        }
+        _ => Ok((None, Path::new(text))),
     }
-    Ok((Some(find(name, inputs)?), Path::new(file)))
 }
 
 /// The input of a name.
@@ -272,8 +310,9 @@ fn json_fields<'a>(
     inputs: &'a [ValueInfo],
 ) -> Result<Vec<(&'a ValueInfo, Value, String)>> {
     let place = || path.display().to_string();
+    ensure!(!fields.is_empty(), "{} is an empty object; expected inputs by name", place());
     let named = fields.iter().map(|(name, json)| {
-        let info = find(name, inputs)?;
+        let info = find(name, inputs).with_context(place)?;
         Ok((info, json::value(json, &info.fact).with_context(place)?, place()))
     });
     named.collect()

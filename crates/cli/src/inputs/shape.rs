@@ -86,6 +86,15 @@ impl Assumed {
             let shape = dims.iter().copied().map(SymDim::Known).collect::<ShapeFact>();
             let fits = input.fact.as_tensor().is_some_and(|tensor| tensor.shape.merge(&shape).is_some());
             ensure!(fits, "--shape: input `{}` is {}, which cannot be {shape}", input.name, input.fact);
+            if let (Some(batch), Some(&first)) = (batch, dims.first()) {
+                let open =
+                    input.fact.as_tensor().and_then(|tensor| tensor.shape.dims()?.first()?.known()).is_none();
+                ensure!(
+                    !open || first == batch,
+                    "--batch {batch}: --shape gives input `{}` the shape {shape}",
+                    input.name
+                );
+            }
             assumed.bind(&input.fact, dims);
             assumed.shapes.insert(input.name.clone(), dims.clone());
         }
@@ -110,6 +119,16 @@ impl Assumed {
         if let Some(tensor) = value.as_tensor() {
             self.bind(fact, tensor.shape());
         }
+    }
+
+    /// That an input's value has the shape that the user gives for it, if any.
+    pub(crate) fn check(&self, input: &ValueInfo, value: &Value) -> Result<()> {
+        let (Some(dims), Some(tensor)) = (self.shapes.get(&input.name), value.as_tensor()) else {
+            return Ok(());
+        };
+        let said: ShapeFact = dims.iter().copied().map(SymDim::Known).collect();
+        ensure!(tensor.shape().dims() == dims, "--shape says {said}, the file holds {}", tensor.shape());
+        Ok(())
     }
 
     fn bind(&mut self, fact: &Fact, dims: &[usize]) {
@@ -145,10 +164,13 @@ impl Assumed {
             }
             Err(other) => return Err(other.into()),
         };
-        let open = self.open(inputs);
-        let start = Instant::now();
-        for found in attempts(&open) {
-            if start.elapsed() > PATIENCE {
+        // The batch is tried last: models take any as a rule, and then 1 is what is meant.
+        let (open, all) = (self.open(inputs, false), self.open(inputs, true));
+        let last = if all.len() > open.len() { attempts(&all) } else { Vec::new() };
+        let (first, start) = (attempts(&open), Instant::now());
+        let batch_from = first.len();
+        for (index, found) in first.into_iter().chain(last).enumerate() {
+            if start.elapsed() > PATIENCE || (index == batch_from && best.is_some()) {
                 break;
             }
             self.found = found;
@@ -167,7 +189,7 @@ impl Assumed {
         let facts: Vec<String> =
             inputs.iter().map(|input| format!("{}: {}", input.name, self.concrete(input))).collect();
         let advice =
-            if open.is_empty() { "" } else { "; no other extents were found, so give them with --shape" };
+            if all.is_empty() { "" } else { "; no other extents were found, so give them with --shape" };
         let error = error.map_or_else(|| anyhow::anyhow!("no shapes"), anyhow::Error::new);
         Err(error.context(format!("with {}{advice}", facts.join(", "))))
     }
@@ -186,8 +208,8 @@ impl Assumed {
         if !given && dims.iter().enumerate().any(found) { ", found by trying" } else { "" }
     }
 
-    /// The extents that nothing decides, but for the batch.
-    fn open(&self, inputs: &[ValueInfo]) -> Vec<Open> {
+    /// The extents that nothing decides; those of batches only with `batches`.
+    fn open(&self, inputs: &[ValueInfo], batches: bool) -> Vec<Open> {
         let shape = |input: &ValueInfo| {
             input.fact.as_tensor().and_then(|tensor| tensor.shape.dims().map(<[_]>::to_vec))
         };
@@ -199,9 +221,13 @@ impl Assumed {
         let mut all = Vec::new();
         for input in inputs.iter().filter(|input| !self.shapes.contains_key(&input.name)) {
             let dims = shape(input).unwrap_or_default();
-            for (axis, dim) in dims.iter().enumerate().filter(|&(axis, _)| axis > 0 || dims.len() == 1) {
+            let first = usize::from(dims.len() > 1 && !batches);
+            for (axis, dim) in dims.iter().enumerate().skip(first) {
                 let decided = match dim {
-                    SymDim::Symbol(name) => self.symbols.contains_key(name) || of_batch(name),
+                    SymDim::Symbol(name) => {
+                        let batch_is_said = !batches || self.batch.is_some();
+                        self.symbols.contains_key(name) || batch_is_said && of_batch(name)
+                    }
                     _ => self.batch.is_some() && axis == 0,
                 };
                 let open = Open::of(&input.name, axis, dim).filter(|open| !decided && !all.contains(open));

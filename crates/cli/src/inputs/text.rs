@@ -21,14 +21,32 @@ pub(super) fn value(text: &str, fact: &Fact) -> Result<Value> {
     let words =
         text.split(|c: char| c.is_whitespace() || c == ',' || c == ';').filter(|word| !word.is_empty());
     let words: Vec<&str> = words.collect();
+    ensure!(!words.is_empty() || holds_nothing(tensor), "holds no numbers; expected some for {fact}");
     let shape = shape(tensor, words.len())?;
     let number = |word: &&str| format!("`{word}` is no {}", tensor.dtype);
+    if tensor.dtype == DType::Bool {
+        let truth = |word: &&str| match *word {
+            "1" | "true" | "True" => Ok(true),
+            "0" | "false" | "False" => Ok(false),
+            _ => bail!("`{word}` is no bool; expected true, false, 1 or 0"),
+        };
+        return Ok(Tensor::from_vec(shape, words.iter().map(truth).collect::<Result<Vec<bool>>>()?)?.into());
+    }
+    if tensor.dtype == DType::U64 {
+        let numbers = words.iter().map(|word| word.parse::<u64>().with_context(|| number(word)));
+        return Ok(Tensor::from_vec(shape, numbers.collect::<Result<Vec<_>>>()?)?.into());
+    }
     if tensor.dtype.is_integer() {
         let numbers = words.iter().map(|word| word.parse::<i64>().with_context(|| number(word)));
         return Ok(Tensor::from_i64(tensor.dtype, shape, &numbers.collect::<Result<Vec<_>>>()?)?.into());
     }
     let numbers = words.iter().map(|word| word.parse::<f64>().with_context(|| number(word)));
     Ok(Tensor::from_f64(tensor.dtype, shape, &numbers.collect::<Result<Vec<_>>>()?)?.into())
+}
+
+/// Whether no element is what the shape asks for.
+fn holds_nothing(tensor: &TensorFact) -> bool {
+    tensor.shape.concrete().is_some_and(|shape| shape.elements() == 0)
 }
 
 /// The input's shape for so many elements: the last open axis takes them, other open axes are 1.
@@ -71,6 +89,13 @@ mod tests {
         assert!(value("1 2 3 4", &fact(DType::F32, &[None, Some(3)])).is_err());
         assert!(value("1 x", &fact(DType::F32, &[None])).is_err());
         assert!(value("1.5", &fact(DType::I32, &[None])).is_err());
+        let large = value("18446744073709551615", &fact(DType::U64, &[None])).unwrap().into_tensor().unwrap();
+        assert_eq!(large.as_slice::<u64>().unwrap(), [u64::MAX]);
+        let truths = value("true 0 1", &fact(DType::Bool, &[None])).unwrap().into_tensor().unwrap();
+        assert_eq!(truths.as_slice::<bool>().unwrap(), [true, false, true]);
+        assert!(value("2", &fact(DType::Bool, &[None])).is_err());
+        assert!(value(" \n", &fact(DType::F32, &[None])).is_err(), "most likely not meant");
+        assert!(value("", &fact(DType::F32, &[Some(0)])).is_ok());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What users get wrong: each with a message that helps, and no panic.
 
-use crate::command::{Folder, asset, inferrum, npy, pb, seven};
+use crate::command::{Folder, asset, inferrum, npy, pb, seven, succeed};
 
 /// The command must fail with `code` and one line that begins with `error:` and has all of `words`.
 fn fails(args: &[&str], code: i32, words: &[&str]) {
@@ -73,6 +73,13 @@ fn inputs_that_do_not_fit() {
     run(&folder.write("uneven.json", "[[1, 2], [3]]"), &["uneven.json"]);
     run(&folder.write("word.txt", "1 2 three"), &["word.txt"]);
     run(&folder.write("no.wav", "x"), &["no.wav", "WAV"]);
+    run(&folder.write("wrong.json", r#"{"imgae": [1]}"#), &["wrong.json", "did you mean `image`?"]);
+    run(&folder.write("nothing.json", "{}"), &["nothing.json", "empty object"]);
+    run(&folder.write("empty.txt", " \n"), &["empty.txt", "holds no numbers"]);
+    run(&folder.write("empty.pb", ""), &["empty.pb", "is no TensorProto"]);
+    run(&folder.write("empty.json", ""), &["empty.json", "is no JSON"]);
+    let told = inferrum(&["run", &model, "--input", &folder.write("empty.jpg", "")]);
+    assert!(told.code == 1 && told.err.lines().count() == 1, "{}", told.err);
     run(&folder.npz("empty.npz", &[]), &["empty.npz", "no arrays"]);
     let cut = pb(&crate::command::seven(), "image");
     run(&folder.write("cut.pb", &cut[..cut.len() / 2]), &["cut.pb"]);
@@ -93,6 +100,18 @@ fn shapes_that_do_not_fit() {
     fails(&["run", &model, "--shape", "image=1x3x28x28"], 1, &["--shape", "batchx1x28x28", "1x3x28x28"]);
     fails(&["run", &model, "--shape", "picture=1x1x28x28"], 1, &["no input `picture`"]);
     fails(&["bench", &model, "--batch", "99999999999"], 1, &["99999999999"]);
+    fails(&["bench", &model, "--batch", "3", "--shape", "2x1x28x28"], 1, &["--batch 3", "2x1x28x28"]);
+    for shape in ["picture=1", "1x3x28x28"] {
+        fails(&["inspect", &model, "--shape", shape], 1, &["--shape"]);
+    }
+    let folder = Folder::new();
+    let file = folder.npy("x.npy", &[0.0; 784], &[1, 1, 28, 28]);
+    succeed(&["run", &model, "--input", &file, "--shape", "1x1x28x28"]);
+    let other = ["run", &model, "--input", &file, "--shape", "2x1x28x28"];
+    fails(&other, 1, &["x.npy", "2x1x28x28", "1x1x28x28"]);
+    for option in [&["--mean", "0.5"][..], &["--resize", "28x28"], &["--bgr"]] {
+        fails(&[&["run", &model, "--input", &file], option].concat(), 1, &[option[0], "is for images"]);
+    }
     fails(&["run", &model, "--max-memory", "1k"], 1, &["memory"]);
 }
 
@@ -103,6 +122,9 @@ fn devices_and_files_that_are_not_there() {
     for command in ["run", "bench", "compare"] {
         fails(&[command, &model, "--device", "abacus"], 1, &["abacus", "inferrum devices"]);
     }
+    fails(&["inspect", &model, "--device", "abacus"], 1, &["abacus", "inferrum devices"]);
+    assert!(inferrum(&["inspect", &model, "--device", "abacus"]).out.contains("probabilities"));
+    succeed(&["run", &model, "--device", "CPU"]);
     let nowhere = folder.text("no/such/folder/out.npz");
     fails(&["run", &model, "--output", &nowhere], 1, &["out.npz", "cannot be written"]);
     fails(&["run", &model, "--labels", "absent.txt"], 1, &["absent.txt"]);
@@ -122,7 +144,12 @@ fn usage_errors_have_code_2() {
     fails(&["run", &model, "--shape", "1xx3"], 2, &["1xx3", "1x3x224x224"]);
     fails(&["run", &model, "--device", ":"], 2, &["names no device"]);
     fails(&["run", &model, "--precision", "f7"], 2, &["f7", "f32"]);
-    fails(&["run", &model, "--threads", "0"], 2, &["from 1 on"]);
+    for threads in ["0", "1025", "18446744073709551615", "-1", "x"] {
+        fails(&["run", &model, "--threads", threads], 2, &["from 1 to 1024"]);
+    }
+    fails(&["run", &model, "--max-memory", "-5"], 2, &["--max-memory"]);
+    fails(&["run", &model, "--seed", "-5"], 2, &["--seed"]);
+    fails(&["bench", &model, "--batch", "0"], 2, &["--batch", "from 1 on"]);
     fails(&["run", &model, "--mean", "a,b"], 2, &["--mean"]);
     fails(&["run", &model, "--layout", "whcn"], 2, &["nchw"]);
     fails(&["run", &model, "--resize", "large"], 2, &["WIDTHxHEIGHT"]);
@@ -160,15 +187,41 @@ fn given_inputs_must_be_complete_only_where_there_are_more() {
 #[cfg(target_os = "linux")]
 #[test]
 fn names_of_files_need_not_be_utf_8() {
-    use std::ffi::OsStr;
+    use std::ffi::{OsStr, OsString};
     use std::os::unix::ffi::OsStrExt;
     let folder = Folder::new();
-    let name = folder.path("x").with_file_name(OsStr::from_bytes(b"\xff\xfe.png"));
-    std::fs::copy(asset("seven.png"), &name).unwrap();
-    let model = name.with_extension("onnx");
+    let file = |end: &[u8]| folder.path("x").with_file_name(OsStr::from_bytes(&[b"\xff\xfe", end].concat()));
+    let (model, image, result) = (file(b".onnx"), file(b".png"), file(b".out"));
+    std::fs::copy(asset("seven.png"), &image).unwrap();
     std::fs::copy(asset("digits.onnx"), &model).unwrap();
-    let mut command = crate::command::command(&["run"]);
-    let done = command.arg(&model).arg("--input").arg(&name).args(["--top", "1"]).output().unwrap();
-    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-    assert!(done.status.success() && out.contains("  7  "), "{out}{err}");
+    let suite = file(b".suite");
+    std::fs::create_dir(&suite).unwrap();
+    std::fs::copy(asset("digits.onnx"), suite.join("model.onnx")).unwrap();
+    let named = [OsStr::new("image="), image.as_os_str()].into_iter().collect::<OsString>();
+    let graph = file(b".svg");
+    let (model, image, result) = (model.as_os_str(), image.as_os_str(), result.as_os_str());
+    let flag = OsStr::new;
+    for args in [
+        &[flag("run"), model, flag("--input"), image, flag("--top"), flag("1")][..],
+        &[
+            flag("run"),
+            model,
+            flag("--input"),
+            &named,
+            flag("--format"),
+            flag("json"),
+            flag("--output"),
+            result,
+        ],
+        &[flag("run"), model, flag("--profile"), result],
+        &[flag("bench"), model, flag("--iters"), flag("1"), flag("--json"), result],
+        &[flag("inspect"), model, flag("--json"), flag("--graph"), graph.as_os_str()],
+        &[flag("compare"), model, flag("--json")],
+        &[flag("test"), suite.as_os_str(), flag("--json"), result],
+    ] {
+        let done = crate::command::command(&[]).args(args).output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        assert!(done.status.success() && err.is_empty() && !out.is_empty(), "{args:?}: {out}{err}");
+    }
+    assert!(graph.is_file());
 }

@@ -1,6 +1,6 @@
 //! `inferrum inspect` and `inferrum devices`.
 
-use crate::command::{Folder, asset, json, succeed};
+use crate::command::{Folder, asset, inferrum, json, succeed};
 
 #[test]
 fn a_model_is_told_in_json() {
@@ -39,6 +39,33 @@ fn a_model_is_told_in_words() {
         assert!(told.contains(said), "{said}: {told}");
     }
     assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
+}
+
+#[test]
+fn every_operator_set_is_told_whole() {
+    use crate::proto::{bytes, identity, number};
+    let domain =
+        |index: u64| bytes(8, [bytes(1, format!("org.example.domain{index}")), number(2, index)].concat());
+    let imports = (1..=8).map(domain).collect::<Vec<_>>().concat();
+    let folder = Folder::new();
+    let path = folder.write("m.onnx", [identity(1, &["n"]), imports].concat());
+    let told = succeed(&["inspect", &path]);
+    assert!(
+        told.contains("ai.onnx 17") && (1..=8).all(|i| told.contains(&format!("domain{i} {i}"))),
+        "{told}"
+    );
+    assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
+}
+
+#[test]
+fn a_model_that_cannot_be_loaded_is_told_about_with_an_error() {
+    use crate::proto::{graph, model, node, value};
+    let folder = Folder::new();
+    let cast =
+        graph(&[node("Cast", &["x"], &["y"], &[])], &[value("x", 1, &["n"])], &[value("y", 1, &["n"])], &[]);
+    let told = inferrum(&["inspect", &folder.write("m.onnx", model(&cast))]);
+    assert!(told.out.contains("Cast") && told.out.contains("float32[n]"), "{}", told.out);
+    assert!(told.code == 1 && told.err.starts_with("error:") && told.err.contains("to"), "{}", told.err);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::command::{Folder, json, succeed};
+use crate::command::{Folder, inferrum, json, succeed};
 use crate::proto::{graph, graph_attribute, model, node, value, zeros};
 
 /// A convolution over time with a window of `window` elements.
@@ -44,6 +44,33 @@ fn open_extents_are_found_by_trying_and_said() {
     assert!(made_up.contains("float32[1x1x8] made up at random, seed 0, found by trying"), "{made_up}");
     let given = json(&["inspect", &path, "--shape", "1x1x20", "--json"]);
     assert_eq!(given["plans"][0]["assumed"], json!(["x: float32[1x1x20]"]));
+}
+
+#[test]
+fn even_the_first_extent_is_found_where_1_does_not_do() {
+    let folder = Folder::new();
+    let over_the_first_axis = model(&graph(
+        &[node("Transpose", &["x"], &["t"], &[]), node("Conv", &["t", "w"], &["y"], &[])],
+        &[value("x", 1, &["time", "1", "1"])],
+        &[value("y", 1, &["1", "1", "frames"])],
+        &[zeros("w", &[1, 1, 5])],
+    ));
+    let path = folder.write("m.onnx", over_the_first_axis);
+    let told = succeed(&["run", &path]);
+    assert!(told.contains("float32[8x1x1] made up at random, seed 0, found by trying"), "{told}");
+    let given = json(&["inspect", &path, "--batch", "6", "--json"]);
+    assert_eq!(given["plans"][0]["assumed"], json!(["x: float32[6x1x1]"]));
+}
+
+#[test]
+fn a_failure_on_made_up_inputs_says_that_they_are() {
+    let folder = Folder::new();
+    let path = folder.write("m.onnx", windowed(100_000));
+    for command in ["run", "bench", "compare"] {
+        let done = inferrum(&[command, &path]);
+        assert_eq!(done.code, 1);
+        assert!(done.err.contains("made up at random") && done.err.contains("--shape"), "{}", done.err);
+    }
 }
 
 #[test]

@@ -13,11 +13,13 @@ fn varint(mut value: u64) -> Vec<u8> {
     bytes
 }
 
-fn number(field: u64, value: u64) -> Message {
+/// A field with a number.
+pub(crate) fn number(field: u64, value: u64) -> Message {
     [varint(field << 3), varint(value)].concat()
 }
 
-fn bytes(field: u64, content: impl AsRef<[u8]>) -> Message {
+/// A field with bytes, a text or a message.
+pub(crate) fn bytes(field: u64, content: impl AsRef<[u8]>) -> Message {
     [varint(field << 3 | 2), varint(content.as_ref().len() as u64), content.as_ref().to_vec()].concat()
 }
 

@@ -129,6 +129,38 @@ fn labels_are_found_or_named() {
         folder.write("german.txt", "null\neins\nzwei\ndrei\nvier\nfünf\nsechs\nsieben\nacht\nneun\n");
     let named = succeed(&["run", &model, "--input", &seven, "--labels", &labels]);
     assert!(named.contains("sieben"), "{named}");
+    let few = folder.write("few.txt", "null\neins\n");
+    let named = succeed(&["run", &model, "--input", &seven, "--labels", &few, "--top", "99"]);
+    assert!(named.contains("2 labels for 10 classes") && named.contains("eins"), "{named}");
+    assert_eq!(named.lines().filter(|line| line.ends_with(" %")).count(), 10, "{named}");
+}
+
+#[test]
+fn names_of_inputs_may_contain_the_sign_between_name_and_file() {
+    use crate::proto::{graph, model, node, value};
+    let folder = Folder::new();
+    let inputs = [value("a=b", 1, &["n"]), value("c d", 1, &["n"])];
+    let sum = graph(&[node("Add", &["a=b", "c d"], &["y y"], &[])], &inputs, &[value("y y", 1, &["n"])], &[]);
+    let model = folder.write("m.onnx", model(&sum));
+    let file = folder.npy("x=1.npy", &[1.0, 2.0], &[2]);
+    let (first, second) = (format!("a=b={file}"), format!("c d={file}"));
+    for inputs in [[&first, &second], [&second, &first], [&file, &file]] {
+        let told = succeed(&["run", &model, "--input", inputs[0], "--input", inputs[1]]);
+        assert!(told.contains("[2 4]"), "{told}");
+    }
+    let wrong = inferrum(&["run", &model, "--input", &format!("a={file}")]);
+    assert!(wrong.code == 1 && wrong.err.contains("no input `a`"), "{}", wrong.err);
+}
+
+#[test]
+fn what_cannot_be_ranked_is_said() {
+    let folder = Folder::new();
+    let nan = folder.npy("nan.npy", &[f32::NAN; 784], &[1, 1, 28, 28]);
+    let told = succeed(&["run", &asset("digits.onnx"), "--input", &nan, "--top", "2"]);
+    assert!(told.contains("some scores are NaN") && !told.contains("softmax"), "{told}");
+    let model = folder.write("m.onnx", crate::proto::identity(1, &["2", "3", "4"]));
+    let told = succeed(&["run", &model, "--top", "2"]);
+    assert!(told.contains("no output holds scores of classes"), "{told}");
 }
 
 #[test]

@@ -61,21 +61,27 @@ impl Axis {
     }
 
     /// Where output element `x` lies in the data.
-    fn place(&self, coordinates: Coordinates, x: usize) -> f64 {
+    fn place(&self, resize: &Resize, x: usize) -> f64 {
         let (numerator, denominator) = self.scale;
+        // The nearest element is a choice, and a scale stands for the decimal that was rounded to it: 17 / 1.7 is to be
+        // 10, as it is in single precision, in which exporters and ONNX Runtime compute.
+        let unscaled = |x: f64| match resize.mode {
+            Mode::Nearest(_) => f64::from((x * denominator / numerator) as f32),
+            Mode::Linear | Mode::Cubic(_) => x * denominator / numerator,
+        };
         let x = x as f64;
         let input = self.input as f64;
         let length = numerator * input / denominator;
-        let half_pixel = (x + 0.5) * denominator / numerator - 0.5;
-        match coordinates {
+        let half_pixel = unscaled(x + 0.5) - 0.5;
+        match resize.coordinates {
             Coordinates::HalfPixel => half_pixel,
             Coordinates::PytorchHalfPixel if self.output <= 1 => 0.0,
             Coordinates::PytorchHalfPixel => half_pixel,
             Coordinates::HalfPixelSymmetric => input / 2.0 * (1.0 - self.output as f64 / length) + half_pixel,
             Coordinates::AlignCorners if length == 1.0 || self.output <= 1 => 0.0,
             Coordinates::AlignCorners => x * (input - 1.0) / (length - 1.0),
-            Coordinates::Asymmetric => x * denominator / numerator,
-            Coordinates::HalfPixelForNearest => (x + 0.5) * denominator / numerator,
+            Coordinates::Asymmetric => unscaled(x),
+            Coordinates::HalfPixelForNearest => unscaled(x + 0.5),
             Coordinates::CropAndResize => {
                 // Sum and difference in single precision, so that 0.1 and 0.9 are around 0.5.
                 let (start, end) = self.region;
@@ -108,7 +114,7 @@ impl Axis {
         let last = self.input as i64 - 1;
         let mut row: Vec<f64> = Vec::new();
         for x in 0..self.output {
-            let place = self.place(resize.coordinates, x);
+            let place = self.place(resize, x);
             if resize.coordinates == Coordinates::CropAndResize && !(0.0..=last as f64).contains(&place) {
                 taps.outside[x] = true;
             }
@@ -319,6 +325,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_nearest_element_is_that_of_the_decimal_scale() {
+        let nearest = |input: usize, scale: f32, coordinates, rounding| {
+            let resize = Resize { mode: Mode::Nearest(rounding), coordinates, ..Resize::early() };
+            Axis::scaled(2, input, scale).unwrap().taps(&resize).unwrap().starts
+        };
+        // 17 / 1.7 is 10, though the nearest float to 1.7 is a little above it.
+        let starts = nearest(12, 1.7, Coordinates::Asymmetric, Rounding::Floor);
+        assert_eq!(starts, (0..20).map(|x| x * 10 / 17).collect::<Vec<_>>());
+        // (3 + 0.5) / 0.7 - 0.5 is 4.5, though the nearest float to 0.7 is a little below it.
+        assert_eq!(nearest(9, 0.7, Coordinates::HalfPixel, Rounding::PreferFloor), [0, 2, 3, 4, 6, 7]);
     }
 
     #[test]

@@ -125,6 +125,24 @@ fn votes_are_joined_for_each_target() {
 }
 
 #[test]
+fn of_a_leafs_votes_for_the_only_target_the_first_counts() {
+    let votes = |targets: i64, ids: &[i64]| {
+        let mut attrs = stumps("target", ids, &[1.0, 2.0, 4.0, 8.0], &[("n_targets", Attr::Int(targets))]);
+        // The first leaf votes twice, the second and third once, the fourth not at all.
+        for (name, attr) in &mut attrs {
+            match name.as_str() {
+                "target_treeids" => *attr = Attr::Ints(vec![0, 0, 0, 1]),
+                "target_nodeids" => *attr = Attr::Ints(vec![1, 1, 2, 1]),
+                _ => {}
+            }
+        }
+        run(&*op("TreeEnsembleRegressor", 1, &attrs), &[x()]).remove(0)
+    };
+    close(&votes(1, &[0, 0, 0, 0]), &[9.0, 12.0, 1.0]);
+    close(&votes(2, &[1, 1, 1, 1]), &[0.0, 11.0, 0.0, 12.0, 0.0, 3.0]);
+}
+
+#[test]
 fn many_examples_of_any_type_are_scored_alike() {
     let attrs = stumps("target", &[0; 4], &[1.0, 2.0, 3.0, 4.0], &[]);
     let op = op("TreeEnsembleRegressor", 1, &attrs);

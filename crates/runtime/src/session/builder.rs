@@ -65,8 +65,9 @@ impl SessionBuilder {
         self
     }
 
-    /// The number of threads that one run computes with, at least 1; as many as the process may use (its CPU quota and
-    /// affinity) unless said otherwise. Sessions share their threads, so that runs at the same time do not add up.
+    /// The number of threads that one run computes with, from 1 (0 counts as 1) to 1024; as many as the process may use
+    /// (its CPU quota and affinity) unless said otherwise. Sessions share their threads, so that runs at the same time do
+    /// not add up.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> SessionBuilder {
         self.threads = Some(threads.max(1));
@@ -122,7 +123,8 @@ impl SessionBuilder {
     ///
     /// # Errors
     /// [`Error::Node`]: an operator refuses its inputs; [`Error::Device`]: the device cannot be used, with what to do;
-    /// [`Error::OutOfMemory`]: the weights alone take more than [`SessionBuilder::max_memory`].
+    /// [`Error::OutOfMemory`]: the weights alone take more than [`SessionBuilder::max_memory`]; [`Error::Unsupported`]:
+    /// too many [`SessionBuilder::threads`].
     pub fn build(self, graph: Graph) -> Result<Session, Error> {
         let limit = self.limit();
         let _limit = AllocationLimit::new(limit);

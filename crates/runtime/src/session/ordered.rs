@@ -23,7 +23,10 @@ impl Session {
                 let name = name.unwrap_or_else(|| format!("number {position}"));
                 return Err(Error::UnknownName { kind: "input", name, known });
             };
-            slots[index] = Some(value);
+            if slots[index].replace(value).is_some() {
+                let name = self.inputs[index].name.clone();
+                return Err(Error::Input { name, expected: "one value".into(), got: "two".into() });
+            }
         }
         let missing: Vec<String> = self
             .inputs
