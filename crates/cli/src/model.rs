@@ -25,12 +25,16 @@ pub(crate) struct SessionArgs {
     /// Memory that weights and one run may take, such as 500M or 2G [default: the machine's]
     #[arg(long, value_name = "BYTES", value_parser = size, allow_negative_numbers = true)]
     pub(crate) max_memory: Option<usize>,
+    /// Refuse the model if the device declines nodes, which the processor runs otherwise
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 impl SessionArgs {
     /// Settings of a session on `device`.
     pub(crate) fn builder(&self, device: &Device) -> SessionBuilder {
-        let mut builder = Session::builder().device(device.clone()).precision(self.precision);
+        let mut builder =
+            Session::builder().device(device.clone()).precision(self.precision).strict(self.strict);
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
         }

@@ -1,6 +1,6 @@
 //! Errors of the library.
 
-use inferrum_backend::BackendError;
+use inferrum_backend::{BackendError, NodePlacement};
 use inferrum_graph::{GraphError, NodeError};
 use inferrum_onnx::LoadError;
 use inferrum_tensor::TensorError;
@@ -64,6 +64,14 @@ pub enum Error {
         /// What is missing, and what to do.
         reason: String,
     },
+    /// The device declines nodes, and the session is strict.
+    #[error("{}", declined(device, nodes))]
+    Declined {
+        /// The device's id.
+        device: String,
+        /// The nodes, each with the reason.
+        nodes: Vec<NodePlacement>,
+    },
     /// Something is defined, but not done.
     #[error("not supported: {0}")]
     Unsupported(String),
@@ -101,4 +109,25 @@ impl From<BackendError> for Error {
             other => Error::Backend(other.to_string()),
         }
     }
+}
+
+/// Each operator with its reason once, and an example of a node.
+fn declined(device: &str, nodes: &[NodePlacement]) -> String {
+    let mut lines: Vec<(String, String, usize)> = Vec::new();
+    for node in nodes {
+        let why = format!("{}: {}", node.op, node.reason.as_deref().unwrap_or_default());
+        match lines.iter_mut().find(|(line, ..)| *line == why) {
+            Some((_, _, count)) => *count += 1,
+            None => lines.push((why, node.node.clone(), 1)),
+        }
+    }
+    let listed = lines.into_iter().map(|(why, node, count)| match count {
+        1 => format!("\n  {why} (`{node}`)"),
+        _ => format!("\n  {why} (`{node}` and {} more)", count - 1),
+    });
+    format!(
+        "{device} declines {} nodes, and the session is strict; without that the processor runs them:{}",
+        nodes.len(),
+        listed.collect::<String>()
+    )
 }

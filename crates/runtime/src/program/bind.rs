@@ -124,7 +124,7 @@ impl Binder<'_> {
     /// Where a node of known shapes runs: on the device if it takes it, but for arithmetic of shapes and indices whose
     /// operands the host has.
     fn place(&mut self, id: NodeId) -> Place {
-        let Some(host) = &self.program.host else { return Place::Device };
+        let Some(host) = &self.program.devices.host else { return Place::Device };
         let node = &self.program.graph.nodes()[id.0];
         let fact = |value: &Option<ValueId>| value.map(|value| &self.facts[value.index()]);
         let bound = BoundNode {
@@ -132,7 +132,7 @@ impl Binder<'_> {
             inputs: node.inputs.iter().map(fact).collect(),
             outputs: node.outputs.iter().map(fact).collect(),
         };
-        let place = match self.program.backend.claim(&bound) {
+        let place = match self.program.devices.backend.claim(&bound) {
             Ok(_) if self.is_shape_work(node) => Place::Host,
             Ok(_) => Place::Device,
             Err(Decline(reason)) => {
@@ -235,12 +235,46 @@ impl Binder<'_> {
             .collect()
     }
 
+    /// # Errors
+    /// The device declines nodes, and it may not.
+    fn check_strict(&self) -> Result<(), Error> {
+        let devices = &self.program.devices;
+        if !devices.strict || devices.host.is_none() {
+            return Ok(());
+        }
+        let mut declined = Vec::new();
+        for draft in &self.drafts {
+            match draft {
+                Draft::Region(_, nodes) => {
+                    let reasons = nodes.iter().filter_map(|id| Some((*id, self.declined.get(id)?.clone())));
+                    declined.extend(reasons);
+                }
+                Draft::Host(id) => {
+                    declined.push((*id, "strings, sequences and the like are the host's".into()))
+                }
+                Draft::Control(_) => {}
+            }
+        }
+        if declined.is_empty() {
+            return Ok(());
+        }
+        let placement = |(id, reason)| NodePlacement {
+            reason: Some(reason),
+            ..host_placement(self.program, id, REFERENCE)
+        };
+        Err(Error::Declined {
+            device: devices.backend.info().id.clone(),
+            nodes: declined.into_iter().map(placement).collect(),
+        })
+    }
+
     /// Makes the steps of the drafts; nodes from `at` on belong to later stages.
     fn finish(self, at: usize, end: End) -> Result<Stage, Error> {
         let read: &[ValueId] = match &end {
             End::Finish => &[],
             End::Continue { read, .. } => read,
         };
+        self.check_strict()?;
         let facts = Arc::new(self.facts);
         let mut steps = Vec::with_capacity(self.drafts.len());
         for draft in &self.drafts {
@@ -302,7 +336,7 @@ fn region(
     for &id in nodes {
         check_memory(program, facts, id)?;
     }
-    let backend = program.backend_at(place);
+    let backend = program.devices.at(place);
     let executable = backend.compile(&region)?;
     let leaving: usize =
         region.outputs.iter().map(|id| bytes(&facts[id.index()])).fold(0, usize::saturating_add);

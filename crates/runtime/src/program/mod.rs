@@ -30,9 +30,7 @@ use stage::{Place, Stage, Stages};
 /// A graph with its backend, and the stages bound so far.
 pub(crate) struct Program {
     graph: Arc<Graph>,
-    backend: Arc<dyn Backend>,
-    /// The processor, for what the backend declines; None if it is the backend.
-    host: Option<Arc<dyn Backend>>,
+    devices: Devices,
     /// The nodes that take each value.
     consumers: Vec<Vec<NodeId>>,
     /// Programs of the bodies of control-flow nodes.
@@ -40,6 +38,25 @@ pub(crate) struct Program {
     first: Stages,
     limit: usize,
     placement: Mutex<HashMap<NodeId, NodePlacement>>,
+}
+
+/// The backends of a program.
+#[derive(Clone)]
+pub(crate) struct Devices {
+    pub(crate) backend: Arc<dyn Backend>,
+    /// The processor, for what the backend declines; None if it is the backend.
+    pub(crate) host: Option<Arc<dyn Backend>>,
+    /// Whether nothing may be declined.
+    pub(crate) strict: bool,
+}
+
+impl Devices {
+    fn at(&self, place: Place) -> &Arc<dyn Backend> {
+        match (place, &self.host) {
+            (Place::Host, Some(host)) => host,
+            _ => &self.backend,
+        }
+    }
 }
 
 /// Stages kept for one point of a program.
@@ -50,43 +67,27 @@ fn stages() -> Stages {
 }
 
 impl Program {
-    /// A program of `graph`, which may take `limit` bytes of memory. `host` runs what `backend` declines; it is None if
-    /// that declines nothing.
-    pub(crate) fn new(
-        graph: Graph,
-        backend: Arc<dyn Backend>,
-        host: Option<Arc<dyn Backend>>,
-        limit: usize,
-    ) -> Program {
+    /// A program of `graph`, which may take `limit` bytes of memory.
+    pub(crate) fn new(graph: Graph, devices: Devices, limit: usize) -> Program {
         let bodies = graph
             .nodes()
             .iter()
             .enumerate()
             .filter_map(|(index, node)| {
                 let bodies = node.op.control()?.bodies();
-                let program = |body: &Arc<Graph>| {
-                    Program::new(Graph::clone(body), Arc::clone(&backend), host.clone(), limit)
-                };
+                let program = |body: &Arc<Graph>| Program::new(Graph::clone(body), devices.clone(), limit);
                 Some((NodeId(index), bodies.into_iter().map(program).collect()))
             })
             .collect();
         let consumers = graph.consumers();
         Program {
             graph: Arc::new(graph),
-            backend,
-            host,
+            devices,
             consumers,
             bodies,
             first: stages(),
             limit,
             placement: Mutex::default(),
-        }
-    }
-
-    fn backend_at(&self, place: Place) -> &Arc<dyn Backend> {
-        match (place, &self.host) {
-            (Place::Host, Some(host)) => host,
-            _ => &self.backend,
         }
     }
 

@@ -109,7 +109,7 @@ impl<'o> Run<'_, 'o> {
         outputs: &[ValueId],
     ) -> Result<Vec<Destination<'o>>, Error> {
         let program = self.program;
-        let stays = place == Place::Device && program.host.is_some();
+        let stays = place == Place::Device && program.devices.host.is_some();
         if !stays && self.deliveries.iter().all(|delivery| matches!(delivery, Delivery::Value)) {
             return Ok(Vec::new());
         }

@@ -9,7 +9,7 @@ use inferrum_tensor::AllocationLimit;
 
 use super::{Session, ValueInfo};
 use crate::devices::{self, Opened};
-use crate::program::Program;
+use crate::program::{Devices, Program};
 use crate::{Error, Precision, memory};
 
 /// How to load and run a model: [`Session::builder`] makes one with the settings that each method names.
@@ -37,6 +37,7 @@ pub struct SessionBuilder {
     max_memory: Option<usize>,
     profile: bool,
     optimize: bool,
+    strict: bool,
 }
 
 impl SessionBuilder {
@@ -48,6 +49,7 @@ impl SessionBuilder {
             max_memory: None,
             profile: false,
             optimize: true,
+            strict: false,
         }
     }
 
@@ -96,6 +98,14 @@ impl SessionBuilder {
         self
     }
 
+    /// Whether a model of which the device declines nodes is refused; unless said otherwise the processor runs these, and
+    /// [`Session::placement`] tells why. What is the host's on every device (loops, arithmetic of shapes) is no refusal.
+    #[must_use]
+    pub fn strict(mut self, strict: bool) -> SessionBuilder {
+        self.strict = strict;
+        self
+    }
+
     /// Loads the model in a file. The file is mapped; it must not change while the session lives.
     ///
     /// # Errors
@@ -124,7 +134,7 @@ impl SessionBuilder {
     /// # Errors
     /// [`Error::Node`]: an operator refuses its inputs; [`Error::Device`]: the device cannot be used, with what to do;
     /// [`Error::OutOfMemory`]: the weights alone take more than [`SessionBuilder::max_memory`]; [`Error::Unsupported`]:
-    /// too many [`SessionBuilder::threads`].
+    /// too many [`SessionBuilder::threads`]; [`Error::Declined`]: see [`SessionBuilder::strict`].
     pub fn build(self, graph: Graph) -> Result<Session, Error> {
         let limit = self.limit();
         let _limit = AllocationLimit::new(limit);
@@ -141,7 +151,8 @@ impl SessionBuilder {
         };
         let (inputs, outputs) = (info(&graph.inputs), info(&graph.outputs));
         let (graph, fusions) = if self.optimize { optimized(graph, &*backend)? } else { (graph, Vec::new()) };
-        let program = Program::new(graph, Arc::clone(&backend), host, limit);
+        let devices = Devices { backend: Arc::clone(&backend), host, strict: self.strict };
+        let program = Program::new(graph, devices, limit);
         program.prepare()?;
         Ok(Session {
             output_names: outputs.iter().map(|output| output.name.clone()).collect(),
