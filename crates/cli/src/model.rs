@@ -149,3 +149,18 @@ mod tests {
         assert!(from_one("0").is_err() && from_one("x").is_err() && from_one("-1").is_err());
     }
 }
+
+/// What the processor runs in place of a session's device, and why: `3 MaxPool: no GPU kernel for MaxPool`.
+pub(crate) fn declined(session: &Session) -> Vec<String> {
+    let placement = session.placement();
+    let device = &session.device().id;
+    let mut groups: Vec<(String, usize)> = Vec::new();
+    for node in placement.declined().filter(|node| node.device != *device) {
+        let why = format!("{}: {}", node.op, node.reason.as_deref().unwrap_or_default());
+        match groups.iter_mut().find(|(group, _)| *group == why) {
+            Some((_, count)) => *count += 1,
+            None => groups.push((why, 1)),
+        }
+    }
+    groups.into_iter().map(|(why, count)| format!("{count} {why}")).collect()
+}

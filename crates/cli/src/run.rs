@@ -137,6 +137,11 @@ fn print_table(args: &Args, done: &Done, labels: Option<&Labels>, out: &mut dyn 
         writeln!(out, "  {note}")?;
     }
     writeln!(out, "  load {}, run {}", quantity::time(done.load), quantity::time(done.run))?;
+    let declined = model::declined(&done.session);
+    if !declined.is_empty() {
+        writeln!(out, "  {} declines, so that the processor runs:", done.session.device().id)?;
+        declined.iter().try_for_each(|line| writeln!(out, "    {line}"))?;
+    }
     if let Some(path) = &args.output {
         writeln!(out, "  outputs in {}", path.display())?;
     }
@@ -232,7 +237,7 @@ fn print_json(args: &Args, done: &Done, labels: Option<&Labels>, out: &mut dyn W
     let json = json!({
         "model": args.model.display().to_string(), "device": device.id, "device_name": device.name,
         "load_ms": done.load.as_secs_f64() * 1e3, "run_ms": done.run.as_secs_f64() * 1e3,
-        "inputs": done.given.notes, "outputs": outputs,
+        "declined": model::declined(&done.session), "inputs": done.given.notes, "outputs": outputs,
     });
     serde_json::to_writer(&mut *out, &json)?;
     writeln!(out)?;

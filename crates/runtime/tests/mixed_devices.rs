@@ -107,7 +107,8 @@ fn several_threads_share_a_session() {
         return;
     }
     let session = Session::builder().device(wgpu()).build(mixed()).expect("a session");
-    let want: Vec<_> = (0..4).map(|seed| session.run([("x", input(seed))]).expect("runs")[1].clone()).collect();
+    let want: Vec<_> =
+        (0..4).map(|seed| session.run([("x", input(seed))]).expect("runs")[1].clone()).collect();
     std::thread::scope(|scope| {
         for (seed, want) in want.iter().enumerate() {
             let session = &session;

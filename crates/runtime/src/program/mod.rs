@@ -158,6 +158,10 @@ impl Program {
         nodes
     }
 
+    fn noted(&self, node: NodeId) -> Option<NodePlacement> {
+        self.placement.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&node).cloned()
+    }
+
     fn note(&self, node: NodeId, placement: NodePlacement) {
         self.placement.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(node, placement);
     }

@@ -83,7 +83,10 @@ pub(super) fn plan(program: &Program, inputs: &[Fact]) -> Result<Plan, Error> {
             Step::Region { executable, nodes: ids, .. } => {
                 workspace_bytes = workspace_bytes.max(executable.workspace_bytes());
                 let placed = ids.iter().zip(executable.placement());
-                nodes.extend(placed.map(|(&id, placement)| node(program, &stage, id, placement.clone())));
+                // What was noted says why a node is not where it was asked for.
+                let noted =
+                    |id, placement: &NodePlacement| program.noted(id).unwrap_or_else(|| placement.clone());
+                nodes.extend(placed.map(|(&id, placement)| node(program, &stage, id, noted(id, placement))));
             }
             Step::Host(id) => {
                 let placement = super::bind::host_placement(program, *id, super::bind::REFERENCE);
