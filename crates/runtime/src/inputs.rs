@@ -146,7 +146,8 @@ impl IntoIterator for Outputs {
     type IntoIter = std::iter::Zip<std::vec::IntoIter<String>, std::vec::IntoIter<Value>>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.names.to_vec().into_iter().zip(self.values)
+        let names: Vec<String> = self.names.iter().cloned().collect();
+        names.into_iter().zip(self.values)
     }
 }
 
