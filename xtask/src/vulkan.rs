@@ -15,7 +15,7 @@ const MANIFESTS: [&str; 3] =
 /// Installs the driver where no Vulkan driver is; without one, or the right to install it, the tests say that they skip.
 pub(crate) fn provision() {
     let has = |folder: &&str| std::fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some());
-    if !cfg!(target_os = "linux") || MANIFESTS.iter().any(|folder| has(&folder)) {
+    if !cfg!(target_os = "linux") || MANIFESTS.iter().any(has) {
         return;
     }
     if !Path::new("/usr/bin/apt-get").is_file() {
