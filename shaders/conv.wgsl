@@ -1,6 +1,6 @@
 // Convolution of planar images as a matrix product: what `tile.wgsl` asks for. Rows are the filters of a group, columns the pixels
 // of an image, depth goes through (channel, kh, kw). Words: filters of a group, pixels, depth, groups; input height, width;
-// kernel height, width; strides; dilations; pads above, left; output width.
+// kernel height, width; strides; dilations; pads above, left; output width; output elements; products of a block.
 
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> w: array<f32>;
@@ -15,6 +15,7 @@ fn begin(batch: u32) {
     m = param(0u);
     n = param(1u);
     k = param(2u);
+    block = param(16u);
     let group = batch % param(3u);
     x_start = batch * (k / (param(6u) * param(7u))) * param(4u) * param(5u);
     w_start = group * m * k;

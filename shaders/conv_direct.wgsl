@@ -1,5 +1,4 @@
-// Convolution with few filters in a group, such as depthwise: an invocation for each output element. Words as in `conv.wgsl`, and
-// the number of output elements.
+// Convolution with few filters in a group, such as depthwise: an invocation for each output element. Words as in `conv.wgsl`.
 
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> w: array<f32>;
@@ -23,15 +22,34 @@ fn main(
     let top = (pixel / param(14u)) * param(8u) - param(12u);
     let left = (pixel % param(14u)) * param(9u) - param(13u);
     var sum = 0.0;
-    var weight = filter_index * param(2u);
+    // Products that are summed before they come to `sum`: a block of them; of a filter alone four, two or one.
+    var block = 0.0;
+    var first = 0u;
+    var count = 0u;
+    let depth = param(2u);
     for (var channel = 0u; channel < channels; channel++) {
         let image = x_plane(batch, channels, channel);
         for (var kh = 0u; kh < param(6u); kh++) {
             let ih = top + kh * param(10u);
             for (var kw = 0u; kw < param(7u); kw++) {
                 let iw = left + kw * param(11u);
-                if (ih < param(4u) && iw < param(5u)) { sum = fma(w[weight], x[image + ih * param(5u) + iw], sum); }
-                weight++;
+                var value = 0.0;
+                if (ih < param(4u) && iw < param(5u)) { value = x[image + ih * param(5u) + iw]; }
+                let weight = w[filter_index * depth + count];
+                count++;
+#if alone
+                block = select(block + weight * value, weight * value, count - 1u == first);
+                let left_over = depth - first;
+                let size = select(select(1u, 2u, left_over >= 2u), 4u, left_over >= 4u);
+#else
+                block = fma(weight, value, block);
+                let size = min(param(16u), depth - first);
+#endif
+                if (count - first == size) {
+                    sum += block;
+                    block = 0.0;
+                    first = count;
+                }
             }
         }
     }

@@ -99,10 +99,26 @@ fn erf(x: f32) -> f32 {
 /// Halves go to even.
 fn round_even(x: f32) -> f32 { return select(round(x), x, abs(x) >= 8388608.0 || is_nan(x)); }
 
-fn fmod(x: f32, y: f32) -> f32 { return x % y; }
+fn binary_exponent(x: f32) -> i32 { return i32((bitcast<u32>(x) >> 23u) & 0xffu); }
+
+/// Exact: whole multiples of y are taken off, the greatest power of two first.
+fn fmod(x: f32, y: f32) -> f32 {
+    var rest = abs(x);
+    let step = abs(y);
+    // No constant expression, in which WGSL refuses NaN.
+    var nan = 0x7fc00000u;
+    if (is_nan(x) || is_nan(y) || is_inf(x) || step == 0.0) { return bitcast<f32>(nan); }
+    if (is_inf(y)) { return x; }
+    while (rest >= step) {
+        let power = binary_exponent(rest) - binary_exponent(step);
+        let multiple = ldexp(step, power);
+        rest -= select(multiple, ldexp(step, power - 1), multiple > rest);
+    }
+    return select(rest, -rest, bitcast<u32>(x) >> 31u == 1u);
+}
 
 fn floor_mod(x: f32, y: f32) -> f32 {
-    let rest = x % y;
+    let rest = fmod(x, y);
     return select(rest, rest + y, rest != 0.0 && (rest < 0.0) != (y < 0.0));
 }
 

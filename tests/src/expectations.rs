@@ -42,6 +42,11 @@ impl Expectations {
         Expectations(reasons)
     }
 
+    /// Whether a case is known to fail.
+    pub fn lists(&self, case: &str) -> bool {
+        self.0.contains_key(case)
+    }
+
     /// What contradicts the expectations: failures that are not listed, and listed cases that pass or are not there.
     pub fn surprises(&self, results: &BTreeMap<String, Result<(), String>>) -> Vec<String> {
         let unexpected = results.iter().filter_map(|(case, result)| match (result, self.0.get(case)) {

@@ -135,21 +135,6 @@ pub(crate) fn labels_beside(model: &Path) -> Option<PathBuf> {
     Some(model.with_extension("txt")).filter(|path| path.is_file())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(size("1000"), Ok(1000));
-        assert_eq!(size("1.5k"), Ok(1536));
-        assert_eq!(size("2GiB"), Ok(2 << 30));
-        assert!(size("2 apples").is_err() && size("").is_err());
-        assert!(threads("1025").is_err() && threads("0").is_err() && threads("1024") == Ok(1024));
-        assert!(from_one("0").is_err() && from_one("x").is_err() && from_one("-1").is_err());
-    }
-}
-
 /// What the processor runs in place of a session's device, and why: `3 MaxPool: no GPU kernel for MaxPool`.
 pub(crate) fn declined(session: &Session) -> Vec<String> {
     let placement = session.placement();
@@ -163,4 +148,19 @@ pub(crate) fn declined(session: &Session) -> Vec<String> {
         }
     }
     groups.into_iter().map(|(why, count)| format!("{count} {why}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("1000"), Ok(1000));
+        assert_eq!(size("1.5k"), Ok(1536));
+        assert_eq!(size("2GiB"), Ok(2 << 30));
+        assert!(size("2 apples").is_err() && size("").is_err());
+        assert!(threads("1025").is_err() && threads("0").is_err() && threads("1024") == Ok(1024));
+        assert!(from_one("0").is_err() && from_one("x").is_err() && from_one("-1").is_err());
+    }
 }

@@ -44,6 +44,7 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
     params.extend(window_words(window)?);
     let output = lowering.output_shape(0)?;
     params.push(word(output.elements())?);
+    params.push(word(block(pixels, depth))?);
 
     let mut operands = vec![Operand::Input(0), Operand::Input(1)];
     let mut buffers = String::new();
@@ -70,6 +71,8 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
         .with("buffers", buffers)
         .with("activation", activate(activation)?)
         .switch("pointwise", is_pointwise(window))
+        .switch("blocks", true)
+        .switch("alone", geometry.out_channels == 1)
         .switch("bias", bias)
         .switch("residual", residual);
     if direct {
@@ -87,6 +90,19 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
     }
     let operands = operands.into_iter().collect();
     Ok(Lowered::one(format!("conv {}x{}", tile.m, tile.n), Dispatch { shader, operands, params, groups }))
+}
+
+/// Length of the blocks in which products are summed: ONNX Runtime's, since a sum of quantised values that falls to the other
+/// side of a rounding moves a result by a whole step. (It goes on to 1024 with 16 pixels or fewer.)
+fn block(pixels: usize, depth: usize) -> usize {
+    let (mut across, mut along) = (128, 128);
+    if pixels < depth {
+        while across > 16 && across / 2 >= pixels {
+            across /= 2;
+            along *= 2;
+        }
+    }
+    along.min(512)
 }
 
 /// Input height and width; kernel, strides and dilations likewise; pads above and left; output width. One axis is a row.

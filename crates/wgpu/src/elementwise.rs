@@ -140,6 +140,10 @@ impl Builder<'_> {
         if !float && !expression.integers && !arguments.iter().all(|value| value.dtype == DType::Bool) {
             return Err(Decline(format!("`{}` is for floats", expression.text)));
         }
+        let first = arguments.first().map(|value| value.dtype);
+        if float && first.is_some_and(|dtype| dtype != DType::F32 && dtype != DType::Bool) {
+            return Err(Decline("an integer operand beside a float one".into()));
+        }
         let mut text = String::new();
         for (name, argument) in ["x", "y", "z"].iter().zip(arguments) {
             let _ = write!(text, "{name}: {}, ", scalar(argument.dtype)?);
@@ -446,6 +450,17 @@ mod tests {
                 1,
                 Tolerance { relative: 1e-5, absolute: 1e-6 },
             );
+        }
+    }
+
+    #[test]
+    fn remainders_are_exact() {
+        let numbers = vec![5.5f32, -5.5, 1e8, -1e30, 0.3, 7.0, -0.0, f32::INFINITY, 3.0, f32::NAN];
+        let divisors = vec![2f32, 2.0, 3.0, 0.7, 0.1, f32::INFINITY, 1.0, 2.0, 0.0, 1.0];
+        for kind in [BinaryKind::TruncMod, BinaryKind::FloorMod] {
+            let inputs = [Tensor::vector(numbers.clone()), Tensor::vector(divisors.clone())];
+            let tolerance = if kind == BinaryKind::TruncMod { 0.0 } else { 1e-6 };
+            agree(Binary::new(kind), &inputs[..], Tolerance { relative: tolerance, absolute: 0.0 });
         }
     }
 
