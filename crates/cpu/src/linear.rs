@@ -12,7 +12,7 @@ use inferrum_tensor::{DType, Shape};
 
 use crate::epilogue::{Addends, activation};
 use crate::gemm::{
-    self, Activation, Batch, Epilogue, Item, MatMut, MatRef, Operand, PackedB, RawB, Unpacked,
+    self, Activation, Batch, Bias, Epilogue, Item, MatMut, MatRef, Operand, PackedB, RawB, Unpacked,
 };
 use crate::kernel::{Io, Lowered, Lowering, NodeKernel};
 use crate::simd::Isa;
@@ -68,15 +68,12 @@ pub(crate) fn lower_product(
             Lowered::new(format!("gemm {isa}"), Single { common, rows, k, n }).in_place(&[Linear::RESIDUAL])
         );
     }
-    let plain = !lowering.has(Linear::BIAS) && !lowering.has(Linear::RESIDUAL);
-    if !plain {
-        return Err(Decline("a bias or residual on a batch of different right operands".into()));
-    }
     let MatMulGeometry { m, k, n, .. } = geometry;
     let pairs = geometry.pairs().map_err(|error| Decline(error.to_string()))?;
     let item = |(c, (a, b)): (usize, (usize, usize))| Item { a: a * m * k, b: b * k * n, c: c * m * n };
     let items = pairs.into_iter().enumerate().map(item).collect();
-    Ok(Lowered::new(format!("batched gemm {isa}"), Batched { common, m, k, n, items }))
+    let kernel = Batched { common, m, k, n, items };
+    Ok(Lowered::new(format!("batched gemm {isa}"), kernel).in_place(&[Linear::RESIDUAL]))
 }
 
 /// What every product needs.
@@ -154,8 +151,22 @@ impl NodeKernel for Batched {
             b_transposed: common.b_transposed,
             items,
         };
-        let epilogue = Epilogue { alpha: common.alpha, activation: common.activation, ..Epilogue::default() };
-        gemm::matmul_batch(common.isa, io.threads, &batch, io.output(0)?, &epilogue);
+        // The products are added to the residual in the output's place.
+        let residual = io.optional::<f32>(common.addends.residual)?;
+        let bias = io.optional::<f32>(common.addends.bias)?;
+        let epilogue = Epilogue {
+            alpha: common.alpha,
+            accumulate: common.addends.has_residual,
+            bias: bias.map_or(Bias::None, Bias::Columns),
+            activation: common.activation,
+            ..Epilogue::default()
+        };
+        let (isa, threads) = (common.isa, io.threads);
+        let output = io.output(0)?;
+        if let Some(residual) = residual {
+            output.copy_from_slice(residual);
+        }
+        gemm::matmul_batch(isa, threads, &batch, output, &epilogue);
         Ok(())
     }
 }
@@ -204,6 +215,27 @@ mod tests {
                 Some((random(&[2, 9, 31], 4), false)),
             ];
             agree_with(linear(false, Some(activation)), &inputs, 1, CLOSE);
+        }
+    }
+
+    #[test]
+    fn the_epilogue_of_different_right_operands_agrees() {
+        let value = |shape: &[usize], seed| Some((random(shape, seed), false));
+        // As in attention with relative positions: scores and what is added to them. The last is broadcast over a batch.
+        let shapes: [[&[usize]; 3]; 4] = [
+            [&[2, 3, 9, 20], &[2, 3, 31, 20], &[2, 3, 9, 31]],
+            [&[17, 1, 4], &[17, 3, 4], &[17, 1, 3]],
+            [&[2, 5, 0], &[2, 3, 0], &[2, 5, 3]],
+            [&[2, 1, 5, 8], &[3, 4, 8], &[2, 3, 5, 4]],
+        ];
+        for [a, b, c] in shapes {
+            let bias = [b[b.len() - 2]];
+            for activation in [None, Some(FusedActivation::Relu)] {
+                let (left, right, residual) = (value(a, 1), value(b, 2), value(c, 4));
+                let inputs = [left.clone(), right.clone(), value(&bias, 3), residual.clone()];
+                agree_with(linear(true, activation), &inputs, 1, CLOSE);
+                agree_with(linear(true, activation), &[left, right, None, residual], 1, CLOSE);
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
-//! `Conv` (<https://onnx.ai/onnx/operators/onnx__Conv.html>), the same in all opsets, and `FusedConv` of `com.microsoft`
-//! (<https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md>).
+//! `Conv` (<https://onnx.ai/onnx/operators/onnx__Conv.html>), the same in all opsets, and `FusedConv` and `NhwcFusedConv`
+//! of `com.microsoft` (<https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md>). The latter lays
+//! images out channels last and becomes [`ChannelsLast`] around the former.
 
 use std::sync::Arc;
 
@@ -8,12 +9,17 @@ use inferrum_tensor::{DType, Shape, Tensor, Value, zeroed};
 
 use crate::OpEntry;
 use crate::accumulate::{Accumulate, add_scaled};
+use crate::fused::channels_last::ChannelsLast;
 use crate::fused_activation::{self, FusedActivation, Parameters};
 use crate::window::{Window, WindowSpec};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
     OpEntry::onnx("Conv", 3, |def| Ok(Arc::new(Conv::read(def)?))),
-    OpEntry::microsoft("FusedConv", 4, FusedConv::parse),
+    OpEntry::microsoft("FusedConv", 4, |def| Ok(Arc::new(FusedConv::read(def)?))),
+    OpEntry::microsoft("NhwcFusedConv", 4, |def| {
+        let inner = Arc::new(FusedConv::read(def)?);
+        Ok(Arc::new(ChannelsLast { inner, images: vec![0, 3] }))
+    }),
 ];
 
 /// Convolution. Inputs: X `[N, C, D1, ...]`, W `[M, C / group, K1, ...]`, optionally B `[M]`; output
@@ -265,7 +271,7 @@ pub struct FusedConv {
 }
 
 impl FusedConv {
-    fn parse(def: &mut NodeDef) -> Result<Arc<dyn Operator>, OpError> {
+    fn read(def: &mut NodeDef) -> Result<FusedConv, OpError> {
         let params = def.floats("activation_params")?.unwrap_or_default();
         let name = def.string("activation")?.unwrap_or_default();
         let (alpha, beta) = params.split_at(params.len().min(1));
@@ -278,7 +284,7 @@ impl FusedConv {
                 &mut Parameters(beta),
             )?),
         };
-        Ok(Arc::new(FusedConv { conv: Conv::read(def)?, activation }))
+        Ok(FusedConv { conv: Conv::read(def)?, activation })
     }
 }
 
@@ -430,5 +436,17 @@ mod tests {
         let z = Tensor::from_vec([1, 1, 2], vec![-9f32, 1.]).unwrap();
         let y = run(&*op, &[ramp(&[1, 1, 2]), ramp(&[1, 1, 1]), ramp(&[1]), z]).remove(0);
         assert_eq!(y.as_slice::<f32>().unwrap(), [0., 4.]);
+    }
+
+    #[test]
+    fn nhwc_fused_conv_has_x_and_z_channels_last() {
+        let relu = [("activation", Attr::String(b"Relu".to_vec()))];
+        let op = parse_in("com.microsoft", 1, "NhwcFusedConv", &relu);
+        // Two elements of two channels, [1, 2] and [3, 4]; filters [1, 2] and [3, 4].
+        let (x, w) = (ramp(&[1, 1, 2, 2]), ramp(&[2, 2, 1, 1]));
+        let z = Tensor::from_vec([1, 1, 2, 2], vec![-9f32, 0., 1., 2.]).unwrap();
+        let y = run(&*op, &[x, w, Tensor::vector(vec![0f32, 100.]), z]).remove(0);
+        assert_eq!(y.shape().dims(), [1, 1, 2, 2]);
+        assert_eq!(y.as_slice::<f32>().unwrap(), [0., 111., 12., 127.]);
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! `MaxPool` has a second output since opset 8; dilations and `ceil_mode` came with opset 10 (`MaxPool`), 10 and 19
 //! (`AveragePool`), 18 (`LpPool`); in opset 1 `p` of `LpPool` was a float. Older nodes have the defaults.
+//!
+//! `NhwcMaxPool` of `com.microsoft` (<https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md>) lays
+//! images out channels last and becomes [`ChannelsLast`] around `MaxPool`.
 
 use std::sync::Arc;
 
@@ -10,12 +13,18 @@ use inferrum_tensor::{DType, Shape, Tensor, Value, zeroed};
 
 use crate::OpEntry;
 use crate::conv::same_float_types;
+use crate::fused::channels_last::ChannelsLast;
 use crate::window::{Window, WindowSpec};
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
     OpEntry::onnx("AveragePool", 1, AveragePool::parse),
     OpEntry::onnx("LpPool", 1, LpPool::parse),
     OpEntry::onnx("MaxPool", 1, MaxPool::parse),
+    OpEntry::microsoft("NhwcMaxPool", 1, |def| {
+        let window = WindowSpec::parse_pool(def)?;
+        let inner = Arc::new(MaxPool { window, column_major: false, indices: false });
+        Ok(Arc::new(ChannelsLast { inner, images: vec![0] }))
+    }),
 ];
 
 /// The greatest element of each window; padding never is. Input `[N, C, D1, ...]`: any float, int8 or uint8. Outputs:
@@ -286,11 +295,19 @@ impl Operator for MaxPool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{parse_at, run, try_run};
+    use crate::testing::{parse_at, parse_in, run, try_run};
     use inferrum_graph::Attr;
 
     fn ints(values: &[i64]) -> Attr {
         Attr::Ints(values.to_vec())
+    }
+
+    #[test]
+    fn nhwc_max_pool_has_channels_last() {
+        let op = parse_in("com.microsoft", 1, "NhwcMaxPool", &[("kernel_shape", ints(&[1, 2]))]);
+        let x = Tensor::from_vec([1, 1, 3, 2], vec![1u8, 9, 5, 8, 3, 7]).unwrap();
+        let y = run(&*op, &[x]).remove(0);
+        assert_eq!((y.shape().dims(), y.as_slice::<u8>().unwrap()), (&[1, 1, 2, 2][..], &[5u8, 9, 5, 8][..]));
     }
 
     fn seven() -> Tensor {

@@ -1,4 +1,6 @@
-//! `QLinearConv` (<https://onnx.ai/onnx/operators/onnx__QLinearConv.html>), the same in all opsets.
+//! `QLinearConv` (<https://onnx.ai/onnx/operators/onnx__QLinearConv.html>), the same in all opsets, and that of
+//! `com.microsoft` (<https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md>), whose nodes may lay
+//! images out channels last and then become [`ChannelsLast`] around the operator.
 
 use std::sync::Arc;
 
@@ -8,10 +10,20 @@ use inferrum_tensor::{DType, Tensor, Value};
 use crate::OpEntry;
 use crate::conv::{Conv, check_channels, conv_flops, convolve};
 use crate::conv_integer::centred;
+use crate::fused::channels_last::ChannelsLast;
 use crate::quantized::{byte_type, one_scale, one_zero_point, saturate, scale, scales, zero_point_like};
 
-pub(crate) const OPERATORS: &[OpEntry] =
-    &[OpEntry::onnx("QLinearConv", 9, |def| Ok(Arc::new(QLinearConv { conv: Conv::read(def)? })))];
+pub(crate) const OPERATORS: &[OpEntry] = &[
+    OpEntry::onnx("QLinearConv", 9, |def| Ok(Arc::new(QLinearConv { conv: Conv::read(def)? }))),
+    OpEntry::microsoft("QLinearConv", 9, |def| {
+        let inner = Arc::new(QLinearConv { conv: Conv::read(def)? });
+        Ok(if def.flag("channels_last", false)? {
+            Arc::new(ChannelsLast { inner, images: vec![0] })
+        } else {
+            inner
+        })
+    }),
+];
 
 /// Convolution of 8-bit integers to 8-bit integers. Inputs: x `[N, C, D1, ...]`, its scale and zero point (scalars);
 /// w `[M, C / group, K1, ...]`, its scale and zero point (scalars or `[M]`); scale and zero point of y (scalars);
@@ -79,7 +91,8 @@ impl Operator for QLinearConv {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{parse_at, run, try_run};
+    use crate::testing::{parse_at, parse_in, run, try_run};
+    use inferrum_graph::Attr;
 
     fn inputs() -> Vec<Tensor> {
         vec![
@@ -101,6 +114,18 @@ mod tests {
         // (2 * 2 + 1) / 2 = 2.5 -> 2; (-4 + 1) / 2 = -1.5 -> -2; 255 / 2 -> 128 (half to even), saturated below 255.
         // (-4 - 2) / 8 = -0.75 -> -1; (4 - 2) / 8 -> 0; (-254 - 2) / 8 = -32, saturated at 0.
         assert_eq!(y.as_slice::<u8>().unwrap(), [12, 8, 138, 9, 10, 0]);
+    }
+
+    #[test]
+    fn channels_may_come_last() {
+        let microsoft =
+            |last: i64| parse_in("com.microsoft", 1, "QLinearConv", &[("channels_last", Attr::Int(last))]);
+        assert_eq!(run(&*microsoft(0), &inputs()), run(&*parse_at(10, "QLinearConv", &[]), &inputs()));
+        let mut last = inputs();
+        last[0] = Tensor::from_vec([1, 3, 1], vec![130u8, 126, 255]).unwrap();
+        let y = run(&*microsoft(1), &last).remove(0);
+        assert_eq!(y.shape().dims(), [1, 3, 2]);
+        assert_eq!(y.as_slice::<u8>().unwrap(), [12, 9, 8, 10, 138, 0]);
     }
 
     #[test]

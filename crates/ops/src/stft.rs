@@ -18,7 +18,8 @@ const LENGTH: usize = 3;
 
 /// The Fourier transforms of the frames of a signal, each multiplied by a window.
 ///
-/// Inputs: signal of floats `[B, L, 1]` (real) or `[B, L, 2]` (complex); step from frame to frame, an integer scalar; window
+/// Inputs: signal of floats `[B, L, 1]` (real) or `[B, L, 2]` (complex), or `[B, L]` (real), which the specification does
+/// not know but PyTorch writes and ONNX Runtime takes; step from frame to frame, an integer scalar; window
 /// `[N]` (optional: ones); frame length `N`, an integer scalar (optional: the window's, or the signal's). Output:
 /// `[B, (L - N) / step + 1, N, 2]`, or `[B, .., N / 2 + 1, 2]` when one-sided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,11 +49,13 @@ impl Stft {
         window: Option<&Shape>,
         length: Option<i64>,
     ) -> Result<(usize, usize), OpError> {
-        let &[_, extent, parts @ (1 | 2)] = signal.dims() else {
-            return Err(OpError::shape(0, "[B, L, 1] or [B, L, 2]", signal));
+        let (extent, parts) = match *signal.dims() {
+            [_, extent] => (extent, 1),
+            [_, extent, parts @ (1 | 2)] => (extent, parts),
+            _ => return Err(OpError::shape(0, "[B, L, 1], [B, L, 2] or [B, L]", signal)),
         };
         if self.onesided && parts == 2 {
-            return Err(OpError::shape(0, "[B, L, 1], as the output is one-sided", signal));
+            return Err(OpError::shape(0, "[B, L, 1] or [B, L], as the output is one-sided", signal));
         }
         let positive = |index, name, n| {
             let bad = || OpError::value(index, format!("the {name} is 1 or more, got {n}"));
@@ -124,7 +127,8 @@ impl Operator for Stft {
         let step = number(STEP)?.unwrap_or(0);
         let (frames, length) =
             self.frames(signal.shape(), step, window.map(Tensor::shape), number(LENGTH)?)?;
-        let (batch, extent, parts) = (signal.shape()[0], signal.shape()[1], signal.shape()[2]);
+        let (batch, extent) = (signal.shape()[0], signal.shape()[1]);
+        let parts = signal.shape().get(2).copied().unwrap_or(1);
         let shape = Shape::from([batch, frames, self.bins(length), 2]);
         let mut y: Vec<f64> = zeroed(shape.elements())?;
         if y.is_empty() {
@@ -192,6 +196,18 @@ mod tests {
         assert_eq!(y.to_f64().unwrap().iter().step_by(2).copied().collect::<Vec<_>>(), [2.0, 0.0, 8.0, 0.0]);
         let y = stft(1, &[1.0, 2.0, 4.0], 1, None, Some(3)).unwrap();
         assert_eq!((y.shape().dims(), y.to_f64().unwrap()[0]), (&[1, 1, 2, 2][..], 7.0));
+    }
+
+    #[test]
+    fn a_real_signal_may_lack_the_last_axis() {
+        let op = parse_at(17, "STFT", &[]);
+        let samples: Vec<f32> = (0..14).map(|i| (i * i % 11) as f32).collect();
+        let y = |dims: &[usize]| {
+            let x = Tensor::from_vec(dims, samples.clone()).unwrap();
+            try_run(&*op, &[Some(x), Some(Tensor::scalar(2i64)), None, Some(Tensor::scalar(4i64))])
+        };
+        assert_eq!(y(&[2, 7]).unwrap(), y(&[2, 7, 1]).unwrap());
+        assert!(y(&[14]).is_err() && y(&[7, 2, 1, 1]).is_err());
     }
 
     #[test]

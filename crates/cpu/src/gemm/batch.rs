@@ -1,6 +1,6 @@
 //! Many products of one shape, as in attention.
 
-use super::epilogue::{Bias, Epilogue};
+use super::epilogue::Epilogue;
 use super::matmul;
 use super::matrix::{MatMut, MatRef};
 use super::pack::Unpacked;
@@ -48,14 +48,11 @@ pub struct Batch<'a> {
     pub items: &'a [Item],
 }
 
-/// Computes `C = epilogue(A B)` for all items of the batch, all C being in `c`; bias and residual must be absent. Panics if
-/// a matrix is out of bounds or two C overlap.
+/// Computes `C = epilogue(A B)` for all items of the batch, all C being in `c`; all have the same bias, and a residual must
+/// be in `c` already. Panics if a matrix is out of bounds or two C overlap.
 pub fn matmul_batch(isa: Isa, threads: &Threads, batch: &Batch, c: &mut [f32], epilogue: &Epilogue) {
     let &Batch { a, b, c_stride, m, n, k, b_transposed, items } = batch;
-    assert!(
-        matches!(epilogue.bias, Bias::None) && epilogue.residual.is_none(),
-        "a batch takes no bias or residual"
-    );
+    assert!(epilogue.residual.is_none(), "a batch takes no residual but what is in C");
     if m == 0 || n == 0 {
         return;
     }

@@ -6,7 +6,7 @@ use inferrum_graph::{Fact, Graph, GraphError, Node, NodeId, ValueId};
 use inferrum_ops::binary::{Binary, BinaryKind};
 use inferrum_ops::fused::linear::Linear;
 use inferrum_ops::fused_matmul::FusedMatMul;
-use inferrum_ops::gemm::Gemm;
+use inferrum_ops::gemm::{FusedGemm, Gemm};
 use inferrum_ops::matmul::MatMul;
 use inferrum_ops::transpose::Transpose;
 use inferrum_tensor::DType;
@@ -38,11 +38,12 @@ pub fn run(graph: &mut Graph) -> Result<usize, GraphError> {
 fn canonical(graph: &mut Graph, id: NodeId) -> bool {
     let node = &graph.nodes()[id.0];
     let float = node.inputs.first().copied().flatten().is_some_and(|a| is_float(graph.fact(a)));
+    let fused = operator::<FusedGemm>(node);
     let (product, bias) = if operator::<MatMul>(node).is_some() && float {
         (FusedMatMul::default(), None)
     } else if let Some(product) = operator::<FusedMatMul>(node) {
         (product.clone(), None)
-    } else if let Some(gemm) = operator::<Gemm>(node) {
+    } else if let Some(gemm) = fused.map(|fused| &fused.gemm).or_else(|| operator::<Gemm>(node)) {
         let addend = node.inputs.get(2).copied().flatten();
         if !float
             || addend
@@ -55,8 +56,9 @@ fn canonical(graph: &mut Graph, id: NodeId) -> bool {
     } else {
         return false;
     };
+    let activation = fused.and_then(|fused| fused.activation);
     let node = &mut graph.nodes_mut()[id.0];
-    node.op = Arc::new(Linear { product, activation: None });
+    node.op = Arc::new(Linear { product, activation });
     node.inputs.truncate(2);
     node.inputs.extend(bias.map(Some));
     true
@@ -206,7 +208,10 @@ fn rank(fact: &Fact) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use inferrum_ops::fused_activation::FusedActivation;
+
     use super::super::testing::{Builder, optimized};
+    use super::*;
 
     #[test]
     fn a_layer_with_bias_residual_and_activation() {
@@ -248,6 +253,21 @@ mod tests {
         let (w, one) = (b.constant(&[3, 4], 1), b.constant(&[1], 2));
         let y = b.op("Gemm", &[], &[x, w, one]);
         assert_eq!(optimized(b, y), ["Gemm"]);
+    }
+
+    #[test]
+    fn a_gemm_of_onnx_runtime_keeps_its_activation() {
+        let fused = |addend: &[usize]| {
+            let mut b = Builder::new();
+            let inputs = vec![b.input(&[2, 3]), b.constant(&[4, 3], 1), b.constant(addend, 2)];
+            let gemm = Gemm { alpha: 0.5, beta: 1.0, trans_a: false, trans_b: true };
+            let op = FusedGemm { gemm, activation: Some(FusedActivation::Tanh) };
+            let inputs = inputs.into_iter().map(Some).collect();
+            let y = b.0.add_node("fused", Arc::new(op), inputs).expect("inputs fit");
+            optimized(b, y)
+        };
+        assert_eq!(fused(&[4]), ["Linear"]);
+        assert_eq!(fused(&[2, 1]), ["FusedGemm"]);
     }
 
     #[test]
