@@ -33,3 +33,17 @@ pub fn cases(folder: &Path) -> Vec<PathBuf> {
     cases.sort();
     cases
 }
+
+/// Cases of the training domain, which is out of scope.
+const TRAINING: &[&str] =
+    &["test_adagrad", "test_adam", "test_momentum", "test_nesterov_momentum", "test_gradient_of"];
+
+/// The cases of a suite's folder, if it is there, but for those of the training domain.
+pub fn inference_cases(folder: Option<PathBuf>) -> Vec<PathBuf> {
+    let mut cases = folder.map(|folder| cases(&folder)).unwrap_or_default();
+    cases.retain(|case| {
+        let name = case.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        !TRAINING.iter().any(|prefix| name.starts_with(prefix))
+    });
+    cases
+}

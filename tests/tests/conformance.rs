@@ -1,27 +1,12 @@
 //! The public ONNX backend suite on every device.
 
-use std::path::PathBuf;
-
 use inferrum::{Device, Session};
 use inferrum_tests::expectations::Expectations;
 use inferrum_tests::{corpus, suite};
 
-/// Cases of the training domain, which is out of scope.
-const TRAINING: &[&str] =
-    &["test_adagrad", "test_adam", "test_momentum", "test_nesterov_momentum", "test_gradient_of"];
-
-fn cases(folder: Option<PathBuf>) -> Vec<PathBuf> {
-    let mut cases = folder.map(|folder| corpus::cases(&folder)).unwrap_or_default();
-    cases.retain(|case| {
-        let name = case.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        !TRAINING.iter().any(|prefix| name.starts_with(prefix))
-    });
-    cases
-}
-
 #[test]
 fn cpu_agrees_with_the_node_suite() {
-    let cases = cases(corpus::node_suite());
+    let cases = corpus::inference_cases(corpus::node_suite());
     if cases.is_empty() {
         return;
     }
@@ -36,7 +21,7 @@ fn cpu_agrees_with_the_node_suite() {
 #[test]
 fn cpu_agrees_with_the_other_suites() {
     for name in ["simple", "pytorch-operator", "pytorch-converted", "light"] {
-        let cases = cases(corpus::folder(&format!("onnx_backend/{name}")));
+        let cases = corpus::inference_cases(corpus::folder(&format!("onnx_backend/{name}")));
         let results = suite::run(&cases, &Session::builder().device(Device::Cpu).threads(1));
         let surprises = Expectations::default().surprises(&results);
         assert!(surprises.is_empty(), "{name}: {} failures:\n{}", surprises.len(), surprises.join("\n"));

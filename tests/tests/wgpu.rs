@@ -19,6 +19,10 @@ fn builder() -> Option<SessionBuilder> {
     Some(Session::builder().device(device).threads(1))
 }
 
+fn expectations(name: &str) -> Expectations {
+    Expectations::load(&corpus::root().join("tests/expectations").join(name))
+}
+
 #[test]
 fn what_passes_on_the_cpu_passes_on_a_gpu() {
     let (Some(builder), Some(folder)) = (builder(), corpus::node_suite()) else { return };
@@ -37,6 +41,6 @@ fn what_passes_on_the_cpu_passes_on_a_gpu() {
 fn every_model_of_the_corpus_agrees_on_a_gpu() {
     let (Some(builder), Some(folder)) = (builder(), corpus::folder("models")) else { return };
     let results = suite::run_within(&corpus::cases(&folder), &builder, WIDER);
-    let surprises = Expectations::default().surprises(&results);
+    let surprises = expectations("wgpu_models.toml").surprises(&results);
     assert!(surprises.is_empty(), "{} failures:\n{}", surprises.len(), surprises.join("\n"));
 }
