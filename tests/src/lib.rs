@@ -3,4 +3,5 @@
 pub mod corpus;
 pub mod expectations;
 pub mod hostile;
+pub mod operators;
 pub mod suite;

@@ -65,3 +65,13 @@ fn no_file_is_too_long() {
     }
     assert!(long.is_empty(), "split these:\n{}", long.join("\n"));
 }
+
+#[test]
+fn the_table_of_operators_is_printed_from_the_registry() {
+    let stored = std::fs::read_to_string(root().join("docs/OPERATORS.md")).expect("the table is there");
+    let printed = inferrum_tests::operators::table();
+    assert!(
+        stored == printed,
+        "docs/OPERATORS.md is old: cargo run -p inferrum-tests --bin operators > docs/OPERATORS.md"
+    );
+}

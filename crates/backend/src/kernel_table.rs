@@ -10,10 +10,19 @@ use inferrum_graph::Operator;
 pub struct KernelRow<L> {
     /// The operator's Rust type.
     pub operator: fn() -> TypeId,
-    /// The room.
+    /// The path of that type: `inferrum_ops::softmax::Softmax`.
+    pub path: &'static str,
+    /// The room of the kernel.
     pub room: &'static str,
     /// Makes a kernel.
     pub lower: L,
+}
+
+impl<L> KernelRow<L> {
+    /// The room of the operator: the module of its type.
+    pub fn operator_room(&self) -> &'static str {
+        self.path.rsplit("::").nth(1).unwrap_or_default().trim()
+    }
 }
 
 /// A device's kernels, found by the Rust type of an operator. `L` is what makes a kernel on that device.

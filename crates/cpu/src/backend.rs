@@ -101,8 +101,12 @@ impl Backend for CpuBackend {
 }
 
 /// The kernel table's rows from a list of `room: Operator, ...;`.
-pub(crate) const fn row<O: 'static>(room: &'static str, lower: Lower) -> KernelRow<Lower> {
-    KernelRow { operator: || TypeId::of::<O>(), room, lower }
+pub(crate) const fn row<O: 'static>(
+    room: &'static str,
+    path: &'static str,
+    lower: Lower,
+) -> KernelRow<Lower> {
+    KernelRow { operator: || TypeId::of::<O>(), path, room, lower }
 }
 
 /// The processor's name as the operating system gives it.

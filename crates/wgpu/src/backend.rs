@@ -1,7 +1,8 @@
 //! A GPU as a backend.
 
 use std::any::TypeId;
-use std::sync::{Arc, LazyLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock, Mutex, Weak};
 
 use inferrum_backend::{
     Backend, BackendError, BoundNode, Cost, Decline, DeviceInfo, Executable, KernelRow, KernelTable, Region,
@@ -29,8 +30,23 @@ pub struct WgpuBackend {
 pub(crate) struct Shared {
     pub(crate) info: DeviceInfo,
     pub(crate) gpu: Arc<Gpu>,
-    pub(crate) pipelines: Pipelines,
+    pub(crate) pipelines: Arc<Pipelines>,
     pub(crate) weights: Weights,
+}
+
+/// Adapters that sessions have open, with the pipelines made there, by number: sessions share them.
+static OPEN: Mutex<BTreeMap<usize, (Weak<Gpu>, Weak<Pipelines>)>> = Mutex::new(BTreeMap::new());
+
+/// An adapter's device, opened if no session has it open, or if it has failed since.
+fn opened(number: usize, found: &Found) -> Result<(Arc<Gpu>, Arc<Pipelines>), BackendError> {
+    let mut open = OPEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let held = open.get(&number).and_then(|(gpu, pipelines)| Some((gpu.upgrade()?, pipelines.upgrade()?)));
+    if let Some((gpu, pipelines)) = held.filter(|(gpu, _)| gpu.check().is_ok()) {
+        return Ok((gpu, pipelines));
+    }
+    let (gpu, pipelines) = (Arc::new(Gpu::open(found)?), Arc::<Pipelines>::default());
+    open.insert(number, (Arc::downgrade(&gpu), Arc::downgrade(&pipelines)));
+    Ok((gpu, pipelines))
 }
 
 /// The GPUs of this machine, or why there is none.
@@ -58,19 +74,12 @@ impl WgpuBackend {
         let found = adapter::adapters()?;
         let names: Vec<&str> = found.iter().map(|found| found.info.name.as_str()).collect();
         let number = adapter::select(&names, selector)?;
-        let gpu = Gpu::open(&found[number]).map_err(|error| Unusable {
+        let (gpu, pipelines) = opened(number, &found[number]).map_err(|error| Unusable {
             reason: error.to_string(),
             remedy: "update the driver, or choose another device".into(),
         })?;
         let info = found[number].describe(format!("wgpu:{number}"));
-        Ok(WgpuBackend {
-            shared: Arc::new(Shared {
-                info,
-                gpu: Arc::new(gpu),
-                pipelines: Pipelines::default(),
-                weights: Weights::default(),
-            }),
-        })
+        Ok(WgpuBackend { shared: Arc::new(Shared { info, gpu, pipelines, weights: Weights::default() }) })
     }
 }
 
@@ -146,6 +155,10 @@ impl Backend for WgpuBackend {
 }
 
 /// The kernel table's rows from a list of `room: Operator, ...;`.
-pub(crate) const fn row<O: 'static>(room: &'static str, lower: Lower) -> KernelRow<Lower> {
-    KernelRow { operator: || TypeId::of::<O>(), room, lower }
+pub(crate) const fn row<O: 'static>(
+    room: &'static str,
+    path: &'static str,
+    lower: Lower,
+) -> KernelRow<Lower> {
+    KernelRow { operator: || TypeId::of::<O>(), path, room, lower }
 }

@@ -1,0 +1,5 @@
+//! Prints `docs/OPERATORS.md`.
+
+fn main() {
+    print!("{}", inferrum_tests::operators::table());
+}
