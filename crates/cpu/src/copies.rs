@@ -5,9 +5,13 @@ use inferrum_graph::OpError;
 use smallvec::SmallVec;
 
 use crate::kernel::{Io, Lowered, NodeKernel};
-use crate::simd::{Isa, Kernel, Simd};
+use crate::simd::Isa;
 use crate::strided::{Cursor, Loops};
 use crate::threads::{Shared, Threads};
+
+mod tiles;
+
+use tiles::{Tiles, Tiles32};
 
 /// Where the elements of an operand are: the first, and the steps along the loops, all counted in elements.
 #[derive(Clone, Copy, Debug)]
@@ -43,23 +47,8 @@ enum Method {
     Tiles(Box<Tiles>),
 }
 
-/// Transposes: `target[b * target_stride + a] = source[a * source_stride + b]` for each index of the outer loops.
-#[derive(Clone, Debug)]
-struct Tiles {
-    outer: Loops,
-    /// Extents of a and b.
-    extents: [usize; 2],
-    /// Extents of a tile.
-    tile: [usize; 2],
-    source_stride: isize,
-    target_stride: isize,
-}
-
 /// Bytes that a thread moves at once.
 const TASK_BYTES: usize = 1 << 17;
-/// Elements of a tile: source and target together fit the first-level cache.
-const TILE: usize = 4096;
-const TILE_SIDE: usize = 64;
 
 impl StridedCopy {
     /// A copy of elements of `size` bytes in loops of the extents `dims`. The target's positions must be distinct.
@@ -236,148 +225,6 @@ struct Places {
     target: Shared<u8>,
 }
 
-impl Tiles {
-    /// The tiles of loops in which the target's neighbours are innermost, if the source's are in another loop.
-    fn new(loops: &Loops) -> Result<Option<Tiles>, Decline> {
-        let inner = loops.dims().len() - 1;
-        let Some(across) = (0..inner).find(|&axis| loops.strides(0)[axis] == 1) else { return Ok(None) };
-        let rest: Vec<usize> = (0..inner).filter(|&axis| axis != across).collect();
-        let pick = |operand: usize| -> Vec<isize> {
-            rest.iter().map(|&axis| loops.strides(operand)[axis]).collect()
-        };
-        let dims: Vec<usize> = rest.iter().map(|&axis| loops.dims()[axis]).collect();
-        let outer = Loops::new(&dims, &[&pick(0), &pick(1)])?;
-        let extents = [loops.inner(), loops.dims()[across]];
-        let mut tile = extents.map(|extent| extent.clamp(1, TILE_SIDE));
-        // Where one side is short, the other is longer.
-        tile[0] = extents[0].clamp(1, TILE / tile[1]);
-        tile[1] = extents[1].clamp(1, TILE / tile[0]);
-        let (source_stride, target_stride) = (loops.inner_stride(0), loops.strides(1)[across]);
-        Ok(Some(Tiles { outer, extents, tile, source_stride, target_stride }))
-    }
-
-    /// Tiles along a and b.
-    fn grid(&self) -> [usize; 2] {
-        [self.extents[0].div_ceil(self.tile[0]), self.extents[1].div_ceil(self.tile[1])]
-    }
-
-    fn count(&self) -> usize {
-        let grid = self.grid();
-        self.outer.elements() * grid[0] * grid[1]
-    }
-
-    /// Calls `f` with the first source and target offset of each of the tiles `start..end` and its extents.
-    #[inline(always)]
-    fn each(&self, start: usize, end: usize, mut f: impl FnMut(isize, isize, [usize; 2])) {
-        let grid = self.grid();
-        let per_outer = grid[0] * grid[1];
-        for index in start..end {
-            // Few tiles share an outer index only if they are many or large, so this division does not matter.
-            let cursor = Cursor::new(&self.outer, index / per_outer);
-            let within = index % per_outer;
-            let corner = [within % grid[0] * self.tile[0], within / grid[0] * self.tile[1]];
-            let size = [0, 1].map(|side| self.tile[side].min(self.extents[side] - corner[side]));
-            let (a, b) = (corner[0] as isize, corner[1] as isize);
-            let source = cursor.offset(0) + a * self.source_stride + b;
-            let target = cursor.offset(1) + b * self.target_stride + a;
-            f(source, target, size);
-        }
-    }
-
-    fn copy<const N: usize>(&self, places: Places, start: usize, end: usize) {
-        let (source, target) = (places.source.get().cast::<[u8; N]>(), places.target.get().cast::<[u8; N]>());
-        self.each(start, end, |from, to, size| {
-            // SAFETY: as for `copy_rows`.
-            unsafe {
-                transpose(
-                    source.offset(from),
-                    self.source_stride,
-                    target.offset(to),
-                    self.target_stride,
-                    size,
-                );
-            }
-        });
-    }
-}
-
-/// # Safety
-/// Both tiles are in bounds and do not overlap.
-#[inline(always)]
-unsafe fn transpose<T: Copy>(
-    source: *const T,
-    source_stride: isize,
-    target: *mut T,
-    target_stride: isize,
-    [columns, rows]: [usize; 2],
-) {
-    let row = |b: usize, columns: usize| {
-        for a in 0..columns {
-            // SAFETY: the caller vouches for the tile.
-            unsafe {
-                *target.offset(b as isize * target_stride + a as isize) =
-                    *source.offset(a as isize * source_stride + b as isize);
-            }
-        }
-    };
-    // Loops of constant length for pixels.
-    match columns {
-        2 => (0..rows).for_each(|b| row(b, 2)),
-        3 => (0..rows).for_each(|b| row(b, 3)),
-        4 => (0..rows).for_each(|b| row(b, 4)),
-        _ => (0..rows).for_each(|b| row(b, columns)),
-    }
-}
-
-/// Tiles of elements of four bytes, by vectors.
-struct Tiles32<'a> {
-    tiles: &'a Tiles,
-    places: Places,
-    start: usize,
-    end: usize,
-}
-
-impl Kernel for Tiles32<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Tiles32 { tiles, places, start, end } = self;
-        let (source, target) = (places.source.get().cast::<f32>(), places.target.get().cast::<f32>());
-        let aligned = source.is_aligned() && target.is_aligned();
-        let strides = (usize::try_from(tiles.source_stride), usize::try_from(tiles.target_stride));
-        let (Ok(source_stride), Ok(target_stride), true) = (strides.0, strides.1, aligned) else {
-            return tiles.copy::<4>(places, start, end);
-        };
-        tiles.each(
-            start,
-            end,
-            #[inline(always)]
-            |from, to, [columns, rows]| {
-                let (whole_columns, whole_rows) = (columns - columns % S::LANES, rows - rows % S::LANES);
-                // SAFETY: as for `copy_rows`; `at` and the blocks stay within the tile.
-                unsafe {
-                    let (source, target) = (source.offset(from), target.offset(to));
-                    for b in (0..whole_rows).step_by(S::LANES) {
-                        for a in (0..whole_columns).step_by(S::LANES) {
-                            let (from, to) =
-                                (source.add(a * source_stride + b), target.add(b * target_stride + a));
-                            s.transpose_ptr(from, source_stride, to, target_stride);
-                        }
-                    }
-                    let at = |a: usize, b: usize, size: [usize; 2]| {
-                        let (from, to) =
-                            (source.add(a * source_stride + b), target.add(b * target_stride + a));
-                        transpose(from, tiles.source_stride, to, tiles.target_stride, size);
-                    };
-                    at(whole_columns, 0, [columns - whole_columns, whole_rows]);
-                    at(0, whole_rows, [columns, rows - whole_rows]);
-                }
-            },
-        );
-    }
-}
-
 /// Copies between inputs and outputs.
 pub(crate) struct Copies {
     pub(crate) isa: Isa,
@@ -423,91 +270,4 @@ impl NodeKernel for Copies {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The copy by index arithmetic.
-    fn slow(
-        size: usize,
-        dims: &[usize],
-        source: Strided<'_>,
-        target: Strided<'_>,
-        from: &[u8],
-        to: &mut [u8],
-    ) {
-        for index in 0..dims.iter().product::<usize>() {
-            let (mut rest, mut at) = (index, [source.start, target.start]);
-            for axis in (0..dims.len()).rev() {
-                at[0] += (rest % dims[axis]) as isize * source.strides[axis];
-                at[1] += (rest % dims[axis]) as isize * target.strides[axis];
-                rest /= dims[axis];
-            }
-            let [a, b] = at.map(|at| at as usize * size);
-            to[b..b + size].copy_from_slice(&from[a..a + size]);
-        }
-    }
-
-    fn check(size: usize, dims: &[usize], source: (isize, &[isize]), target: (isize, &[isize])) {
-        let source = Strided { start: source.0, strides: source.1 };
-        let target = Strided { start: target.0, strides: target.1 };
-        let copy = StridedCopy::new(size, dims, source, target).unwrap();
-        let (from_len, to_len) =
-            (extent(size, dims, source).unwrap().1, extent(size, dims, target).unwrap().1);
-        let from: Vec<u8> = (0..from_len).map(|i| (i * 37 % 251) as u8).collect();
-        let mut expected = vec![0xAB; to_len + 16];
-        slow(size, dims, source, target, &from, &mut expected);
-        for isa in Isa::available() {
-            for threads in [1, 2] {
-                let mut got = vec![0xAB; to_len + 16];
-                copy.run(isa, &Threads::new(threads), &from, &mut got).unwrap();
-                assert!(
-                    got == expected,
-                    "{isa:?} {size} bytes, {dims:?} {source:?} {target:?} {}",
-                    copy.name()
-                );
-            }
-        }
-        assert!(copy.run(Isa::best(), &Threads::single(), &from[..from_len - 1], &mut expected).is_err());
-        assert!(copy.run(Isa::best(), &Threads::single(), &from, &mut expected[..to_len - 1]).is_err());
-    }
-
-    #[test]
-    fn every_method_copies_every_size() {
-        for size in [1, 2, 4, 8, 16] {
-            // Runs, within rows of another length.
-            check(size, &[5, 7], (3, &[11, 1]), (0, &[7, 1]));
-            check(size, &[300, 200], (0, &[400, 1]), (1, &[201, 1]));
-            // One element repeated.
-            check(size, &[6, 9], (0, &[1, 0]), (0, &[9, 1]));
-            // Steps, backwards too.
-            check(size, &[5, 7], (6, &[21, -1]), (0, &[7, 1]));
-            check(size, &[2, 3], (0, &[6, 2]), (0, &[6, 2]));
-            // Transposed: small, pixels, batches, more than one tile each way.
-            check(size, &[3, 5], (0, &[1, 3]), (0, &[5, 1]));
-            check(size, &[500, 3], (0, &[1, 500]), (0, &[3, 1]));
-            check(size, &[3, 500], (0, &[1, 3]), (0, &[500, 1]));
-            check(size, &[4, 33, 65], (0, &[33 * 65, 1, 33]), (0, &[33 * 65, 65, 1]));
-            check(size, &[131, 200], (0, &[1, 131]), (0, &[200, 1]));
-            check(size, &[65, 2, 70], (0, &[1, 65, 130]), (0, &[140, 70, 1]));
-            // Nothing but a start.
-            check(size, &[], (2, &[]), (1, &[]));
-        }
-    }
-
-    #[test]
-    fn pairs_and_quadruples_become_wider_elements() {
-        check(1, &[40, 70, 4], (0, &[4, 160, 1]), (0, &[280, 4, 1]));
-        check(4, &[40, 70, 2], (1, &[2, 80, 1]), (3, &[140, 2, 1]));
-        check(4, &[5, 7, 2], (0, &[3, 15, 1]), (0, &[14, 2, 1]));
-    }
-
-    #[test]
-    fn nothing_to_copy_and_impossible_copies() {
-        let none = Strided { start: 0, strides: &[1, 1] };
-        let copy = StridedCopy::new(4, &[0, 3], none, none).unwrap();
-        copy.run(Isa::best(), &Threads::single(), &[], &mut []).unwrap();
-        let before = Strided { start: 0, strides: &[-1] };
-        assert!(StridedCopy::new(4, &[2], before, Strided { start: 0, strides: &[1] }).is_err());
-        assert!(StridedCopy::new(3, &[2, 2], none, none).is_err());
-    }
-}
+mod tests;
