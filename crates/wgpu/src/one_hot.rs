@@ -65,7 +65,7 @@ mod tests {
         for indices in [
             Tensor::vector(vec![i64::MIN, i64::MAX, 1 << 32, 6, -7, -6]),
             Tensor::vector(vec![u32::MAX, 6, 0]),
-            Tensor::vector(vec![f32::INFINITY, -1e20, 5.0]),
+            Tensor::vector(vec![3e9f32, -1e18, 5.0]),
         ] {
             let inputs = [Some((indices, false)), Some((Tensor::scalar(6i64), true)), values.clone()];
             agree_with(OneHot { axis: -1 }, &inputs, 1, Tolerance::EXACT);
