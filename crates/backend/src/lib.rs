@@ -6,6 +6,7 @@
 mod backend;
 mod bound_node;
 mod context;
+pub mod copies;
 mod destination;
 mod device;
 mod kernel_table;

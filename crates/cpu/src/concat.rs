@@ -3,29 +3,11 @@
 use inferrum_backend::Decline;
 use inferrum_ops::concat::Concat;
 
-use crate::copies::{Copies, Part, Strided, StridedCopy};
+use crate::copies::Copies;
 use crate::kernel::{Lowered, Lowering};
 
 pub(crate) fn lower(op: &Concat, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
-    let output = lowering.output_shape(0)?;
-    let axis = output.axis(op.axis).ok_or_else(|| Decline(format!("axis {} is out of range", op.axis)))?;
-    let (outer, extent, inner) = output.split_at_axis(axis);
-    let row = (extent * inner) as isize;
-    let mut begin = 0isize;
-    let mut parts = Vec::new();
-    for input in 0..lowering.bound.inputs.len() {
-        let run = lowering.shape(input)?[axis] * inner;
-        let copy = StridedCopy::new(
-            lowering.dtype(input)?.size(),
-            &[outer, run],
-            Strided { start: 0, strides: &[run as isize, 1] },
-            Strided { start: begin, strides: &[row, 1] },
-        )?;
-        parts.push(Part { input, output: 0, copy });
-        begin += run as isize;
-    }
-    let whole = parts.len() == 1;
-    Ok(if whole { Copies::lower(lowering.isa, parts) } else { Copies::kernel(lowering.isa, parts) })
+    Copies::lower(op, lowering)
 }
 
 #[cfg(test)]

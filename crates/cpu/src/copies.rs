@@ -1,10 +1,11 @@
 //! Copies of elements between strided index spaces: what transposing, slicing, joining and repeating come to.
 
 use inferrum_backend::Decline;
-use inferrum_graph::OpError;
+use inferrum_backend::copies::{self, Parts};
+use inferrum_graph::{OpError, Operator};
 use smallvec::SmallVec;
 
-use crate::kernel::{Io, Lowered, NodeKernel};
+use crate::kernel::{Io, Lowered, Lowering, NodeKernel};
 use crate::simd::Isa;
 use crate::strided::{Cursor, Loops};
 use crate::threads::{Shared, Threads};
@@ -82,11 +83,6 @@ impl StridedCopy {
             _ => Method::Steps,
         };
         Ok(StridedCopy { size, elements: loops.elements(), loops, starts, ends, method })
-    }
-
-    /// Whether the target is byte for byte the source, if both are as long as the copy.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.starts == [0, 0] && self.loops.dims().len() == 1 && matches!(self.method, Method::Runs)
     }
 
     /// The method's name.
@@ -239,19 +235,32 @@ pub(crate) struct Part {
 }
 
 impl Copies {
-    /// A kernel of copies that together fill their outputs from all of their inputs; a view where that is a single copy,
-    /// from the first input to the first output, which changes nothing.
-    pub(crate) fn lower(isa: Isa, parts: Vec<Part>) -> Lowered {
-        match &parts[..] {
-            [Part { input: 0, output: 0, copy }] if copy.is_whole() => Lowered::view("view"),
-            _ => Copies::kernel(isa, parts),
-        }
+    /// The kernel of an operator that only moves elements; a view if it does not even do that.
+    ///
+    /// # Errors
+    /// Impossible inputs, or elements of no such size.
+    pub(crate) fn lower(op: &dyn Operator, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+        Copies::of(&copies::parts(op, lowering)?, lowering)
     }
 
-    /// A kernel of copies, whatever they are.
-    pub(crate) fn kernel(isa: Isa, parts: Vec<Part>) -> Lowered {
-        let name = parts.first().map_or("copy nothing", |part| part.copy.name());
-        Lowered::new(name, Copies { isa, parts })
+    /// The kernel of these copies.
+    ///
+    /// # Errors
+    /// As [`Copies::lower`].
+    pub(crate) fn of(parts: &Parts, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+        if parts.is_view(lowering) {
+            return Ok(Lowered::view("view").packed(parts.unread));
+        }
+        let part = |part: &copies::Part| {
+            let size = lowering.dtype(part.input)?.size();
+            let [source, target] = [&part.source, &part.target]
+                .map(|walk| Strided { start: walk.start, strides: &walk.strides });
+            let copy = StridedCopy::new(size, &part.dims, source, target)?;
+            Ok(Part { input: part.input, output: part.output, copy })
+        };
+        let kernels = parts.parts.iter().map(part).collect::<Result<Vec<_>, Decline>>()?;
+        let name = kernels.first().map_or("copy nothing", |part| part.copy.name());
+        Ok(Lowered::new(name, Copies { isa: lowering.isa, parts: kernels }).packed(parts.unread))
     }
 }
 

@@ -1,52 +1,19 @@
 //! `DepthToSpace`, `SpaceToDepth` of elements of any size.
 
-use std::any::Any;
-
 use inferrum_backend::Decline;
 use inferrum_graph::Operator;
-use inferrum_ops::depth_to_space::{DepthToSpace, SpaceToDepth};
-use inferrum_tensor::Shape;
 
-use crate::copies::{Copies, Part, Strided, StridedCopy};
+use crate::copies::Copies;
 use crate::kernel::{Lowered, Lowering};
-use crate::strided::dense_strides;
 
 pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
-    let (shape, output) = (lowering.shape(0)?, lowering.output_shape(0)?);
-    let (&[n, c, h, w], &[_, out_c, out_h, out_w]) = (shape.dims(), output.dims()) else {
-        return Err(Decline("not an image".into()));
-    };
-    let any = op as &dyn Any;
-    let (view, perm) = if let Some(op) = any.downcast_ref::<DepthToSpace>() {
-        let b = op.block_size;
-        if op.column_major {
-            (Shape::from([n, out_c, b, b, h, w]), [0, 1, 4, 2, 5, 3])
-        } else {
-            (Shape::from([n, b, b, out_c, h, w]), [0, 3, 4, 1, 5, 2])
-        }
-    } else if let Some(op) = any.downcast_ref::<SpaceToDepth>() {
-        let b = op.block_size;
-        let perm = if op.column_major { [0, 1, 3, 5, 2, 4] } else { [0, 3, 5, 1, 2, 4] };
-        (Shape::from([n, c, out_h, b, out_w, b]), perm)
-    } else {
-        return Err(Decline("another operator".into()));
-    };
-    let strides = dense_strides(&view);
-    let dims: Shape = perm.iter().map(|&axis| view[axis]).collect();
-    let source = perm.map(|axis| strides[axis]);
-    let copy = StridedCopy::new(
-        lowering.dtype(0)?.size(),
-        &dims,
-        Strided { start: 0, strides: &source },
-        Strided { start: 0, strides: &dense_strides(&dims) },
-    )?;
-    Ok(Copies::lower(lowering.isa, vec![Part { input: 0, output: 0, copy }]))
+    Copies::lower(op, lowering)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::testing::{Tolerance, agree, random_of};
+    use inferrum_ops::depth_to_space::{DepthToSpace, SpaceToDepth};
     use inferrum_tensor::DType;
 
     #[test]

@@ -3,21 +3,11 @@
 use inferrum_backend::Decline;
 use inferrum_ops::expand::Expand;
 
-use crate::copies::{Copies, Part, Strided, StridedCopy};
+use crate::copies::Copies;
 use crate::kernel::{Lowered, Lowering};
-use crate::strided::{broadcast_strides, dense_strides};
 
-pub(crate) fn lower(_op: &Expand, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
-    let (shape, output) = (lowering.shape(0)?, lowering.output_shape(0)?);
-    let source = broadcast_strides(&output, &shape)
-        .ok_or_else(|| Decline(format!("{shape} does not broadcast to {output}")))?;
-    let copy = StridedCopy::new(
-        lowering.dtype(0)?.size(),
-        &output,
-        Strided { start: 0, strides: &source },
-        Strided { start: 0, strides: &dense_strides(&output) },
-    )?;
-    Ok(Copies::lower(lowering.isa, vec![Part { input: 0, output: 0, copy }]).packed(&[1]))
+pub(crate) fn lower(op: &Expand, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    Copies::lower(op, lowering)
 }
 
 #[cfg(test)]

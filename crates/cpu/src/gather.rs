@@ -5,7 +5,7 @@ use inferrum_graph::OpError;
 use inferrum_ops::gather::Gather;
 use inferrum_tensor::Tensor;
 
-use crate::copies::{Copies, Part, Strided, StridedCopy};
+use crate::copies::Copies;
 use crate::indices::Indices;
 use crate::kernel::{Io, Lowered, Lowering, NodeKernel};
 use crate::threads::Shared;
@@ -30,34 +30,12 @@ pub(crate) fn lower(op: &Gather, lowering: &Lowering<'_>) -> Result<Lowered, Dec
     let size = lowering.dtype(0)?.size();
     let indices = lowering.shape(1)?.elements();
     if let (1, Some(_)) = (indices, lowering.constant(1)) {
-        return one(&lowering.ints(1)?, (outer, extent, inner), size, lowering);
+        return Copies::lower(op, lowering);
     }
     let table = lowering.constant(0).cloned();
     let packed: &[usize] = if table.is_some() { &[0] } else { &[] };
     let rows = Rows { outer, extent, run: inner * size, indices, table };
     Ok(Lowered::new("gather rows", rows).packed(packed))
-}
-
-/// A single index that is known is a slice.
-fn one(
-    indices: &[i64],
-    (outer, extent, inner): (usize, usize, usize),
-    size: usize,
-    lowering: &Lowering<'_>,
-) -> Result<Lowered, Decline> {
-    let index = indices.first().copied().unwrap_or(0);
-    let end = i64::try_from(extent).unwrap_or(i64::MAX);
-    if !(-end..end).contains(&index) {
-        return Err(Decline(format!("index {index} is out of range")));
-    }
-    let position = index.rem_euclid(end) as isize;
-    let copy = StridedCopy::new(
-        size,
-        &[outer, inner],
-        Strided { start: position * inner as isize, strides: &[(extent * inner) as isize, 1] },
-        Strided { start: 0, strides: &[inner as isize, 1] },
-    )?;
-    Ok(Copies::kernel(lowering.isa, vec![Part { input: 0, output: 0, copy }]).packed(&[1]))
 }
 
 impl NodeKernel for Rows {

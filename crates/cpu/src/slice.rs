@@ -3,43 +3,11 @@
 use inferrum_backend::Decline;
 use inferrum_ops::slice::Slice;
 
-use crate::copies::{Copies, Part, Strided, StridedCopy};
+use crate::copies::Copies;
 use crate::kernel::{Lowered, Lowering};
-use crate::strided::dense_strides;
 
 pub(crate) fn lower(op: &Slice, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
-    let shape = lowering.shape(0)?;
-    let optional = |index: usize| lowering.has(index).then(|| lowering.ints(index)).transpose();
-    let (axes, steps) = (optional(3)?, optional(4)?);
-    let ranges = op
-        .ranges(&shape, &lowering.ints(1)?, &lowering.ints(2)?, axes.as_deref(), steps.as_deref())
-        .map_err(|error| Decline(error.to_string()))?;
-    let strides = dense_strides(&shape);
-    let dims: Vec<usize> = ranges.iter().map(|range| range.len).collect();
-    // A range of nothing may begin behind the axis.
-    let start = if dims.contains(&0) {
-        0
-    } else {
-        ranges.iter().zip(&strides).map(|(range, stride)| range.start as isize * stride).sum()
-    };
-    let source: Vec<isize> = ranges
-        .iter()
-        .zip(&strides)
-        .map(|(range, stride)| if range.len > 1 { range.step.saturating_mul(*stride) } else { 0 })
-        .collect();
-    let output = lowering.output_shape(0)?;
-    let copy = StridedCopy::new(
-        lowering.dtype(0)?.size(),
-        &dims,
-        Strided { start, strides: &source },
-        Strided { start: 0, strides: &dense_strides(&output) },
-    )?;
-    let lowered = if output == shape && copy.is_whole() {
-        Lowered::view("view")
-    } else {
-        Copies::kernel(lowering.isa, vec![Part { input: 0, output: 0, copy }])
-    };
-    Ok(lowered.packed(&[1, 2, 3, 4]))
+    Copies::lower(op, lowering)
 }
 
 #[cfg(test)]

@@ -3,32 +3,11 @@
 use inferrum_backend::Decline;
 use inferrum_ops::split::Split;
 
-use crate::copies::{Copies, Part, Strided, StridedCopy};
+use crate::copies::Copies;
 use crate::kernel::{Lowered, Lowering};
 
 pub(crate) fn lower(op: &Split, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
-    let shape = lowering.shape(0)?;
-    let axis = shape.axis(op.axis).ok_or_else(|| Decline(format!("axis {} is out of range", op.axis)))?;
-    let asked = lowering.has(1).then(|| lowering.ints(1)).transpose()?;
-    let sizes = op.sizes(shape[axis], asked.as_deref()).map_err(|error| Decline(error.to_string()))?;
-    let (outer, extent, inner) = shape.split_at_axis(axis);
-    let row = (extent * inner) as isize;
-    let mut begin = 0isize;
-    let mut parts = Vec::new();
-    for (output, size) in sizes.into_iter().enumerate() {
-        let run = size * inner;
-        if lowering.wants(output) {
-            let copy = StridedCopy::new(
-                lowering.dtype(0)?.size(),
-                &[outer, run],
-                Strided { start: begin, strides: &[row, 1] },
-                Strided { start: 0, strides: &[run as isize, 1] },
-            )?;
-            parts.push(Part { input: 0, output, copy });
-        }
-        begin += run as isize;
-    }
-    Ok(Copies::kernel(lowering.isa, parts).packed(&[1]))
+    Copies::lower(op, lowering)
 }
 
 #[cfg(test)]

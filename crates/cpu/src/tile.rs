@@ -2,29 +2,12 @@
 
 use inferrum_backend::Decline;
 use inferrum_ops::tile::Tile;
-use inferrum_tensor::Shape;
 
-use crate::copies::{Copies, Part, Strided, StridedCopy};
+use crate::copies::Copies;
 use crate::kernel::{Lowered, Lowering};
-use crate::strided::dense_strides;
 
 pub(crate) fn lower(op: &Tile, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
-    let shape = lowering.shape(0)?;
-    let axis = lowering.has(2).then(|| lowering.ints(2)).transpose()?;
-    let repeats = op
-        .repeats(shape.rank(), &lowering.ints(1)?, axis.as_deref())
-        .map_err(|error| Decline(error.to_string()))?;
-    // Each axis in two: which repeat, and where in it.
-    let dims: Shape =
-        repeats.iter().zip(shape.iter()).flat_map(|(&repeat, &extent)| [repeat, extent]).collect();
-    let source: Vec<isize> = dense_strides(&shape).iter().flat_map(|&stride| [0, stride]).collect();
-    let copy = StridedCopy::new(
-        lowering.dtype(0)?.size(),
-        &dims,
-        Strided { start: 0, strides: &source },
-        Strided { start: 0, strides: &dense_strides(&dims) },
-    )?;
-    Ok(Copies::lower(lowering.isa, vec![Part { input: 0, output: 0, copy }]).packed(&[1, 2]))
+    Copies::lower(op, lowering)
 }
 
 #[cfg(test)]

@@ -3,22 +3,11 @@
 use inferrum_backend::Decline;
 use inferrum_ops::transpose::Transpose;
 
-use crate::copies::{Copies, Part, Strided, StridedCopy};
+use crate::copies::Copies;
 use crate::kernel::{Lowered, Lowering};
-use crate::strided::dense_strides;
 
 pub(crate) fn lower(op: &Transpose, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
-    let shape = lowering.shape(0)?;
-    let perm = op.permutation(shape.rank()).map_err(|error| Decline(error.to_string()))?;
-    let (strides, output) = (dense_strides(&shape), lowering.output_shape(0)?);
-    let source: Vec<isize> = perm.iter().map(|&axis| strides[axis]).collect();
-    let copy = StridedCopy::new(
-        lowering.dtype(0)?.size(),
-        &output,
-        Strided { start: 0, strides: &source },
-        Strided { start: 0, strides: &dense_strides(&output) },
-    )?;
-    Ok(Copies::lower(lowering.isa, vec![Part { input: 0, output: 0, copy }]))
+    Copies::lower(op, lowering)
 }
 
 #[cfg(test)]

@@ -7,9 +7,12 @@
 mod adapter;
 mod backend;
 mod compile;
+mod copies;
 mod epilogue;
 mod executor;
 mod gpu;
+mod index_tuples;
+mod indices;
 mod kernel;
 mod pipelines;
 mod shader;
@@ -48,14 +51,30 @@ macro_rules! kernels {
 }
 
 kernels! {
+    concat: inferrum_ops::concat::Concat;
+    constant_of_shape: inferrum_ops::constant_of_shape::ConstantOfShape;
     conv: inferrum_ops::conv::Conv, inferrum_ops::conv::FusedConv;
+    crop: inferrum_ops::crop::Crop;
+    cum_sum: inferrum_ops::cum_sum::Cumulative;
+    depth_to_space: inferrum_ops::depth_to_space::DepthToSpace, inferrum_ops::depth_to_space::SpaceToDepth;
     elementwise: inferrum_ops::activation::Activation, inferrum_ops::bias_gelu::BiasGelu,
         inferrum_ops::binary::Binary, inferrum_ops::cast::Cast, inferrum_ops::clip::Clip,
         inferrum_ops::fused::elementwise::Elementwise, inferrum_ops::is_inf::IsInf, inferrum_ops::prelu::PRelu,
         inferrum_ops::select::Where, inferrum_ops::swiglu::SwiGlu, inferrum_ops::unary::Unary,
         inferrum_ops::variadic::Variadic;
+    expand: inferrum_ops::expand::Expand, inferrum_ops::tile::Tile;
+    gather: inferrum_ops::gather::Gather;
+    gather_elements: inferrum_ops::gather_elements::GatherElements;
+    gather_nd: inferrum_ops::gather_nd::GatherND;
     linear: inferrum_ops::fused::linear::Linear;
     matmul: inferrum_ops::fused_matmul::FusedMatMul, inferrum_ops::gemm::Gemm, inferrum_ops::matmul::MatMul;
+    one_hot: inferrum_ops::one_hot::OneHot;
+    pad: inferrum_ops::pad::Pad;
+    scatter: inferrum_ops::scatter_elements::ScatterElements, inferrum_ops::scatter_nd::ScatterND;
+    slice: inferrum_ops::slice::Slice;
+    split: inferrum_ops::split::Split;
+    transpose: inferrum_ops::transpose::Transpose;
+    trilu: inferrum_ops::trilu::Trilu;
     view: inferrum_ops::dropout::Dropout, inferrum_ops::flatten::Flatten, inferrum_ops::identity::Identity,
         inferrum_ops::reshape::Reshape, inferrum_ops::squeeze::Squeeze, inferrum_ops::unsqueeze::Unsqueeze;
 }

@@ -60,6 +60,11 @@ pub(crate) fn random_of(dtype: DType, shape: &[usize], seed: u64) -> Tensor {
     Tensor::from_f64(dtype, shape, &values).expect("a real type")
 }
 
+/// A type of every way that elements stand in a GPU's memory.
+pub(crate) fn stored() -> [DType; 6] {
+    [DType::F32, DType::Bool, DType::I8, DType::U16, DType::I64, DType::U32]
+}
+
 /// Runs `op` on the GPU with `inputs`, by a kernel of its own, and compares with the reference.
 pub(crate) fn agree(op: impl Operator, inputs: &[Tensor], tolerance: Tolerance) {
     agree_with(
@@ -78,13 +83,33 @@ pub(crate) fn agree_with(
     outputs: usize,
     tolerance: Tolerance,
 ) {
-    let Some(backend) = backend() else { return };
     let (graph, feeds) = graph(Arc::new(op), inputs, outputs);
     let want = inferrum_graph::interpret(&graph, feeds.iter().cloned().map(Value::Tensor).collect())
         .expect("reference runs");
-    let mut graph = graph;
-    for (id, value) in graph.outputs.clone().iter().zip(&want) {
-        graph.value_mut(*id).fact = Fact::of(value);
+    let facts: Vec<Fact> = want.iter().map(Fact::of).collect();
+    let label = format!("{:?}", graph.nodes()[0].op);
+    for got in runs(graph, feeds, &facts, 2) {
+        for (index, (got, want)) in got.iter().zip(&want).enumerate() {
+            let want = want.as_tensor().expect("a tensor");
+            assert_close(got, want, tolerance, &format!("{label} output {index}"));
+        }
+    }
+}
+
+/// Runs `op` on the GPU with inputs that its reference refuses; its outputs, of the first input's type and of these shapes. None
+/// without an adapter.
+pub(crate) fn run(op: impl Operator, inputs: &[Tensor], shapes: &[Shape]) -> Option<Vec<Tensor>> {
+    let given: Vec<_> = inputs.iter().cloned().map(|tensor| Some((tensor, false))).collect();
+    let (graph, feeds) = graph(Arc::new(op), &given, shapes.len());
+    let facts: Vec<Fact> = shapes.iter().map(|shape| Fact::tensor(inputs[0].dtype(), shape)).collect();
+    runs(graph, feeds, &facts, 1).pop()
+}
+
+/// The outputs of `count` runs of a graph of one node by the GPU; no runs without an adapter.
+fn runs(mut graph: Graph, feeds: Vec<Tensor>, outputs: &[Fact], count: usize) -> Vec<Vec<Tensor>> {
+    let Some(backend) = backend() else { return Vec::new() };
+    for (id, fact) in graph.outputs.clone().iter().zip(outputs) {
+        graph.value_mut(*id).fact = fact.clone();
     }
     let region = Region {
         nodes: vec![NodeId(0)],
@@ -98,14 +123,12 @@ pub(crate) fn agree_with(
     }
     let executable = backend.compile(&region).expect("compiles");
     let residents: Vec<Resident> = feeds.into_iter().map(Resident::Host).collect();
-    for _ in 0..2 {
+    let run = |_| {
         let got = executable.run(&residents, Vec::new(), &RunContext::default()).expect("runs");
-        for (index, (got, want)) in got.iter().zip(&want).enumerate() {
-            let got = got.as_ref().expect("an output").to_host().expect("it is read");
-            let want = want.as_tensor().expect("a tensor");
-            assert_close(&got, want, tolerance, &format!("{:?} output {index}", region.graph.nodes()[0].op));
-        }
-    }
+        let host = |got: &Option<Resident>| got.as_ref().expect("an output").to_host().expect("it is read");
+        got.iter().map(host).collect()
+    };
+    (0..count).map(run).collect()
 }
 
 /// A graph of one node.

@@ -1,0 +1,41 @@
+//! `ConstantOfShape` of a shape that is known before the run.
+
+use inferrum_backend::Decline;
+use inferrum_ops::constant_of_shape::ConstantOfShape;
+
+use crate::copies::{repeated, word_type, words_of};
+use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word};
+use crate::shader::Template;
+
+const SOURCE: &str = include_str!("../../../shaders/constant_of_shape.wgsl");
+
+pub(crate) fn lower(op: &ConstantOfShape, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    let count = lowering.output_shape(0)?.elements();
+    let value = words_of(&op.value)?;
+    let mut params = vec![word(count)?];
+    params.extend(&value);
+    let shader = Template::new("constant_of_shape", SOURCE)
+        .with("type", word_type(value.len()))
+        .with("value", repeated(1, value.len(), 1))
+        .params(params.len())
+        .build();
+    Ok(Lowered::one("fill", Dispatch::over(count, shader, &[Operand::Output(0)], params)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Tolerance, agree_with, stored};
+    use inferrum_tensor::Tensor;
+
+    #[test]
+    fn every_type_of_every_rank() {
+        for dtype in stored() {
+            for shape in [&[][..], &[1], &[17, 3], &[0, 2], &[2, 1, 3, 1, 2, 5]] {
+                let value = Tensor::from_f64(dtype, [1], &[1.0]).unwrap();
+                let inputs = [Some((Tensor::vector(shape.to_vec()), true))];
+                agree_with(ConstantOfShape { value }, &inputs, 1, Tolerance::EXACT);
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! `CumSum`, `CumProd` of 32-bit numbers, `CumSum` of 64-bit integers; floats are added up in f32.
+
+use inferrum_backend::Decline;
+use inferrum_ops::cum_sum::Cumulative;
+use inferrum_tensor::DType;
+
+use crate::kernel::{Dispatch, Lowered, Lowering, Operand, linear_groups, words};
+use crate::shader::Template;
+use crate::storage;
+
+const SOURCE: &str = include_str!("../../../shaders/cum_sum.wgsl");
+
+/// Elements from which on a workgroup goes through a column together, unless there are as many columns as invocations that a GPU
+/// has at once.
+const LONG: usize = 128;
+const MANY_COLUMNS: usize = 4096;
+
+pub(crate) fn lower(op: &Cumulative, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    let (shape, dtype) = (lowering.shape(0)?, lowering.dtype(0)?);
+    let axis =
+        Cumulative::axis(&lowering.ints(1)?, shape.rank()).map_err(|error| Decline(error.to_string()))?;
+    let wide = matches!(dtype, DType::I64 | DType::U64);
+    let stored = match dtype {
+        DType::I64 | DType::U64 if op.product => return Err(Decline(format!("products of {dtype}"))),
+        DType::F32 | DType::I32 | DType::U32 | DType::I64 | DType::U64 => storage::words(dtype),
+        _ => None,
+    };
+    let stored = stored.ok_or_else(|| Decline(format!("running totals of {dtype}")))?;
+    let (outer, extent, inner) = shape.split_at_axis(axis);
+    let columns = outer * inner;
+    let scan = extent >= LONG && columns < MANY_COLUMNS;
+    let params = words([columns, extent, inner])?;
+    let shader = Template::new("cum_sum", SOURCE)
+        .with("type", stored)
+        .switch("wide", wide)
+        .switch("product", op.product)
+        .switch("reverse", op.reverse)
+        .switch("exclusive", op.exclusive)
+        .switch("scan", scan)
+        .params(params.len())
+        .build();
+    let operands = [Operand::Input(0), Operand::Output(0)];
+    let dispatch = if scan {
+        let operands = operands.into_iter().collect();
+        Dispatch { shader, operands, params, groups: linear_groups(columns)? }
+    } else {
+        Dispatch::over(columns, shader, &operands, params)?
+    };
+    Ok(Lowered::one(if scan { "scan" } else { "running totals" }, dispatch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Tolerance, agree_with, random_of};
+    use inferrum_tensor::Tensor;
+
+    #[test]
+    fn every_way_along_every_axis() {
+        for dtype in [DType::F32, DType::I32, DType::U32, DType::I64] {
+            for (shape, axis) in [
+                (&[17][..], 0),
+                (&[3, 100], 1),
+                (&[100, 3], 0),
+                (&[2, 30, 7], -2),
+                (&[0, 2], 0),
+                (&[3, 255], 1),
+                (&[2, 700, 3], 1),
+            ] {
+                for product in [false, true] {
+                    if product && (dtype == DType::I64 || shape.contains(&700)) {
+                        continue;
+                    }
+                    for (exclusive, reverse) in [(false, false), (false, true), (true, false), (true, true)] {
+                        let op = Cumulative { product, exclusive, reverse };
+                        let inputs = [
+                            Some((random_of(dtype, shape, 2), false)),
+                            Some((Tensor::scalar(axis as i64), true)),
+                        ];
+                        agree_with(op, &inputs, 1, Tolerance { relative: 1e-4, absolute: 1e-4 });
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn carries_go_into_the_high_word() {
+        let values = vec![i64::from(u32::MAX), 1, -1, i64::MAX, 1, -(1 << 40)];
+        let inputs = [Some((Tensor::vector(values), false)), Some((Tensor::scalar(0i64), true))];
+        let op = Cumulative { product: false, exclusive: false, reverse: false };
+        agree_with(op, &inputs, 1, Tolerance::EXACT);
+    }
+}

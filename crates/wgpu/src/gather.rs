@@ -1,0 +1,85 @@
+//! `Gather`: runs copied by index. An index that is not on its axis gives zeros, as a GPU raises no errors.
+
+use inferrum_backend::Decline;
+use inferrum_ops::gather::Gather;
+
+use crate::copies::{self, element_words, together, word_type};
+use crate::indices;
+use crate::kernel::{Dispatch, Lowered, Lowering, Operand, words};
+use crate::shader::Template;
+
+const SOURCE: &str = include_str!("../../../shaders/gather.wgsl");
+
+pub(crate) fn lower(op: &Gather, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    let shape = lowering.shape(0)?;
+    let axis = shape.axis(op.axis).ok_or_else(|| Decline(format!("axis {} is out of range", op.axis)))?;
+    let (_, extent, inner) = shape.split_at_axis(axis);
+    let indices = lowering.shape(1)?.elements();
+    if let (1, Some(_)) = (indices, lowering.constant(1)) {
+        return copies::lower(op, lowering);
+    }
+    if shape.elements() == 0 {
+        return Err(Decline("there is nothing that indices may name".into()));
+    }
+    let element = element_words(lowering.dtype(0)?)?;
+    let factor = together(element, |factor| inner.is_multiple_of(factor));
+    let count = lowering.output_shape(0)?.elements() / factor;
+    let params = words([count, inner / factor, indices, extent])?;
+    let template = Template::new("gather", SOURCE).params(params.len());
+    let shader =
+        indices::reading(template, 1, &[extent], lowering)?.with("type", word_type(element * factor)).build();
+    let operands = [Operand::Input(0), Operand::Input(1), Operand::Output(0)];
+    Ok(Lowered::one("gather rows", Dispatch::over(count, shader, &operands, params)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Tolerance, agree, agree_with, random_of, run, stored};
+    use inferrum_tensor::{DType, Shape, Tensor};
+
+    fn indices(dtype: DType, shape: &[usize], extent: usize) -> Tensor {
+        let count = Shape::from(shape).elements() as i64;
+        let extent = extent as i64;
+        let values: Vec<i64> = (0..count).map(|i| (i * 7 + 3) % (2 * extent) - extent).collect();
+        Tensor::from_i64(dtype, shape, &values).unwrap()
+    }
+
+    #[test]
+    fn rows_of_every_size_along_every_axis() {
+        for dtype in stored() {
+            for (shape, axis) in
+                [(&[9, 5][..], 0), (&[9, 5], 1), (&[2, 7, 40], -2), (&[30, 70], 0), (&[11], 0)]
+            {
+                let extent = shape[i64::rem_euclid(axis, shape.len() as i64) as usize];
+                for index_shape in [&[][..], &[5], &[2, 3], &[0]] {
+                    for index_type in [DType::I64, DType::I32] {
+                        let inputs = [random_of(dtype, shape, 1), indices(index_type, index_shape, extent)];
+                        agree(Gather { axis }, &inputs, Tolerance::EXACT);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn constant_tables_and_indices() {
+        for shape in [&[][..], &[1], &[1, 1]] {
+            let index = Tensor::from_i64(DType::I64, shape, &[-2]).unwrap();
+            let inputs = [Some((random_of(DType::F32, &[3, 5, 7], 1), false)), Some((index, true))];
+            agree_with(Gather { axis: 1 }, &inputs, 1, Tolerance::EXACT);
+        }
+        let table = random_of(DType::F32, &[9, 5], 1);
+        let inputs = [Some((table, true)), Some((indices(DType::I64, &[2, 7], 9), false))];
+        agree_with(Gather { axis: 0 }, &inputs, 1, Tolerance::EXACT);
+    }
+
+    #[test]
+    fn indices_out_of_range_read_nothing() {
+        let values = [5, -6, 0, i64::MIN, i64::MAX, 1 << 32, -(1 << 32), i64::from(i32::MIN), -1];
+        let inputs = [random_of(DType::F32, &[5], 1), Tensor::vector(values.to_vec())];
+        let Some(got) = run(Gather { axis: 0 }, &inputs, &[Shape::from([values.len()])]) else { return };
+        let (got, data) = (got[0].to_f64().unwrap(), inputs[0].to_f64().unwrap());
+        assert_eq!(got, [0.0, 0.0, data[0], 0.0, 0.0, 0.0, 0.0, 0.0, data[4]]);
+    }
+}

@@ -1,0 +1,43 @@
+//! Indices that a GPU reads.
+
+use inferrum_backend::Decline;
+use inferrum_tensor::DType;
+
+use crate::kernel::Lowering;
+use crate::shader::Template;
+
+const SOURCE: &str = include_str!("../../../shaders/indices.wgsl");
+
+/// Lets a source call `position(index, extent)` for the elements of input `input`.
+///
+/// A GPU raises no errors: what a kernel does with an index that is not on its axis, it says itself. Constant indices are
+/// checked here; `extents` are those of the axes that they go through, one after the other.
+///
+/// # Errors
+/// Neither int32 nor int64; a constant index is not on its axis.
+pub(crate) fn reading(
+    template: Template,
+    input: usize,
+    extents: &[usize],
+    lowering: &Lowering<'_>,
+) -> Result<Template, Decline> {
+    let dtype = lowering.dtype(input)?;
+    if !matches!(dtype, DType::I32 | DType::I64) {
+        return Err(Decline(format!("indices of {dtype}")));
+    }
+    if lowering.constant(input).is_some() {
+        for (index, &extent) in lowering.ints(input)?.into_iter().zip(extents.iter().cycle()) {
+            let end = i64::try_from(extent).unwrap_or(i64::MAX);
+            if !(-end..end).contains(&index) {
+                return Err(Decline(format!("index {index} is out of range for an axis of {extent}")));
+            }
+        }
+    }
+    Ok(of_type(template, dtype == DType::I64))
+}
+
+/// Lets a source call `position(index, extent)` for indices of 32 bits, or of 64 if they are `wide`.
+pub(crate) fn of_type(template: Template, wide: bool) -> Template {
+    let index = if wide { "vec2<u32>" } else { "i32" };
+    template.including(SOURCE).with("index", index).switch("wide", wide)
+}

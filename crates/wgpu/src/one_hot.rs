@@ -1,0 +1,74 @@
+//! `OneHot`.
+
+use inferrum_backend::Decline;
+use inferrum_ops::one_hot::OneHot;
+use inferrum_tensor::DType;
+
+use crate::copies::{element_words, word_type};
+use crate::indices;
+use crate::kernel::{Dispatch, Lowered, Lowering, Operand, words};
+use crate::shader::Template;
+use crate::storage;
+
+const SOURCE: &str = include_str!("../../../shaders/one_hot.wgsl");
+
+pub(crate) fn lower(op: &OneHot, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    let (given, output) = (lowering.dtype(0)?, lowering.output_shape(0)?);
+    // As an index of 32 or 64 bits; what has none of these becomes the least, which is on no axis.
+    let (wide, as_index) = match given {
+        DType::I64 => (true, "x"),
+        DType::I8 | DType::I16 | DType::I32 => (false, "x"),
+        DType::U8 | DType::U16 | DType::U32 => (false, "select(i32(x), -2147483647, x > 2147483647u)"),
+        DType::F32 => (false, "select(-2147483647, i32(x), abs(x) < 2147483000.0)"),
+        other => return Err(Decline(format!("indices of {other}"))),
+    };
+    let axis = op.new_axis(lowering.shape(0)?.rank()).map_err(|error| Decline(error.to_string()))?;
+    let (_, depth, inner) = output.split_at_axis(axis);
+    let params = words([output.elements(), depth, inner])?;
+    let shader = indices::of_type(Template::new("one_hot", SOURCE).params(params.len()), wide)
+        .with("given", storage::words(given).unwrap_or("i32"))
+        .with("as_index", as_index)
+        .with("type", word_type(element_words(lowering.output_dtype(0)?)?))
+        .build();
+    let operands = [Operand::Input(0), Operand::Input(2), Operand::Output(0)];
+    Ok(Lowered::one("one hot", Dispatch::over(output.elements(), shader, &operands, params)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Tolerance, agree_with, random_of, stored};
+    use inferrum_tensor::Tensor;
+
+    #[test]
+    fn every_axis_and_kind_of_index() {
+        for dtype in [DType::I64, DType::I32, DType::F32, DType::I8, DType::U8, DType::U32] {
+            for values in stored() {
+                let values = Tensor::from_f64(values, [2], &[0.0, 1.0]).unwrap();
+                for shape in [&[3, 17][..], &[5], &[], &[0, 3], &[2, 3, 27]] {
+                    for axis in [-1, 0, shape.len() as i64] {
+                        let inputs = [
+                            Some((random_of(dtype, shape, 1), false)),
+                            Some((Tensor::scalar(6i64), true)),
+                            Some((values.clone(), false)),
+                        ];
+                        agree_with(OneHot { axis }, &inputs, 1, Tolerance::EXACT);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn indices_beyond_the_axis() {
+        let values = Some((Tensor::vector(vec![-1i64, 7]), false));
+        for indices in [
+            Tensor::vector(vec![i64::MIN, i64::MAX, 1 << 32, 6, -7, -6]),
+            Tensor::vector(vec![u32::MAX, 6, 0]),
+            Tensor::vector(vec![3e9f32, -1e18, 5.0]),
+        ] {
+            let inputs = [Some((indices, false)), Some((Tensor::scalar(6i64), true)), values.clone()];
+            agree_with(OneHot { axis: -1 }, &inputs, 1, Tolerance::EXACT);
+        }
+    }
+}

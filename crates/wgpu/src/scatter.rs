@@ -1,0 +1,228 @@
+//! `ScatterElements`, `ScatterND`. An update whose index is not on its axis goes nowhere, as a GPU raises no errors.
+
+use std::any::Any;
+
+use inferrum_backend::{Decline, Loops, dense_strides};
+use inferrum_graph::Operator;
+use inferrum_ops::scatter_elements::{ScatterElements, ScatterReduction};
+use inferrum_ops::scatter_nd::ScatterND;
+use inferrum_tensor::DType;
+
+use crate::copies::{self, element_words, together, word_type};
+use crate::index_tuples::Tuples;
+use crate::indices;
+use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word, words};
+use crate::shader::{FUNCTIONS, Template};
+use crate::storage;
+use crate::strides::{loop_words, offsets};
+
+const SOURCE: &str = include_str!("../../../shaders/scatter.wgsl");
+
+/// Where updates go.
+struct Places {
+    /// The function `place`.
+    text: String,
+    /// The words that it reads.
+    params: Vec<u32>,
+    /// Elements that go together.
+    factor: usize,
+    tuples: Option<Tuples>,
+    /// Extents of the axes that indices go along.
+    extents: Vec<usize>,
+}
+
+/// How updates are joined with what is there.
+struct Combine {
+    /// The function `combine`.
+    text: String,
+    /// Types of the updates and of the output's elements.
+    update: &'static str,
+    target: String,
+}
+
+pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    let any = op as &dyn Any;
+    let updates = lowering.shape(2)?.elements();
+    if updates == 0 {
+        return Ok(Lowered::View);
+    }
+    let element = element_words(lowering.dtype(0)?)?;
+    let (reduction, places) = if let Some(op) = any.downcast_ref::<ScatterND>() {
+        (op.reduction, slices(op.reduction, element, lowering)?)
+    } else if let Some(op) = any.downcast_ref::<ScatterElements>() {
+        (op.reduction, elements(op, lowering)?)
+    } else {
+        return Err(Decline("another operator".into()));
+    };
+    let Places { text, mut params, factor, tuples, extents } = places;
+    let combine = combine(reduction, lowering.dtype(0)?)?;
+    let (update, target) = match &combine {
+        Some(combine) => (combine.update, combine.target.clone()),
+        None => (word_type(element * factor), word_type(element * factor).to_owned()),
+    };
+    let count = params.len();
+    params.push(word(updates / factor)?);
+    let template = Template::new("scatter", SOURCE).params(params.len());
+    let template = match &tuples {
+        Some(tuples) => tuples.reading(template, lowering)?,
+        None => indices::reading(template, 1, &extents, lowering)?,
+    };
+    let template = if combine.is_some() { template.including(FUNCTIONS) } else { template };
+    let shader = template
+        .with("type", update)
+        .with("target", target)
+        .with("place", text)
+        .with("count", count)
+        .switch("reduction", combine.is_some())
+        .with("combine", combine.map_or(String::new(), |combine| combine.text))
+        .build();
+    let operands = [Operand::Input(1), Operand::Input(2), Operand::Output(0)];
+    let mut dispatches = copies::whole(0, 0, lowering)?;
+    dispatches.push(Dispatch::over(updates / factor, shader, &operands, params)?);
+    Ok(Lowered::many("scatter", dispatches))
+}
+
+/// Each update is a slice.
+fn slices(reduction: ScatterReduction, element: usize, lowering: &Lowering<'_>) -> Result<Places, Decline> {
+    let tuples = Tuples::new(0, lowering)?;
+    let alone = reduction != ScatterReduction::None;
+    let factor = together(element, |factor| !alone && tuples.run.is_multiple_of(factor));
+    let mut params = tuples.words.clone();
+    let run = format!("param({}u)", params.len());
+    params.push(word(tuples.run / factor)?);
+    let text = format!(
+        "fn place(index: u32) -> u32 {{\n    let slice = slice_of(index / {run});\n    \
+         return select(slice * {run} + index % {run}, NOWHERE, slice == NOWHERE);\n}}"
+    );
+    Ok(Places { text, params, factor, tuples: Some(tuples), extents: Vec::new() })
+}
+
+/// Each update is an element.
+fn elements(op: &ScatterElements, lowering: &Lowering<'_>) -> Result<Places, Decline> {
+    let (data, indices) = (lowering.shape(0)?, lowering.shape(1)?);
+    let axis = data.axis(op.axis).ok_or_else(|| Decline(format!("axis {} is out of range", op.axis)))?;
+    let mut strides = dense_strides(&data);
+    let stride = std::mem::replace(&mut strides[axis], 0) as usize;
+    let loops = Loops::new(&indices, &[&strides])?;
+    let mut params = words([data[axis], stride])?;
+    let walk = offsets(loops.dims().len(), 1, params.len(), "index");
+    params.extend(loop_words(&loops, &[0])?);
+    let text = format!(
+        "@group(0) @binding(1) var<storage, read> indices: array<Index>;\n\nfn place(index: u32) -> u32 {{\n    \
+         let at = position(indices[index], param(0u));\n{walk}    \
+         return select(offset0 + at * param(1u), NOWHERE, at == NOWHERE);\n}}"
+    );
+    Ok(Places { text, params, factor: 1, tuples: None, extents: vec![data[axis]] })
+}
+
+/// How updates are joined, where the order in which that happens does not matter.
+fn combine(reduction: ScatterReduction, dtype: DType) -> Result<Option<Combine>, Decline> {
+    let (integer, float) = match reduction {
+        ScatterReduction::None => return Ok(None),
+        ScatterReduction::Add => (Some("atomicAdd"), None),
+        ScatterReduction::Max => (Some("atomicMax"), Some("maximum")),
+        ScatterReduction::Min => (Some("atomicMin"), Some("minimum")),
+        ScatterReduction::Mul => (None, None),
+    };
+    let update = storage::words(dtype).unwrap_or("u32");
+    let combine = match (dtype, integer, float) {
+        (DType::I32 | DType::U32, Some(join), _) => {
+            let text = format!("fn combine(at: u32, update: T) {{ {join}(&output[at], update); }}");
+            Some(Combine { text, update, target: format!("atomic<{update}>") })
+        }
+        (DType::F32, _, Some(join)) => {
+            let text = format!(
+                "fn combine(at: u32, update: T) {{\n    var old = atomicLoad(&output[at]);\n    loop {{\n        \
+                 let joined = bitcast<u32>({join}(bitcast<f32>(old), update));\n        \
+                 let result = atomicCompareExchangeWeak(&output[at], old, joined);\n        \
+                 if (result.exchanged) {{ break; }}\n        old = result.old_value;\n    }}\n}}"
+            );
+            Some(Combine { text, update, target: "atomic<u32>".to_owned() })
+        }
+        _ => None,
+    };
+    let name = format!("{reduction:?}").to_lowercase();
+    let reason = || {
+        Decline(format!("reduction `{name}` of {dtype}: updates of one place would take effect in no order"))
+    };
+    combine.ok_or_else(reason).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Tolerance, agree, random_of, run, stored};
+    use inferrum_tensor::{Shape, Tensor};
+
+    #[test]
+    fn slices_and_elements_by_tuples() {
+        for dtype in stored() {
+            // Tuples that name each slice at most once.
+            for (data, indices, tuples, updates) in [
+                (&[5, 4][..], &[3, 1][..], vec![4i64, -5, 2], &[3, 4][..]),
+                (&[5, 3], &[2, 1], vec![1, -1], &[2, 3]),
+                (&[5, 4], &[2, 2, 2], vec![0, 1, -1, 3, 2, -4, 2, 1], &[2, 2]),
+                (&[2, 3, 8], &[2, 2], vec![0, -1, 1, 0], &[2, 8]),
+                (&[7], &[0, 1], vec![], &[0]),
+                (&[7], &[1], vec![-3], &[]),
+            ] {
+                let indices = Tensor::from_i64(DType::I64, indices, &tuples).unwrap();
+                let inputs = [random_of(dtype, data, 1), indices, random_of(dtype, updates, 2)];
+                agree(ScatterND { reduction: ScatterReduction::None }, &inputs, Tolerance::EXACT);
+            }
+        }
+    }
+
+    #[test]
+    fn elements_along_every_axis() {
+        for dtype in stored() {
+            for index_type in [DType::I32, DType::I64] {
+                for (data, axis, part) in [
+                    (&[9, 5][..], 0i64, &[4, 5][..]),
+                    (&[9, 5], -1, &[3, 5]),
+                    (&[2, 7, 3], 1, &[2, 7, 2]),
+                    (&[3], 0, &[0]),
+                ] {
+                    let place = axis.rem_euclid(data.len() as i64) as usize;
+                    let (extent, inner) =
+                        (data[place] as i64, part[place + 1..].iter().product::<usize>() as i64);
+                    let count = Shape::from(part).elements() as i64;
+                    // Along the axis the indices are distinct.
+                    let at = |i: i64| (i / inner % part[place] as i64 + i % inner) % extent;
+                    let signed = |i: i64| if i % 2 == 0 { at(i) } else { at(i) - extent };
+                    let values: Vec<i64> = (0..count).map(signed).collect();
+                    let indices = Tensor::from_i64(index_type, part, &values).unwrap();
+                    let inputs = [random_of(dtype, data, 1), indices, random_of(dtype, part, 2)];
+                    let op = ScatterElements { axis, reduction: ScatterReduction::None };
+                    agree(op, &inputs, Tolerance::EXACT);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn reductions_of_one_place() {
+        use ScatterReduction::{Add, Max, Min};
+        for (dtype, reductions) in
+            [(DType::I32, &[Add, Max, Min][..]), (DType::U32, &[Add, Max, Min]), (DType::F32, &[Max, Min])]
+        {
+            for &reduction in reductions {
+                let indices = Tensor::from_i64(DType::I64, [70, 1], &[2; 70]).unwrap();
+                let inputs = [random_of(dtype, &[5, 3], 1), indices, random_of(dtype, &[70, 3], 2)];
+                agree(ScatterND { reduction }, &inputs, Tolerance::EXACT);
+                let indices = Tensor::from_i64(DType::I64, [70, 3], &[-4; 210]).unwrap();
+                let inputs = [random_of(dtype, &[5, 3], 1), indices, random_of(dtype, &[70, 3], 2)];
+                agree(ScatterElements { axis: 0, reduction }, &inputs, Tolerance::EXACT);
+            }
+        }
+    }
+
+    #[test]
+    fn updates_out_of_range_go_nowhere() {
+        let indices = Tensor::from_i64(DType::I64, [3, 1], &[5, -6, 1 << 32]).unwrap();
+        let inputs = [random_of(DType::F32, &[5], 1), indices, random_of(DType::F32, &[3], 2)];
+        let op = ScatterND { reduction: ScatterReduction::None };
+        let Some(got) = run(op, &inputs, &[Shape::from([5])]) else { return };
+        assert_eq!(got[0], inputs[0]);
+    }
+}
