@@ -6,12 +6,15 @@
 
 mod adapter;
 mod backend;
+mod bindings;
 mod compile;
 mod epilogue;
 mod executor;
 mod gpu;
 mod kernel;
+mod moments;
 mod pipelines;
+mod rows;
 mod shader;
 mod storage;
 mod strides;
@@ -43,14 +46,25 @@ macro_rules! kernels {
 }
 
 kernels! {
+    arg_max: inferrum_ops::arg_max::ArgReduce;
+    batch_norm: inferrum_ops::batch_norm::BatchNormalization;
     conv: inferrum_ops::conv::Conv, inferrum_ops::conv::FusedConv;
     elementwise: inferrum_ops::activation::Activation, inferrum_ops::bias_gelu::BiasGelu,
         inferrum_ops::binary::Binary, inferrum_ops::cast::Cast, inferrum_ops::clip::Clip,
         inferrum_ops::fused::elementwise::Elementwise, inferrum_ops::is_inf::IsInf, inferrum_ops::prelu::PRelu,
         inferrum_ops::select::Where, inferrum_ops::swiglu::SwiGlu, inferrum_ops::unary::Unary,
         inferrum_ops::variadic::Variadic;
+    global_pool: inferrum_ops::global_pool::GlobalPool;
+    group_norm: inferrum_ops::group_norm::GroupNormalization, inferrum_ops::instance_norm::InstanceNormalization;
+    layer_norm: inferrum_ops::layer_norm::LayerNormalization, inferrum_ops::layer_norm::RMSNormalization;
     linear: inferrum_ops::fused::linear::Linear;
+    lp_norm: inferrum_ops::lp_norm::LpNormalization;
+    lrn: inferrum_ops::lrn::LRN;
     matmul: inferrum_ops::fused_matmul::FusedMatMul, inferrum_ops::gemm::Gemm, inferrum_ops::matmul::MatMul;
+    pool: inferrum_ops::pool::AveragePool, inferrum_ops::pool::LpPool, inferrum_ops::pool::MaxPool;
+    reduce: inferrum_ops::reduce::Reduce;
+    skip_layer_norm: inferrum_ops::skip_layer_norm::SkipLayerNormalization;
+    softmax: inferrum_ops::softmax::Softmax;
     view: inferrum_ops::dropout::Dropout, inferrum_ops::flatten::Flatten, inferrum_ops::identity::Identity,
         inferrum_ops::reshape::Reshape, inferrum_ops::squeeze::Squeeze, inferrum_ops::unsqueeze::Unsqueeze;
 }
