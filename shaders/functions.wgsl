@@ -9,6 +9,11 @@ fn infinity() -> f32 {
     return bitcast<f32>(bits);
 }
 
+fn nan() -> f32 {
+    var bits = 0x7fc00000u;
+    return bitcast<f32>(bits);
+}
+
 fn maximum(x: f32, y: f32) -> f32 { return select(select(max(x, y), y, is_nan(y)), x, is_nan(x)); }
 fn minimum(x: f32, y: f32) -> f32 { return select(select(min(x, y), y, is_nan(y)), x, is_nan(x)); }
 fn sign_(x: f32) -> f32 { return select(sign(x), x, is_nan(x)); }

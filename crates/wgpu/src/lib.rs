@@ -14,6 +14,7 @@ mod gpu;
 mod kernel;
 mod moments;
 mod pipelines;
+mod recurrent;
 mod rows;
 mod shader;
 mod storage;
@@ -47,8 +48,11 @@ macro_rules! kernels {
 
 kernels! {
     arg_max: inferrum_ops::arg_max::ArgReduce;
+    attention: inferrum_ops::attention::Attention, inferrum_ops::fused::attention::Attention,
+        inferrum_ops::multi_head_attention::MultiHeadAttention;
     batch_norm: inferrum_ops::batch_norm::BatchNormalization;
     conv: inferrum_ops::conv::Conv, inferrum_ops::conv::FusedConv;
+    conv_transpose: inferrum_ops::conv_transpose::ConvTranspose;
     elementwise: inferrum_ops::activation::Activation, inferrum_ops::bias_gelu::BiasGelu,
         inferrum_ops::binary::Binary, inferrum_ops::cast::Cast, inferrum_ops::clip::Clip,
         inferrum_ops::fused::elementwise::Elementwise, inferrum_ops::is_inf::IsInf, inferrum_ops::prelu::PRelu,
@@ -56,15 +60,21 @@ kernels! {
         inferrum_ops::variadic::Variadic;
     global_pool: inferrum_ops::global_pool::GlobalPool;
     group_norm: inferrum_ops::group_norm::GroupNormalization, inferrum_ops::instance_norm::InstanceNormalization;
+    gru: inferrum_ops::gru::GRU;
     layer_norm: inferrum_ops::layer_norm::LayerNormalization, inferrum_ops::layer_norm::RMSNormalization;
     linear: inferrum_ops::fused::linear::Linear;
     lp_norm: inferrum_ops::lp_norm::LpNormalization;
     lrn: inferrum_ops::lrn::LRN;
+    lstm: inferrum_ops::lstm::LSTM;
     matmul: inferrum_ops::fused_matmul::FusedMatMul, inferrum_ops::gemm::Gemm, inferrum_ops::matmul::MatMul;
+    matmul_nbits: inferrum_ops::matmul_nbits::MatMulNBits;
     pool: inferrum_ops::pool::AveragePool, inferrum_ops::pool::LpPool, inferrum_ops::pool::MaxPool;
+    quantize: inferrum_ops::quantize::DequantizeLinear, inferrum_ops::quantize::QuantizeLinear;
     reduce: inferrum_ops::reduce::Reduce;
+    resize: inferrum_ops::resize::Resize;
     skip_layer_norm: inferrum_ops::skip_layer_norm::SkipLayerNormalization;
     softmax: inferrum_ops::softmax::Softmax;
+    top_k: inferrum_ops::top_k::TopK;
     view: inferrum_ops::dropout::Dropout, inferrum_ops::flatten::Flatten, inferrum_ops::identity::Identity,
         inferrum_ops::reshape::Reshape, inferrum_ops::squeeze::Squeeze, inferrum_ops::unsqueeze::Unsqueeze;
 }

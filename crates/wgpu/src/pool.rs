@@ -131,12 +131,12 @@ mod tests {
                 let window = spec(kernel, stride, dilation, pads, ceil);
                 let x = random(shape, 1);
                 let max = MaxPool { window: window.clone(), column_major: false, indices: false };
-                agree(max.clone(), &[x.clone()], Tolerance::EXACT);
+                agree(max.clone(), std::slice::from_ref(&x), Tolerance::EXACT);
                 agree(max.clone(), &[random_of(DType::U8, shape, 1)], Tolerance::EXACT);
                 agree(max, &[random_of(DType::I8, shape, 1)], Tolerance::EXACT);
                 for count_include_pad in [false, true] {
                     let op = AveragePool { window: window.clone(), count_include_pad };
-                    agree(op, &[x.clone()], Tolerance::CLOSE);
+                    agree(op, std::slice::from_ref(&x), Tolerance::CLOSE);
                 }
                 agree(LpPool { window, p: 3.0 }, &[x], Tolerance { relative: 1e-4, absolute: 1e-5 });
             }
