@@ -95,6 +95,7 @@ macro_rules! copies {
         $(pub mod $file;)*
         const ROWS: &[KernelRow<Lower>] = &[$($(KernelRow {
             operator: || TypeId::of::<$op>(),
+            path: stringify!($op),
             room: stringify!($file),
             lower: |op, bound| match (op as &dyn std::any::Any).downcast_ref::<$op>() {
                 Some(op) => $file::parts(op, bound),

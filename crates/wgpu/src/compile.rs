@@ -11,6 +11,7 @@ use crate::backend::Shared;
 use crate::kernel::{Lowered, Operand, Work};
 use crate::pipelines::{Key, Pipeline};
 use crate::storage;
+use crate::weights;
 
 /// A compiled region: dispatches in order, over numbered buffers.
 pub(crate) struct Plan {
@@ -175,6 +176,17 @@ impl Planner<'_> {
         Ok(self.buffers.len() - 1)
     }
 
+    /// A buffer of words that belong to this plan alone.
+    fn table(&mut self, words: &[u32]) -> Result<usize, BackendError> {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        let bytes: &[u8] = bytemuck::cast_slice(words);
+        let buffer = self.shared.gpu.buffer("a table", bytes.len(), usage)?;
+        weights::write(&self.shared.gpu, &buffer, bytes);
+        self.buffers.push(Buffer::Constant(Arc::new(buffer)));
+        self.pending.push(usize::MAX);
+        Ok(self.buffers.len() - 1)
+    }
+
     /// A buffer of a run's own with room for `bytes`: the smallest free one that is large enough, else the largest, which
     /// grows.
     fn take(&mut self, bytes: usize) -> usize {
@@ -260,6 +272,7 @@ impl Planner<'_> {
                     Operand::Input(place) => self.read(value(&node.inputs, *place, node)?)?,
                     Operand::Output(place) => self.read(value(&node.outputs, *place, node)?)?,
                     Operand::Scratch(place) | Operand::ReadScratch(place) => scratch[*place],
+                    Operand::Table(words) => self.table(words)?,
                     Operand::Packed(packing) => {
                         let of = bound.constant(packing.input).ok_or_else(|| {
                             BackendError::Device(format!(

@@ -73,6 +73,8 @@ pub(crate) enum Operand {
     ReadScratch(usize),
     /// A constant input in a form of the kernel's own.
     Packed(Packing),
+    /// Words that the kernel's lowering has computed.
+    Table(Arc<[u32]>),
 }
 
 /// How a constant is packed.

@@ -6,6 +6,7 @@
 
 mod adapter;
 mod backend;
+mod bindings;
 mod compile;
 mod copies;
 mod epilogue;
@@ -14,7 +15,10 @@ mod gpu;
 mod index_tuples;
 mod indices;
 mod kernel;
+mod moments;
 mod pipelines;
+mod recurrent;
+mod rows;
 mod shader;
 mod storage;
 mod strides;
@@ -51,9 +55,14 @@ macro_rules! kernels {
 }
 
 kernels! {
+    arg_max: inferrum_ops::arg_max::ArgReduce;
+    attention: inferrum_ops::attention::Attention, inferrum_ops::fused::attention::Attention,
+        inferrum_ops::multi_head_attention::MultiHeadAttention;
+    batch_norm: inferrum_ops::batch_norm::BatchNormalization;
     concat: inferrum_ops::concat::Concat;
     constant_of_shape: inferrum_ops::constant_of_shape::ConstantOfShape;
     conv: inferrum_ops::conv::Conv, inferrum_ops::conv::FusedConv;
+    conv_transpose: inferrum_ops::conv_transpose::ConvTranspose;
     crop: inferrum_ops::crop::Crop;
     cum_sum: inferrum_ops::cum_sum::Cumulative;
     depth_to_space: inferrum_ops::depth_to_space::DepthToSpace, inferrum_ops::depth_to_space::SpaceToDepth;
@@ -66,13 +75,28 @@ kernels! {
     gather: inferrum_ops::gather::Gather;
     gather_elements: inferrum_ops::gather_elements::GatherElements;
     gather_nd: inferrum_ops::gather_nd::GatherND;
+    global_pool: inferrum_ops::global_pool::GlobalPool;
+    group_norm: inferrum_ops::group_norm::GroupNormalization, inferrum_ops::instance_norm::InstanceNormalization;
+    gru: inferrum_ops::gru::GRU;
+    layer_norm: inferrum_ops::layer_norm::LayerNormalization, inferrum_ops::layer_norm::RMSNormalization;
     linear: inferrum_ops::fused::linear::Linear;
+    lp_norm: inferrum_ops::lp_norm::LpNormalization;
+    lrn: inferrum_ops::lrn::LRN;
+    lstm: inferrum_ops::lstm::LSTM;
     matmul: inferrum_ops::fused_matmul::FusedMatMul, inferrum_ops::gemm::Gemm, inferrum_ops::matmul::MatMul;
+    matmul_nbits: inferrum_ops::matmul_nbits::MatMulNBits;
     one_hot: inferrum_ops::one_hot::OneHot;
     pad: inferrum_ops::pad::Pad;
+    pool: inferrum_ops::pool::AveragePool, inferrum_ops::pool::LpPool, inferrum_ops::pool::MaxPool;
+    quantize: inferrum_ops::quantize::DequantizeLinear, inferrum_ops::quantize::QuantizeLinear;
+    reduce: inferrum_ops::reduce::Reduce;
+    resize: inferrum_ops::resize::Resize;
     scatter: inferrum_ops::scatter_elements::ScatterElements, inferrum_ops::scatter_nd::ScatterND;
+    skip_layer_norm: inferrum_ops::skip_layer_norm::SkipLayerNormalization;
     slice: inferrum_ops::slice::Slice;
+    softmax: inferrum_ops::softmax::Softmax;
     split: inferrum_ops::split::Split;
+    top_k: inferrum_ops::top_k::TopK;
     transpose: inferrum_ops::transpose::Transpose;
     trilu: inferrum_ops::trilu::Trilu;
     view: inferrum_ops::dropout::Dropout, inferrum_ops::flatten::Flatten, inferrum_ops::identity::Identity,

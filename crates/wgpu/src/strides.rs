@@ -48,3 +48,24 @@ pub(crate) fn offsets(rank: usize, operands: usize, first: usize, index: &str) -
     }
     text
 }
+
+/// A function `name` from an element number of the loops to an operand's offset; what it reads is added to `params`.
+///
+/// # Errors
+/// As [`loop_words`].
+pub(crate) fn offset_function(
+    name: &str,
+    loops: &Loops,
+    operand: usize,
+    params: &mut Vec<u32>,
+) -> Result<String, Decline> {
+    if loops.is_dense(operand) {
+        return Ok(format!("fn {name}(index: u32) -> u32 {{ return index; }}\n"));
+    }
+    if loops.is_scalar(operand) {
+        return Ok(format!("fn {name}(index: u32) -> u32 {{ return 0u; }}\n"));
+    }
+    let body = offsets(loops.dims().len(), 1, params.len(), "index");
+    params.extend(loop_words(loops, &[operand])?);
+    Ok(format!("fn {name}(index: u32) -> u32 {{\n{body}    return offset0;\n}}\n"))
+}

@@ -1,0 +1,444 @@
+//! Attention of f32 with a running softmax, in every form that comes down to scaled dot products.
+
+use std::any::Any;
+
+use inferrum_backend::Decline;
+use inferrum_graph::{OpError, Operator};
+use inferrum_ops::attention::Attention;
+use inferrum_ops::fused::attention::{Attention as Fused, Layout};
+use inferrum_ops::multi_head_attention::MultiHeadAttention;
+use inferrum_ops::sdpa::Sdpa;
+use inferrum_tensor::{DType, Shape};
+
+use crate::bindings::Bindings;
+use crate::kernel::{Dispatch, Lowered, Lowering, Operand, Work, word, words};
+use crate::shader::{FUNCTIONS, Template};
+
+const SOURCE: &str = include_str!("../../../shaders/attention.wgsl");
+const APPEND: &str = include_str!("../../../shaders/append.wgsl");
+
+/// Invocations of a workgroup, and keys that it looks at together.
+const LANES: usize = 64;
+
+/// Sums that an invocation keeps.
+const MOST_TOTALS: usize = 64;
+
+/// Workgroups along one axis that every adapter takes.
+const MOST_GROUPS: usize = 65535;
+
+/// What a query that sees no key gives.
+#[derive(Clone, Copy, PartialEq)]
+enum Undefined {
+    /// Not a number.
+    Nan,
+    /// Zeros.
+    ZeroIfHidden,
+    /// Zeros, also where the softmax is not a number for another reason.
+    Zero,
+}
+
+/// A mask that broadcasts to `[batch, heads, queries, keys]`.
+struct Mask {
+    input: usize,
+    strides: [usize; 3],
+    columns: usize,
+    /// Its one column holds for every key; else keys beyond its columns are hidden.
+    constant: bool,
+    /// The score of what a mask of truths hides.
+    fill: Option<f32>,
+}
+
+/// An attention with its place among inputs and outputs.
+struct Plan {
+    sdpa: Sdpa,
+    layouts: [Layout; 3],
+    output: Layout,
+    /// The input that holds cached keys (values come next), and how many.
+    past: Option<(usize, usize)>,
+    mask: Option<Mask>,
+    undefined: Undefined,
+}
+
+pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    let op = op as &dyn Any;
+    let plan = if let Some(op) = op.downcast_ref::<Fused>() {
+        fused(op, lowering)?
+    } else if let Some(op) = op.downcast_ref::<Attention>() {
+        onnx(op, lowering)?
+    } else if let Some(op) = op.downcast_ref::<MultiHeadAttention>() {
+        multi_head(op, lowering)?
+    } else {
+        return Err(Decline("another operator".into()));
+    };
+    plan.lower(lowering)
+}
+
+fn fused(op: &Fused, lowering: &Lowering<'_>) -> Result<Plan, Decline> {
+    lowering.require_dtype(DType::F32, &[Fused::MASK])?;
+    let shapes = [lowering.shape(0)?, lowering.shape(1)?, lowering.shape(2)?];
+    let sdpa = op.sdpa([&shapes[0], &shapes[1], &shapes[2]]).map_err(declined)?;
+    let mask = match lowering.has(Fused::MASK) {
+        false => None,
+        true => {
+            let own = lowering.shape(Fused::MASK)?;
+            let shape = op.mask_shape(&sdpa, shapes[0].rank(), &own).map_err(declined)?;
+            Some(Mask::new(lowering, Fused::MASK, &shape, &sdpa, false, op.fill)?)
+        }
+    };
+    let undefined = if op.zero_nan { Undefined::Zero } else { Undefined::Nan };
+    Ok(Plan { sdpa, layouts: op.layouts, output: op.output, past: None, mask, undefined })
+}
+
+fn onnx(op: &Attention, lowering: &Lowering<'_>) -> Result<Plan, Decline> {
+    const MASK: usize = 3;
+    const PAST: usize = 4;
+    const VALID_KEYS: usize = 6;
+    if lowering.has(VALID_KEYS) || lowering.wants(3) {
+        return Err(Decline("a number of valid keys, or scores as an output".into()));
+    }
+    lowering.require_dtype(DType::F32, &[MASK])?;
+    let shapes = [lowering.shape(0)?, lowering.shape(1)?, lowering.shape(2)?];
+    let past = past(lowering, PAST)?;
+    let cached = past.map_or(0, |(_, cached)| cached);
+    let sdpa = op.sdpa(&shapes[0], &shapes[1], &shapes[2], cached).map_err(declined)?;
+    let mask = added(lowering, MASK, &sdpa)?;
+    let layout = if shapes[0].rank() == 3 { Layout::LengthFirst } else { Layout::HeadsFirst };
+    let undefined = Undefined::ZeroIfHidden;
+    Ok(Plan { sdpa, layouts: [layout; 3], output: layout, past, mask, undefined })
+}
+
+fn multi_head(op: &MultiHeadAttention, lowering: &Lowering<'_>) -> Result<Plan, Decline> {
+    const ADDED: usize = 5;
+    const PAST: usize = 6;
+    if [3, 4, 8, 9].into_iter().any(|index| lowering.has(index)) || lowering.wants(3) {
+        return Err(Decline("a bias, padding or buffers, or scores as an output".into()));
+    }
+    lowering.require_dtype(DType::F32, &[])?;
+    let (q, k, v) = (lowering.shape(0)?, lowering.shape(1)?, lowering.shape(2)?);
+    let layout = match k.rank() {
+        3 => Layout::LengthFirst,
+        4 => Layout::HeadsFirst,
+        _ => return Err(Decline("keys and values in one tensor".into())),
+    };
+    let past = past(lowering, PAST)?;
+    let sdpa = op.sdpa(&q, Some(&k), Some(&v), past.map_or(0, |(_, cached)| cached)).map_err(declined)?;
+    let mask = added(lowering, ADDED, &sdpa)?;
+    let layouts = [Layout::LengthFirst, layout, layout];
+    let undefined = Undefined::ZeroIfHidden;
+    Ok(Plan { sdpa, layouts, output: Layout::LengthFirst, past, mask, undefined })
+}
+
+fn declined(error: OpError) -> Decline {
+    Decline(error.to_string())
+}
+
+/// Where cached keys are and how many, if there is a cache.
+fn past(lowering: &Lowering<'_>, index: usize) -> Result<Option<(usize, usize)>, Decline> {
+    if !lowering.has(index) {
+        return Ok(None);
+    }
+    let shape = lowering.shape(index)?;
+    let len = shape.get(2).copied().ok_or_else(|| Decline("a cache without a length".into()))?;
+    Ok(Some((index, len)))
+}
+
+/// A mask that is added, or whose false hides, and whose last extent may be short.
+fn added(lowering: &Lowering<'_>, index: usize, sdpa: &Sdpa) -> Result<Option<Mask>, Decline> {
+    let mask = || Mask::new(lowering, index, &lowering.shape(index)?, sdpa, true, f32::NEG_INFINITY);
+    lowering.has(index).then(mask).transpose()
+}
+
+impl Mask {
+    fn new(
+        lowering: &Lowering<'_>,
+        input: usize,
+        shape: &Shape,
+        sdpa: &Sdpa,
+        short: bool,
+        fill: f32,
+    ) -> Result<Mask, Decline> {
+        let fill = match lowering.dtype(input)? {
+            DType::F32 => None,
+            DType::Bool => Some(fill),
+            other => return Err(Decline(format!("a mask of {other}"))),
+        };
+        let wanted = [sdpa.batch, sdpa.q_heads, sdpa.q_len];
+        let fits = |(extent, wanted): (&usize, &usize)| *extent == 1 || extent == wanted;
+        let leading = shape.dims().split_last().map_or(&[][..], |(_, leading)| leading);
+        if leading.len() > 3 || !leading.iter().rev().zip(wanted.iter().rev()).all(fits) {
+            return Err(Decline(format!("a mask of shape {shape}")));
+        }
+        let own = shape.strides();
+        let mut strides = [0; 3];
+        for (axis, place) in (3 - leading.len()..3).enumerate() {
+            strides[place] = if shape[axis] == 1 { 0 } else { own[axis] };
+        }
+        let columns = shape.last().copied().unwrap_or(1);
+        let constant = columns == 1 && sdpa.kv_len != 1 && !short;
+        Ok(Mask { input, strides, columns, constant, fill })
+    }
+}
+
+/// Distances of batches, heads and rows of a tensor in a layout.
+fn strides(layout: Layout, extents: [usize; 4]) -> [usize; 3] {
+    let axes = layout.axes();
+    let after = |axis: usize| -> usize {
+        axes.iter().zip(&extents).filter(|(other, _)| **other > axis).map(|(_, extent)| extent).product()
+    };
+    [after(axes[0]), after(axes[1]), after(axes[2])]
+}
+
+impl Plan {
+    fn lower(self, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+        let Sdpa { batch, q_heads, kv_heads, q_len, kv_len, head, v_head, .. } = self.sdpa;
+        let mut work = Work { name: "attention".into(), dispatches: Vec::new(), scratch: Vec::new() };
+        let (k, k_strides) = self.side(1, head, lowering, &mut work)?;
+        let (v, v_strides) = self.side(2, v_head, lowering, &mut work)?;
+        let rows = self.rows(lowering)?;
+        let columns = v_head.div_ceil(LANES).max(1);
+        let mut params =
+            words([q_len, kv_len, head, v_head, q_heads, q_heads.checked_div(kv_heads).unwrap_or(1)])?;
+        params.extend([self.sdpa.scale as f32, self.sdpa.softcap as f32].map(f32::to_bits));
+        let q_strides = strides(self.layouts[0], [batch, q_heads, q_len, head]);
+        let y_strides = strides(self.output, [batch, q_heads, q_len, v_head]);
+        for of in [q_strides, k_strides, v_strides, y_strides] {
+            params.extend(words(of)?);
+        }
+        let mask = self.mask.as_ref();
+        params.extend(words(mask.map_or([0; 3], |mask| mask.strides))?);
+        params.push(word(mask.map_or(0, |mask| mask.columns))?);
+        let bounded = |keys: Option<usize>| {
+            keys.map_or(i32::MAX as u32 / 2, |keys| keys.min(i32::MAX as usize / 2) as u32)
+        };
+        params.push(word(self.past.map_or(0, |(_, cached)| cached))?);
+        params.extend([bounded(self.sdpa.reach.left), bounded(self.sdpa.reach.right)]);
+        params.push(mask.and_then(|mask| mask.fill).unwrap_or(0.0).to_bits());
+
+        let mut bindings = Bindings::default();
+        bindings.read("q", "f32", Operand::Input(0));
+        for (name, operand) in [("k", k), ("v", v)] {
+            match operand.is_written() {
+                true => bindings.write(name, "f32", operand),
+                false => bindings.read(name, "f32", operand),
+            }
+        }
+        if let Some(mask) = mask {
+            let element = if mask.fill.is_some() { "u32" } else { "f32" };
+            bindings.read("mask", element, Operand::Input(mask.input));
+        }
+        bindings.write("y", "f32", Operand::Output(0));
+        let hidden = if self.undefined == Undefined::Nan && kv_len > 0 { "nan()" } else { "0.0" };
+        let reach = self.sdpa.reach;
+        let shader = Template::new("attention", SOURCE)
+            .including(FUNCTIONS)
+            .params(params.len())
+            .with("buffers", bindings.declarations())
+            .with("rows", rows)
+            .with("columns", columns)
+            .with("query_tile", (rows * head).max(1))
+            .with("score_tile", rows * LANES)
+            .with("totals", rows * columns)
+            .with("hidden", hidden)
+            .with("fill", "bitcast<f32>(param(27u))")
+            .switch("softcap", self.sdpa.softcap != 0.0)
+            .switch("reach", reach.left.is_some() || reach.right.is_some())
+            .switch("mask", mask.is_some())
+            .switch("constant_mask", mask.is_some_and(|mask| mask.constant))
+            .switch("truths", mask.is_some_and(|mask| mask.fill.is_some()))
+            .switch("zero_nan", self.undefined == Undefined::Zero)
+            .build();
+        let groups = [q_len.div_ceil(rows), q_heads, batch];
+        if groups.iter().any(|&count| count > MOST_GROUPS) {
+            return Err(Decline(format!("{groups:?} workgroups are more than the kernel takes")));
+        }
+        let groups = groups.map(|count| count as u32);
+        let operands = bindings.operands().iter().cloned().collect();
+        work.dispatches.push(Dispatch { shader, operands, params, groups });
+        Ok(Lowered::Work(work))
+    }
+
+    /// Keys or values with those of the cache: where they are, and how they lie there.
+    fn side(
+        &self,
+        index: usize,
+        width: usize,
+        lowering: &Lowering<'_>,
+        work: &mut Work,
+    ) -> Result<(Operand, [usize; 3]), Decline> {
+        let Sdpa { batch, kv_heads, kv_len, .. } = self.sdpa;
+        let cached = self.past.map_or(0, |(_, cached)| cached);
+        let new_len =
+            kv_len.checked_sub(cached).ok_or_else(|| Decline("a cache of another length".into()))?;
+        let new = strides(self.layouts[index], [batch, kv_heads, new_len, width]);
+        let wanted = lowering.wants(index);
+        if self.past.is_none() && !wanted {
+            return Ok((Operand::Input(index), new));
+        }
+        let elements = batch.saturating_mul(kv_heads).saturating_mul(kv_len).saturating_mul(width);
+        let written = if wanted {
+            Operand::Output(index)
+        } else {
+            work.scratch.push(elements.saturating_mul(size_of::<f32>()));
+            Operand::Scratch(work.scratch.len() - 1)
+        };
+        let mut params = words([elements, kv_len, cached, width, kv_heads])?;
+        params.extend(words(new)?);
+        let mut bindings = Bindings::default();
+        bindings.read("new_rows", "f32", Operand::Input(index));
+        if let Some((input, _)) = self.past {
+            bindings.read("past_rows", "f32", Operand::Input(input + index - 1));
+        }
+        bindings.write("all_rows", "f32", written.clone());
+        let shader = Template::new("append", APPEND)
+            .params(params.len())
+            .with("buffers", bindings.declarations())
+            .switch("past", self.past.is_some())
+            .build();
+        work.dispatches.push(Dispatch::over(elements, shader, bindings.operands(), params)?);
+        let read = match written {
+            Operand::Scratch(place) => Operand::ReadScratch(place),
+            other => other,
+        };
+        Ok((read, strides(Layout::HeadsFirst, [batch, kv_heads, kv_len, width])))
+    }
+
+    /// Queries of a workgroup: as many as its memory and registers take.
+    fn rows(&self, lowering: &Lowering<'_>) -> Result<usize, Decline> {
+        let columns = self.sdpa.v_head.div_ceil(LANES).max(1);
+        let memory = lowering.gpu.limits.max_compute_workgroup_storage_size as usize;
+        let fits = |rows: usize| {
+            let floats = rows.saturating_mul(self.sdpa.head.saturating_add(LANES + 3));
+            floats.saturating_mul(size_of::<f32>()) <= memory && rows * columns <= MOST_TOTALS
+        };
+        let most = self.sdpa.q_len.next_power_of_two();
+        [8, 4, 2, 1].into_iter().find(|&rows| rows <= most && fits(rows)).ok_or_else(|| {
+            Decline(format!(
+                "heads of {} and {} elements are wider than the kernel takes",
+                self.sdpa.head, self.sdpa.v_head
+            ))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Tolerance, agree_with, random, random_of};
+    use inferrum_ops::sdpa::{Reach, Stage};
+    use inferrum_tensor::Tensor;
+
+    const CLOSE: Tolerance = Tolerance { relative: 5e-5, absolute: 2e-5 };
+
+    fn op() -> Fused {
+        Fused {
+            scale: 0.3,
+            layouts: [Layout::HeadsFirst; 3],
+            output: Layout::HeadsFirst,
+            fill: f32::NEG_INFINITY,
+            zero_nan: false,
+        }
+    }
+
+    fn agrees(op: Fused, inputs: &[&Tensor]) {
+        let inputs: Vec<_> = inputs.iter().map(|tensor| Some(((*tensor).clone(), false))).collect();
+        agree_with(op, &inputs, 1, CLOSE);
+    }
+
+    /// Queries, keys and values: batch, heads of queries and keys, lengths, widths.
+    fn operands([b, hq, h, s, t, d, dv]: [usize; 7], layout: Layout) -> [Tensor; 3] {
+        let shape = |extents: [usize; 4]| {
+            let mut dims = extents;
+            layout.axes().into_iter().zip(extents).for_each(|(axis, extent)| dims[axis] = extent);
+            dims
+        };
+        [random(&shape([b, hq, s, d]), 1), random(&shape([b, h, t, d]), 2), random(&shape([b, h, t, dv]), 3)]
+    }
+
+    const SIZES: &[[usize; 7]] = &[
+        [1, 1, 1, 1, 1, 1, 1],
+        [2, 3, 3, 3, 17, 5, 7],
+        [1, 4, 2, 17, 127, 16, 33],
+        [2, 2, 1, 1, 127, 64, 64],
+        [1, 2, 1, 9, 70, 300, 130],
+        [1, 2, 2, 0, 5, 4, 4],
+        [1, 2, 2, 5, 0, 4, 4],
+        [1, 2, 2, 5, 3, 0, 4],
+        [0, 2, 2, 5, 3, 4, 4],
+    ];
+
+    #[test]
+    fn all_sizes_and_layouts_agree() {
+        for &size in SIZES {
+            for layout in Layout::ALL {
+                let [q, k, v] = operands(size, layout);
+                agrees(Fused { layouts: [layout; 3], output: layout, ..op() }, &[&q, &k, &v]);
+            }
+        }
+        let tensors = [random(&[3, 17, 8], 1), random(&[3, 40, 8], 2), random(&[3, 40, 5], 3)];
+        agrees(op(), &[&tensors[0], &tensors[1], &tensors[2], &random(&[3, 17, 40], 4)]);
+        agrees(op(), &[&random(&[9, 8], 1), &random(&[40, 8], 2), &random(&[40, 5], 3), &random(&[40], 4)]);
+    }
+
+    #[test]
+    fn masks_of_every_kind_agree() {
+        for &[b, hq, h, s, t, d, dv] in &SIZES[1..4] {
+            let [q, k, v] = operands([b, hq, h, s, t, d, dv], Layout::HeadsFirst);
+            for shape in [[b, hq, s, t], [1, 1, s, t], [b, 1, 1, t], [1, hq, s, 1], [1, 1, 1, 1]] {
+                agrees(op(), &[&q, &k, &v, &random(&shape, 4)]);
+                for fill in [f32::NEG_INFINITY, -5.0, -1e9] {
+                    agrees(Fused { fill, ..op() }, &[&q, &k, &v, &random_of(DType::Bool, &shape, 4)]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_query_that_sees_nothing_agrees() {
+        let [q, k, v] = operands([1, 2, 2, 70, 130, 8, 4], Layout::HeadsFirst);
+        let hidden = |rows: usize| {
+            let values = (0..70 * 130).map(|i| if i / 130 < rows { f32::NEG_INFINITY } else { 0.5 });
+            Tensor::from_vec([70, 130], values.collect()).unwrap()
+        };
+        for zero_nan in [false, true] {
+            for rows in [1, 69, 70] {
+                agrees(Fused { zero_nan, ..op() }, &[&q, &k, &v, &hidden(rows)]);
+            }
+        }
+        let mut values = q.to_f64().unwrap();
+        values[3] = f64::NAN;
+        let q = Tensor::from_f64(DType::F32, [1, 2, 70, 8], &values).unwrap();
+        for zero_nan in [false, true] {
+            agrees(Fused { zero_nan, ..op() }, &[&q, &k, &v]);
+        }
+    }
+
+    #[test]
+    fn caches_windows_and_caps() {
+        let reaches = [Reach::default(), Reach::CAUSAL, Reach { left: Some(2), right: Some(1) }];
+        for (past, reach) in [0, 5, 70].into_iter().flat_map(|past| reaches.map(|reach| (past, reach))) {
+            for softcap in [0.0, 2.0] {
+                let op = Attention {
+                    q_heads: None,
+                    kv_heads: None,
+                    scale: None,
+                    softcap,
+                    reach,
+                    softmax_precision: None,
+                    scores_at: Stage::Products,
+                    outputs: 3,
+                };
+                let [q, k, v] = operands([2, 4, 2, 7, 9, 8, 5], Layout::HeadsFirst);
+                let given = |tensor: Tensor| Some((tensor, false));
+                let mut inputs = vec![given(q), given(k), given(v), None];
+                inputs.extend((past > 0).then(|| given(random(&[2, 2, past, 8], 5))));
+                inputs.extend((past > 0).then(|| given(random(&[2, 2, past, 5], 6))));
+                agree_with(op.clone(), &inputs, 3, CLOSE);
+                let width = past + 9 - usize::from(past > 0);
+                inputs[3] = given(random(&[7, width], 7));
+                agree_with(Attention { outputs: 1, ..op.clone() }, &inputs, 1, CLOSE);
+                inputs[3] = given(random_of(DType::Bool, &[2, 1, 7, past + 9], 7));
+                agree_with(op, &inputs, 3, CLOSE);
+            }
+        }
+    }
+}

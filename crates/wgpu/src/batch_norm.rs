@@ -1,0 +1,65 @@
+//! `BatchNormalization` of f32 by given moments.
+
+use inferrum_backend::Decline;
+use inferrum_ops::batch_norm::BatchNormalization;
+use inferrum_tensor::DType;
+
+use crate::bindings::Bindings;
+use crate::kernel::{Dispatch, Lowered, Lowering, Operand, words};
+use crate::shader::Template;
+
+const SOURCE: &str = include_str!("../../../shaders/batch_norm.wgsl");
+
+pub(crate) fn lower(op: &BatchNormalization, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    lowering.require_dtype(DType::F32, &[])?;
+    if op.training.is_some() {
+        return Err(Decline("training".into()));
+    }
+    let shape = lowering.shape(0)?;
+    let (channels, plane) = match shape.dims() {
+        [] | [_] => (1, 1),
+        [_, rest @ ..] if !op.spatial => (rest.iter().product(), 1),
+        [_, channels, rest @ ..] => (*channels, rest.iter().product()),
+    };
+    let mut bindings = Bindings::default();
+    for (input, name) in ["x", "scale", "bias", "mean", "variance"].into_iter().enumerate() {
+        bindings.read(name, "f32", Operand::Input(input));
+    }
+    bindings.write("y", "f32", Operand::Output(0));
+    let mut params = words([shape.elements(), plane, channels])?;
+    params.push(op.epsilon.to_bits());
+    let shader = Template::new("batch norm", SOURCE)
+        .params(params.len())
+        .with("buffers", bindings.declarations())
+        .build();
+    Ok(Lowered::one("batch norm", Dispatch::over(shape.elements(), shader, bindings.operands(), params)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Tolerance, agree, random};
+    use inferrum_tensor::Tensor;
+
+    #[test]
+    fn channels_elements_and_vectors() {
+        for (shape, parameters, spatial) in [
+            (&[2usize, 3, 5, 7][..], &[3usize][..], true),
+            (&[2, 17], &[17], true),
+            (&[9], &[1], true),
+            (&[2, 3, 4], &[3, 4], false),
+            (&[0, 3, 4], &[3], true),
+        ] {
+            let op = BatchNormalization { epsilon: 1e-3, momentum: 0.9, spatial, training: None };
+            let variance =
+                random(parameters, 5).to_f64().unwrap().iter().map(|x| x.abs()).collect::<Vec<_>>();
+            let variance = Tensor::from_f64(DType::F32, parameters, &variance).unwrap();
+            let [scale, bias, mean] = [2, 3, 4].map(|seed| random(parameters, seed));
+            agree(
+                op,
+                &[random(shape, 1), scale, bias, mean, variance],
+                Tolerance { relative: 2e-5, absolute: 1e-4 },
+            );
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `GroupNormalization` and `InstanceNormalization` of f32.
+
+use std::any::Any;
+
+use inferrum_backend::Decline;
+use inferrum_graph::Operator;
+use inferrum_ops::group_norm::GroupNormalization;
+use inferrum_ops::instance_norm::InstanceNormalization;
+use inferrum_tensor::DType;
+
+use crate::kernel::{Lowered, Lowering, Operand, words};
+use crate::moments::Normalization;
+
+pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    let any = op as &dyn Any;
+    lowering.require_dtype(DType::F32, &[])?;
+    let shape = lowering.shape(0)?;
+    if shape.rank() < 2 {
+        return Err(Decline(format!("an input of shape {shape}")));
+    }
+    let channels = shape[1];
+    let (groups, epsilon, per_group) =
+        match (any.downcast_ref::<GroupNormalization>(), any.downcast_ref::<InstanceNormalization>()) {
+            (Some(op), _) => (op.groups, op.epsilon, op.per_group),
+            (None, Some(op)) => (channels, op.epsilon, false),
+            (None, None) => return Err(Decline("another operator".into())),
+        };
+    let plane: usize = shape[2..].iter().product();
+    let of_group = channels.checked_div(groups).unwrap_or(0);
+    let mut norm =
+        Normalization::new(shape[0].saturating_mul(groups), of_group.saturating_mul(plane), epsilon)?;
+    norm.bindings.read("scale", "f32", Operand::Input(1));
+    norm.bindings.read("bias", "f32", Operand::Input(2));
+    let first = norm.params.len();
+    norm.params.extend(words([groups, of_group, plane])?);
+    let group = format!("row % param({first}u)");
+    let entry = if per_group {
+        group
+    } else {
+        format!("({group}) * param({}u) + i / param({}u)", first + 1, first + 2)
+    };
+    norm.result = format!("value * scale[{entry}] + bias[{entry}]");
+    norm.lower("group norm", true, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Tolerance, agree, random};
+
+    #[test]
+    fn groups_and_instances() {
+        let close = Tolerance { absolute: 2e-5, ..Tolerance::CLOSE };
+        for shape in [&[2usize, 6, 7, 5][..], &[1, 6, 60, 70], &[3, 6], &[1, 6, 1], &[0, 6, 3]] {
+            let x = random(shape, 1);
+            let op = InstanceNormalization { epsilon: 1e-3 };
+            agree(op, &[x.clone(), random(&[6], 2), random(&[6], 3)], close);
+            for (groups, per_group) in [(1, false), (2, false), (3, true), (6, false)] {
+                let op = GroupNormalization { groups, epsilon: 1e-3, per_group, stash: DType::F32 };
+                let n = [if per_group { groups } else { 6 }];
+                agree(op, &[x.clone(), random(&n, 2), random(&n, 3)], close);
+            }
+        }
+    }
+}

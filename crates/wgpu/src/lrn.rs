@@ -1,0 +1,49 @@
+//! `LRN` of f32.
+
+use inferrum_backend::Decline;
+use inferrum_ops::lrn::LRN;
+use inferrum_tensor::DType;
+
+use crate::bindings::Bindings;
+use crate::kernel::{Dispatch, Lowered, Lowering, Operand, words};
+use crate::shader::{FUNCTIONS, Template};
+
+const SOURCE: &str = include_str!("../../../shaders/lrn.wgsl");
+
+pub(crate) fn lower(op: &LRN, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    lowering.require_dtype(DType::F32, &[])?;
+    let shape = lowering.shape(0)?;
+    if shape.rank() < 2 {
+        return Err(Decline(format!("an input of shape {shape}")));
+    }
+    let (_, channels, plane) = shape.split_at_axis(1);
+    let before = (op.size - 1) / 2;
+    let (before, after) = (before.min(channels), (op.size - before).min(channels));
+    let mut params = words([shape.elements(), plane, channels, before, after])?;
+    params.extend([op.alpha / op.size as f32, op.beta, op.bias].map(f32::to_bits));
+    let mut bindings = Bindings::default();
+    bindings.read("x", "f32", Operand::Input(0));
+    bindings.write("y", "f32", Operand::Output(0));
+    let shader = Template::new("lrn", SOURCE)
+        .including(FUNCTIONS)
+        .params(params.len())
+        .with("buffers", bindings.declarations())
+        .build();
+    Ok(Lowered::one("lrn", Dispatch::over(shape.elements(), shader, bindings.operands(), params)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Tolerance, agree, random};
+
+    #[test]
+    fn neighbours_of_every_number() {
+        for size in [1, 2, 5, 9, 1000] {
+            for shape in [&[2usize, 7, 3, 4][..], &[1, 1, 5], &[3, 6], &[0, 3, 2]] {
+                let op = LRN { alpha: 0.5, beta: 0.75, bias: 1.5, size };
+                agree(op, &[random(shape, 1)], Tolerance { relative: 5e-5, absolute: 1e-5 });
+            }
+        }
+    }
+}

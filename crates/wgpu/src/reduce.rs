@@ -1,0 +1,169 @@
+//! `ReduceSum` and its kin of f32 over any axes.
+
+use inferrum_backend::{Decline, Loops, dense_strides};
+use inferrum_ops::reduce::{Reduce, Reduction};
+use inferrum_tensor::{DType, Shape};
+
+use crate::bindings::Bindings;
+use crate::kernel::{Lowered, Lowering, Operand, words};
+use crate::rows::Rows;
+use crate::shader::{FUNCTIONS, Template};
+use crate::strides::offset_function;
+
+const SOURCE: &str = include_str!("../../../shaders/reduce.wgsl");
+
+pub(crate) fn lower(op: &Reduce, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    let axes = lowering.has(1).then(|| lowering.ints(1)).transpose()?;
+    let rank = lowering.shape(0)?.rank();
+    let reduced = op.reduced(rank, axes.as_deref()).map_err(|error| Decline(error.to_string()))?;
+    lower_fold(&Fold::of(op.reduction), &reduced, lowering)
+}
+
+/// How elements are combined, as expressions of WGSL.
+pub(crate) struct Fold {
+    /// What becomes of an element `x`; `shift` is the greatest if that is asked for.
+    pub(crate) element: String,
+    /// Two of them, `a` and `b`, combined.
+    pub(crate) join: &'static str,
+    /// What changes nothing.
+    pub(crate) neutral: &'static str,
+    /// The result of `total`, which is of `count` elements.
+    pub(crate) finish: String,
+    /// Whether the greatest element is wanted first.
+    pub(crate) shifted: bool,
+}
+
+impl Fold {
+    /// The sum of an expression of `x`.
+    pub(crate) fn sum(element: impl Into<String>, finish: impl Into<String>) -> Fold {
+        Fold { element: element.into(), join: "a + b", neutral: "0.0", finish: finish.into(), shifted: false }
+    }
+
+    /// The greatest element by a function of WGSL.
+    pub(crate) fn extreme(join: &'static str, neutral: &'static str) -> Fold {
+        Fold { join, neutral, ..Fold::sum("x", "total") }
+    }
+
+    fn of(reduction: Reduction) -> Fold {
+        match reduction {
+            Reduction::L1 => Fold::sum("abs(x)", "total"),
+            Reduction::L2 => Fold::sum("x * x", "sqrt(total)"),
+            Reduction::LogSum => Fold::sum("x", "log(total)"),
+            Reduction::LogSumExp => Fold {
+                shifted: true,
+                ..Fold::sum("select(exp(x - shift), 1.0, x == shift)", "shift + log(total)")
+            },
+            Reduction::Max => Fold::extreme("maximum(a, b)", "-infinity()"),
+            Reduction::Mean => Fold::sum("x", "total / count"),
+            Reduction::Min => Fold::extreme("minimum(a, b)", "infinity()"),
+            Reduction::Prod => Fold::extreme("a * b", "1.0"),
+            Reduction::Sum => Fold::sum("x", "total"),
+            Reduction::SumSquare => Fold::sum("x * x", "total"),
+        }
+    }
+}
+
+/// The kernel of a fold over the axes of the first input that are `reduced`.
+pub(crate) fn lower_fold(fold: &Fold, reduced: &[bool], lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    if lowering.dtype(0)? != DType::F32 {
+        return Err(Decline(format!("reductions of {}", lowering.dtype(0)?)));
+    }
+    let shape = lowering.shape(0)?;
+    let strides = dense_strides(&shape);
+    let part = |of: bool| {
+        let axes: Vec<usize> = (0..shape.rank()).filter(|&axis| reduced[axis] == of).collect();
+        let dims: Shape = axes.iter().map(|&axis| shape[axis]).collect();
+        let steps: Vec<isize> = axes.iter().map(|&axis| strides[axis]).collect();
+        Ok::<_, Decline>((Loops::new(&dims, &[&steps])?, dims.elements()))
+    };
+    let ((kept, outputs), (along, count)) = (part(false)?, part(true)?);
+    let mut params = words([outputs, count])?;
+    let mut functions = offset_function("kept", &kept, 0, &mut params)?;
+    functions.push_str(&offset_function("reduced", &along, 0, &mut params)?);
+    let mut bindings = Bindings::default();
+    bindings.read("x", "f32", Operand::Input(0));
+    bindings.write("y", "f32", Operand::Output(0));
+    let rows = Rows::of(outputs, count, along.inner_stride(0) == 1);
+    let template = Template::new("reduce", SOURCE).including(FUNCTIONS).params(params.len());
+    let shader = rows
+        .fill(template)
+        .with("buffers", bindings.declarations())
+        .with("functions", functions)
+        .with("element", &fold.element)
+        .with("join", fold.join)
+        .with("neutral", fold.neutral)
+        .with("finish", &fold.finish)
+        .switch("shifted", fold.shifted)
+        .build();
+    Ok(Lowered::one("reduce", rows.dispatch(shader, bindings.operands(), params)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Tolerance, agree_with, random};
+    use inferrum_tensor::Tensor;
+
+    const ALL: [Reduction; 10] = [
+        Reduction::L1,
+        Reduction::L2,
+        Reduction::LogSum,
+        Reduction::LogSumExp,
+        Reduction::Max,
+        Reduction::Mean,
+        Reduction::Min,
+        Reduction::Prod,
+        Reduction::Sum,
+        Reduction::SumSquare,
+    ];
+
+    fn check(reduction: Reduction, x: Tensor, axes: Option<Vec<i64>>, keep_dims: bool, noop: bool) {
+        let x = match reduction {
+            // Logarithms of sums near 0 have no digits, products of many grow beyond bounds.
+            Reduction::LogSum | Reduction::Prod => {
+                let positive = x.to_f64().unwrap().iter().map(|x| 0.9 + x.abs() / 15.0).collect::<Vec<_>>();
+                Tensor::from_f64(DType::F32, x.shape().clone(), &positive).unwrap()
+            }
+            _ => x,
+        };
+        let op = Reduce { reduction, keep_dims, noop_with_empty_axes: noop };
+        let inputs = [Some((x, false)), axes.map(|axes| (Tensor::vector(axes), true))];
+        let tolerance = Tolerance { relative: 5e-5, absolute: 1e-4 };
+        agree_with(op, &inputs[..1 + usize::from(inputs[1].is_some())], 1, tolerance);
+    }
+
+    #[test]
+    fn every_reduction_over_every_kind_of_axes() {
+        for reduction in ALL {
+            for (shape, axes) in [
+                (&[17usize][..], Some(vec![0])),
+                (&[3, 130], Some(vec![-1])),
+                (&[130, 3], Some(vec![0])),
+                (&[2, 3, 4, 5], Some(vec![1, 3])),
+                (&[2, 3, 4, 5], Some(vec![0, 2])),
+                (&[2, 3, 4, 5], None),
+                (&[1, 40, 50], Some(vec![1, 2])),
+                (&[2, 0, 3], Some(vec![1])),
+                (&[0, 3], Some(vec![1])),
+            ] {
+                check(reduction, random(shape, 1), axes.clone(), true, false);
+                check(reduction, random(shape, 1), axes, false, false);
+            }
+            check(reduction, random(&[3, 5], 1), None, true, true);
+            check(reduction, random(&[3, 5], 1), Some(vec![]), false, true);
+        }
+    }
+
+    #[test]
+    fn nan_and_infinities_spread() {
+        for length in [2, 64] {
+            for first in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                for reduction in [Reduction::Max, Reduction::Min, Reduction::LogSumExp, Reduction::Sum] {
+                    let mut row = vec![1.0f32; length];
+                    row[length / 2] = first;
+                    check(reduction, Tensor::vector(row), None, false, false);
+                }
+            }
+        }
+    }
+}

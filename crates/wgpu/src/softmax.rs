@@ -1,0 +1,67 @@
+//! `Softmax`, `LogSoftmax` of f32 along any axis.
+
+use inferrum_backend::Decline;
+use inferrum_ops::softmax::Softmax;
+use inferrum_tensor::DType;
+
+use crate::bindings::Bindings;
+use crate::kernel::{Lowered, Lowering, Operand, words};
+use crate::rows::Rows;
+use crate::shader::Template;
+
+const SOURCE: &str = include_str!("../../../shaders/softmax.wgsl");
+
+pub(crate) fn lower(op: &Softmax, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    lowering.require_dtype(DType::F32, &[])?;
+    let shape = lowering.shape(0)?;
+    let (outer, extent, inner) = op.extents(&shape).map_err(|error| Decline(error.to_string()))?;
+    let count = outer.saturating_mul(inner);
+    let mut bindings = Bindings::default();
+    bindings.read("x", "f32", Operand::Input(0));
+    bindings.write("y", "f32", Operand::Output(0));
+    let params = words([count, extent, inner])?;
+    let rows = Rows::of(count, extent, inner == 1);
+    let template = Template::new("softmax", SOURCE).params(params.len());
+    let shader = rows.fill(template).with("buffers", bindings.declarations()).switch("log", op.log).build();
+    Ok(Lowered::one("softmax", rows.dispatch(shader, bindings.operands(), params)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Tolerance, agree, random};
+    use inferrum_tensor::Tensor;
+
+    #[test]
+    fn every_axis_and_length() {
+        for (shape, axis) in [
+            (&[1usize][..], 0),
+            (&[3, 17], 1),
+            (&[3, 17], 0),
+            (&[2, 5, 127], -1),
+            (&[2, 3000], 1),
+            (&[2, 130, 7], 1),
+            (&[2, 3, 4100], 1),
+            (&[0, 3], 1),
+            (&[70000, 2], 1),
+        ] {
+            for log in [false, true] {
+                let op = Softmax { axis, flatten: false, log };
+                agree(op, &[random(shape, 1)], Tolerance::CLOSE);
+            }
+        }
+        for axis in 0..3 {
+            agree(Softmax { axis, flatten: true, log: false }, &[random(&[3, 5, 9], 1)], Tolerance::CLOSE);
+        }
+    }
+
+    #[test]
+    fn hidden_and_far_elements() {
+        for length in [4, 64] {
+            let mut row = vec![f32::NEG_INFINITY; length];
+            (row[1], row[3]) = (1e30, 1e30);
+            let op = Softmax { axis: 0, flatten: false, log: false };
+            agree(op, &[Tensor::vector(row)], Tolerance::CLOSE);
+        }
+    }
+}

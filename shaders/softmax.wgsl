@@ -1,0 +1,36 @@
+// Softmax of rows. Words: rows, elements of a row, how far apart these are.
+
+{{buffers}}
+
+@compute @workgroup_size({{size}})
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let row = row_of(workgroup, workgroups, local);
+    if (row >= param(0u)) { return; }
+    let lane = lane_of(local);
+    let extent = param(1u);
+    let step = param(2u);
+    let start = (row / step) * extent * step + row % step;
+    var greatest = x[start];
+    for (var i = lane; i < extent; i += LANES) { greatest = max(greatest, x[start + i * step]); }
+    greatest = greatest_of(lane, greatest);
+    var sum = 0.0;
+    for (var i = lane; i < extent; i += LANES) { sum += exp(x[start + i * step] - greatest); }
+    sum = sum_of(lane, sum);
+#if log
+    let shift = log(sum);
+#else
+    let scale = 1.0 / sum;
+#endif
+    for (var i = lane; i < extent; i += LANES) {
+        let at = start + i * step;
+#if log
+        y[at] = (x[at] - greatest) - shift;
+#else
+        y[at] = exp(x[at] - greatest) * scale;
+#endif
+    }
+}
