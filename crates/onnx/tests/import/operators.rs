@@ -48,7 +48,7 @@ fn unknown_operators_are_all_listed_at_once() {
 #[test]
 fn a_blocked_layout_is_told_how_to_be_avoided() {
     let blocked = vec![node("ReorderInput", &["x"], &["y"]).of("com.microsoft.nchwc")];
-    let mut model = model(graph(vec![x()], blocked, &["y"]));
+    let mut model = model(graph(x(), blocked, &["y"]));
     model.opset_import.push(opset("com.microsoft.nchwc", 1));
     refused(&model, &["com.microsoft.nchwc.ReorderInput (opset 1, 1 node", "ORT_ENABLE_EXTENDED"]);
 }
