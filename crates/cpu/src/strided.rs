@@ -1,6 +1,6 @@
 //! Walks over nested loops.
 
-pub(crate) use inferrum_backend::{Loops, MAX_OPERANDS, MAX_RANK, broadcast_strides, dense_strides};
+pub(crate) use inferrum_backend::{Loops, MAX_OPERANDS, MAX_RANK, dense_strides};
 
 /// A place in the loops.
 #[derive(Clone, Debug)]
@@ -105,6 +105,7 @@ impl<'a> Cursor<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use inferrum_backend::broadcast_strides;
     use inferrum_tensor::Shape;
 
     fn offsets(loops: &Loops, operand: usize, start: usize) -> Vec<isize> {

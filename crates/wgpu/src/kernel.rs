@@ -61,7 +61,6 @@ pub(crate) struct Dispatch {
 
 /// A buffer of a dispatch. Inputs and weights are read, outputs written, scratch either.
 #[derive(Clone)]
-#[allow(dead_code, reason = "kernels with intermediate buffers and packed weights come next")]
 pub(crate) enum Operand {
     /// The node's input.
     Input(usize),
@@ -146,6 +145,14 @@ pub(crate) fn word(number: usize) -> Result<u32, Decline> {
         .ok()
         .filter(|&word| word <= i32::MAX as u32)
         .ok_or_else(|| Decline(format!("{number} elements are more than a shader's index counts")))
+}
+
+/// Numbers for a shader.
+///
+/// # Errors
+/// As [`word`].
+pub(crate) fn words(numbers: impl IntoIterator<Item = usize>) -> Result<Vec<u32>, Decline> {
+    numbers.into_iter().map(word).collect()
 }
 
 /// The row type of the kernel table.
