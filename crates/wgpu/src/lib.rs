@@ -53,6 +53,7 @@ kernels! {
     batch_norm: inferrum_ops::batch_norm::BatchNormalization;
     conv: inferrum_ops::conv::Conv, inferrum_ops::conv::FusedConv;
     conv_transpose: inferrum_ops::conv_transpose::ConvTranspose;
+    dynamic_quantize: inferrum_ops::dynamic_quantize::DynamicQuantizeLinear;
     elementwise: inferrum_ops::activation::Activation, inferrum_ops::bias_gelu::BiasGelu,
         inferrum_ops::binary::Binary, inferrum_ops::cast::Cast, inferrum_ops::clip::Clip,
         inferrum_ops::fused::elementwise::Elementwise, inferrum_ops::is_inf::IsInf, inferrum_ops::prelu::PRelu,
