@@ -73,6 +73,7 @@ kernels! {
     quantize: inferrum_ops::quantize::DequantizeLinear, inferrum_ops::quantize::QuantizeLinear;
     reduce: inferrum_ops::reduce::Reduce;
     resize: inferrum_ops::resize::Resize;
+    rnn: inferrum_ops::rnn::RNN;
     skip_layer_norm: inferrum_ops::skip_layer_norm::SkipLayerNormalization;
     softmax: inferrum_ops::softmax::Softmax;
     top_k: inferrum_ops::top_k::TopK;
