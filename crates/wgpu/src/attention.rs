@@ -356,10 +356,9 @@ mod tests {
 
     const SIZES: &[[usize; 7]] = &[
         [1, 1, 1, 1, 1, 1, 1],
-        [2, 3, 3, 3, 17, 5, 7],
         [1, 4, 2, 17, 127, 16, 33],
         [2, 2, 1, 1, 127, 64, 64],
-        [1, 2, 1, 9, 70, 300, 130],
+        [1, 2, 1, 3, 70, 300, 130],
         [1, 2, 2, 0, 5, 4, 4],
         [1, 2, 2, 5, 0, 4, 4],
         [1, 2, 2, 5, 3, 0, 4],
@@ -381,13 +380,12 @@ mod tests {
 
     #[test]
     fn masks_of_every_kind_agree() {
-        for &[b, hq, h, s, t, d, dv] in &SIZES[1..4] {
-            let [q, k, v] = operands([b, hq, h, s, t, d, dv], Layout::HeadsFirst);
-            for shape in [[b, hq, s, t], [1, 1, s, t], [b, 1, 1, t], [1, hq, s, 1], [1, 1, 1, 1]] {
-                agrees(op(), &[&q, &k, &v, &random(&shape, 4)]);
-                for fill in [f32::NEG_INFINITY, -5.0, -1e9] {
-                    agrees(Fused { fill, ..op() }, &[&q, &k, &v, &random_of(DType::Bool, &shape, 4)]);
-                }
+        let [b, hq, h, s, t, d, dv] = [2, 4, 2, 7, 70, 8, 5];
+        let [q, k, v] = operands([b, hq, h, s, t, d, dv], Layout::HeadsFirst);
+        for shape in [[b, hq, s, t], [1, 1, s, t], [b, 1, 1, t], [1, hq, s, 1], [1, 1, 1, 1]] {
+            agrees(op(), &[&q, &k, &v, &random(&shape, 4)]);
+            for fill in [f32::NEG_INFINITY, -5.0, -1e9] {
+                agrees(Fused { fill, ..op() }, &[&q, &k, &v, &random_of(DType::Bool, &shape, 4)]);
             }
         }
     }
@@ -415,8 +413,8 @@ mod tests {
     #[test]
     fn caches_windows_and_caps() {
         let reaches = [Reach::default(), Reach::CAUSAL, Reach { left: Some(2), right: Some(1) }];
-        for (past, reach) in [0, 5, 70].into_iter().flat_map(|past| reaches.map(|reach| (past, reach))) {
-            for softcap in [0.0, 2.0] {
+        for (past, softcap) in [(0, 0.0), (70, 2.0)] {
+            for reach in reaches {
                 let op = Attention {
                     q_heads: None,
                     kv_heads: None,

@@ -66,6 +66,7 @@ kernels! {
     crop: inferrum_ops::crop::Crop;
     cum_sum: inferrum_ops::cum_sum::Cumulative;
     depth_to_space: inferrum_ops::depth_to_space::DepthToSpace, inferrum_ops::depth_to_space::SpaceToDepth;
+    dynamic_quantize: inferrum_ops::dynamic_quantize::DynamicQuantizeLinear;
     elementwise: inferrum_ops::activation::Activation, inferrum_ops::bias_gelu::BiasGelu,
         inferrum_ops::binary::Binary, inferrum_ops::cast::Cast, inferrum_ops::clip::Clip,
         inferrum_ops::fused::elementwise::Elementwise, inferrum_ops::is_inf::IsInf, inferrum_ops::prelu::PRelu,
@@ -91,6 +92,7 @@ kernels! {
     quantize: inferrum_ops::quantize::DequantizeLinear, inferrum_ops::quantize::QuantizeLinear;
     reduce: inferrum_ops::reduce::Reduce;
     resize: inferrum_ops::resize::Resize;
+    rnn: inferrum_ops::rnn::RNN;
     scatter: inferrum_ops::scatter_elements::ScatterElements, inferrum_ops::scatter_nd::ScatterND;
     skip_layer_norm: inferrum_ops::skip_layer_norm::SkipLayerNormalization;
     slice: inferrum_ops::slice::Slice;

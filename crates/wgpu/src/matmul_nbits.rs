@@ -32,6 +32,13 @@ pub(crate) fn lower(op: &MatMulNBits, lowering: &Lowering<'_>) -> Result<Lowered
             return Err(Decline(format!("input {input} is not constant")));
         }
     }
+    let bytes = lowering.constant(WEIGHTS).map_or(0, |weights| weights.bytes().len() as u64);
+    let most = lowering.gpu.limits.max_storage_buffer_binding_size;
+    if bytes > most {
+        return Err(Decline(format!(
+            "packed weights of {bytes} bytes; the adapter's max_storage_buffer_binding_size is {most}"
+        )));
+    }
     let (n, k, blocks) = (op.n, op.k, op.blocks());
     let m = lowering.output_shape(0)?.elements() / n.max(1);
     let rows_at_once = if m == 1 { 1 } else { ROWS };

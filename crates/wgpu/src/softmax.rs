@@ -44,6 +44,7 @@ mod tests {
             (&[2, 3, 4100], 1),
             (&[0, 3], 1),
             (&[70000, 2], 1),
+            (&[66000, 33], 1),
         ] {
             for log in [false, true] {
                 let op = Softmax { axis, flatten: false, log };

@@ -18,6 +18,8 @@ pub(crate) struct Tolerance {
 impl Tolerance {
     /// The same bits.
     pub(crate) const EXACT: Tolerance = Tolerance { relative: 0.0, absolute: 0.0 };
+    /// Rounding of f32, a few times over.
+    pub(crate) const CLOSE: Tolerance = Tolerance { relative: 2e-5, absolute: 2e-6 };
 }
 
 /// The backend to test with; None, with a note, where the machine has no adapter and none is required.
