@@ -1,7 +1,7 @@
 //! Any GPU that Vulkan, Metal, DX12 or OpenGL reaches, as an Inferrum backend.
 //!
-//! A region becomes a list of dispatches over numbered buffers ([`compile`]); a run uploads the inputs, submits them all at
-//! once, and reads back what is wanted on the host ([`executor`]). Kernels are WGSL sources in `shaders/`, filled in by the
+//! A region becomes a list of dispatches over numbered buffers (`compile.rs`); a run uploads the inputs, submits them all at
+//! once, and reads back what is wanted on the host (`executor.rs`). Kernels are WGSL sources in `shaders/`, filled in by the
 //! room of the same name here.
 
 mod adapter;
