@@ -25,6 +25,7 @@ pub const PASSES: &[(&str, Pass)] = &[
     ("transpose elimination", passes::transposes::run),
     ("reshape elimination", passes::reshapes::run),
     ("common subexpressions", passes::duplicates::run),
+    ("integer products", fusions::integer_products::run),
     ("quantisation round trips", fusions::quantized::run),
     ("normalisation patterns", fusions::layer_norm::run),
     ("activation patterns", fusions::activations::run),

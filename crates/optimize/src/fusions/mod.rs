@@ -5,6 +5,7 @@ pub mod attention;
 pub mod conv;
 pub mod elementwise;
 mod epilogue;
+pub mod integer_products;
 pub mod layer_norm;
 pub mod linear;
 pub mod quantized;
