@@ -1,6 +1,6 @@
 //! Walks over nested loops.
 
-pub(crate) use inferrum_backend::{Loops, MAX_OPERANDS, MAX_RANK, broadcast_strides, dense_strides};
+pub(crate) use inferrum_backend::{Loops, MAX_OPERANDS, MAX_RANK, dense_strides};
 
 /// A place in the loops.
 #[derive(Clone, Debug)]
@@ -125,7 +125,7 @@ mod tests {
         let loops = Loops::broadcast(&output, &operands.iter().collect::<Vec<_>>()).unwrap();
         for (operand, shape) in operands.iter().enumerate() {
             let all = offsets(&loops, operand, 0);
-            let strides = broadcast_strides(&output, shape).unwrap();
+            let strides = inferrum_backend::broadcast_strides(&output, shape).unwrap();
             for (position, &offset) in all.iter().enumerate() {
                 let mut rest = position;
                 let mut expected = 0;
