@@ -126,7 +126,7 @@ mod tests {
         let loops = Loops::broadcast(&output, &operands.iter().collect::<Vec<_>>()).unwrap();
         for (operand, shape) in operands.iter().enumerate() {
             let all = offsets(&loops, operand, 0);
-            let strides = broadcast_strides(&output, shape).unwrap();
+            let strides = inferrum_backend::broadcast_strides(&output, shape).unwrap();
             for (position, &offset) in all.iter().enumerate() {
                 let mut rest = position;
                 let mut expected = 0;

@@ -52,7 +52,7 @@ pub(crate) fn lower(op: &Cumulative, lowering: &Lowering<'_>) -> Result<Lowered,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Tolerance, agree_with, random_of};
+    use crate::testing::{Tolerance, agree_with, declined, random_of};
     use inferrum_tensor::Tensor;
 
     #[test]
@@ -90,5 +90,16 @@ mod tests {
         let inputs = [Some((Tensor::vector(values), false)), Some((Tensor::scalar(0i64), true))];
         let op = Cumulative { product: false, exclusive: false, reverse: false };
         agree_with(op, &inputs, 1, Tolerance::EXACT);
+    }
+
+    #[test]
+    fn what_has_no_kernel_is_declined() {
+        let axis = || Tensor::scalar(0i64);
+        let op = |product| Cumulative { product, exclusive: false, reverse: false };
+        let wide = [(Tensor::vector(vec![2i64, 3]), false), (axis(), true)];
+        let Some(reason) = declined(op(true), &wide) else { return };
+        assert!(reason.contains("products of"), "{reason}");
+        let open = [(Tensor::vector(vec![2f32, 3.0]), false), (axis(), false)];
+        assert!(declined(op(false), &open).unwrap_or_default().contains("not constant"));
     }
 }

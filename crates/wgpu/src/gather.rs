@@ -35,7 +35,7 @@ pub(crate) fn lower(op: &Gather, lowering: &Lowering<'_>) -> Result<Lowered, Dec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Tolerance, agree, agree_with, random_of, run, stored};
+    use crate::testing::{Tolerance, agree, agree_with, declined, random_of, run, stored};
     use inferrum_tensor::{DType, Shape, Tensor};
 
     fn indices(dtype: DType, shape: &[usize], extent: usize) -> Tensor {
@@ -81,5 +81,14 @@ mod tests {
         let Some(got) = run(Gather { axis: 0 }, &inputs, &[Shape::from([values.len()])]) else { return };
         let (got, data) = (got[0].to_f64().unwrap(), inputs[0].to_f64().unwrap());
         assert_eq!(got, [0.0, 0.0, data[0], 0.0, 0.0, 0.0, 0.0, 0.0, data[4]]);
+    }
+
+    #[test]
+    fn constant_indices_out_of_range_are_declined() {
+        for indices in [vec![5i64], vec![0, -6]] {
+            let inputs = [(random_of(DType::F32, &[5], 1), false), (Tensor::vector(indices), true)];
+            let Some(reason) = declined(Gather { axis: 0 }, &inputs) else { return };
+            assert!(reason.contains("out of range"), "{reason}");
+        }
     }
 }

@@ -151,7 +151,7 @@ fn fill(dtype: DType, lowering: &Lowering<'_>) -> Result<Option<Vec<u32>>, Decli
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Tolerance, agree_with, random_of, stored};
+    use crate::testing::{Tolerance, agree_with, declined, random_of, stored};
     use inferrum_tensor::Tensor;
 
     fn check(mode: PadMode, shape: &[usize], pads: &[i64], axes: Option<&[i64]>) {
@@ -182,5 +182,12 @@ mod tests {
         }
         check(PadMode::Constant, &[0, 3], &[1, 0, 1, 0], None);
         check(PadMode::Constant, &[4], &[-2, -1], None);
+    }
+
+    #[test]
+    fn pads_known_only_in_the_run_are_declined() {
+        let inputs = [(random_of(DType::F32, &[3], 1), false), (Tensor::vector(vec![0i64, 0]), false)];
+        let Some(reason) = declined(Pad { mode: PadMode::Edge }, &inputs) else { return };
+        assert!(reason.contains("input 1 is not constant"), "{reason}");
     }
 }

@@ -151,7 +151,7 @@ fn combine(reduction: ScatterReduction, dtype: DType) -> Result<Option<Combine>,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Tolerance, agree, random_of, run, stored};
+    use crate::testing::{Tolerance, agree, declined, random_of, run, stored};
     use inferrum_tensor::{Shape, Tensor};
 
     #[test]
@@ -224,5 +224,14 @@ mod tests {
         let op = ScatterND { reduction: ScatterReduction::None };
         let Some(got) = run(op, &inputs, &[Shape::from([5])]) else { return };
         assert_eq!(got[0], inputs[0]);
+    }
+
+    #[test]
+    fn sums_of_floats_are_declined() {
+        let indices = Tensor::from_i64(DType::I64, [1, 1], &[0]).unwrap();
+        let data = |seed| random_of(DType::F32, &[1], seed);
+        let inputs = [(data(1), false), (indices, false), (data(2), false)];
+        let Some(reason) = declined(ScatterND { reduction: ScatterReduction::Add }, &inputs) else { return };
+        assert!(reason.contains("no order"), "{reason}");
     }
 }

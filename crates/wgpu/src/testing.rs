@@ -107,19 +107,34 @@ pub(crate) fn run(op: impl Operator, inputs: &[Tensor], shapes: &[Shape]) -> Opt
     runs(graph, feeds, &facts, 1).pop()
 }
 
+/// Why the GPU has no kernel for `op` with these inputs, each of which may be a constant; None without an adapter.
+pub(crate) fn declined(op: impl Operator, inputs: &[(Tensor, bool)]) -> Option<String> {
+    let backend = backend()?;
+    let given: Vec<_> = inputs.iter().cloned().map(Some).collect();
+    let (mut graph, _) = graph(Arc::new(op), &given, 1);
+    let fact = Fact::tensor(inputs[0].0.dtype(), inputs[0].0.shape());
+    graph.value_mut(graph.outputs[0]).fact = fact;
+    let region = region(graph);
+    Some(backend.claim(&region.bound(NodeId(0))).expect_err("it is declined").to_string())
+}
+
+fn region(graph: Graph) -> Region {
+    Region {
+        nodes: vec![NodeId(0)],
+        facts: Arc::new(graph.values().iter().map(|value| value.fact.clone()).collect()),
+        inputs: graph.inputs.clone(),
+        outputs: graph.outputs.clone(),
+        graph: Arc::new(graph),
+    }
+}
+
 /// The outputs of `count` runs of a graph of one node by the GPU; no runs without an adapter.
 fn runs(mut graph: Graph, feeds: Vec<Tensor>, outputs: &[Fact], count: usize) -> Vec<Vec<Tensor>> {
     let Some(backend) = backend() else { return Vec::new() };
     for (id, fact) in graph.outputs.clone().iter().zip(outputs) {
         graph.value_mut(*id).fact = fact.clone();
     }
-    let region = Region {
-        nodes: vec![NodeId(0)],
-        facts: Arc::new(graph.values().iter().map(|value| value.fact.clone()).collect()),
-        inputs: graph.inputs.clone(),
-        outputs: graph.outputs.clone(),
-        graph: Arc::new(graph),
-    };
+    let region = region(graph);
     if let Err(decline) = backend.claim(&region.bound(NodeId(0))) {
         panic!("{:?} is declined: {decline}", region.graph.nodes()[0].op);
     }
