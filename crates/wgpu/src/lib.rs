@@ -93,6 +93,7 @@ kernels! {
     reduce: inferrum_ops::reduce::Reduce;
     resize: inferrum_ops::resize::Resize;
     rnn: inferrum_ops::rnn::RNN;
+    rotary_embedding: inferrum_ops::rotary_embedding::RotaryEmbedding;
     scatter: inferrum_ops::scatter_elements::ScatterElements, inferrum_ops::scatter_nd::ScatterND;
     skip_layer_norm: inferrum_ops::skip_layer_norm::SkipLayerNormalization;
     slice: inferrum_ops::slice::Slice;

@@ -1,0 +1,81 @@
+//! `RotaryEmbedding` of f32. A place that is not in the tables gives zeros, as a GPU raises no errors.
+
+use inferrum_backend::Decline;
+use inferrum_ops::rotary_embedding::{Form, RotaryEmbedding};
+use inferrum_tensor::DType;
+
+use crate::bindings::Bindings;
+use crate::kernel::{Dispatch, Lowered, Lowering, Operand, words};
+use crate::shader::Template;
+
+const SOURCE: &str = include_str!("../../../shaders/rotary_embedding.wgsl");
+
+pub(crate) fn lower(op: &RotaryEmbedding, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    let (cosines, sines, positions) = op.places();
+    lowering.require_dtype(DType::F32, &[positions])?;
+    let (shape, table) = (lowering.shape(0)?, lowering.shape(cosines)?);
+    let half = table.last().copied().unwrap_or(0);
+    let extents = op.extents(&shape, half).map_err(|error| Decline(error.to_string()))?;
+    let rows = table.elements().checked_div(half).unwrap_or(0);
+    let params = words([shape.elements(), extents.head, extents.len, extents.heads, extents.rotated, rows])?;
+    let mut bindings = Bindings::default();
+    bindings.read("x", "f32", Operand::Input(0));
+    bindings.read("cosines", "f32", Operand::Input(cosines));
+    bindings.read("sines", "f32", Operand::Input(sines));
+    let given = lowering.has(positions);
+    let mut offset = false;
+    if given {
+        offset = op.form == Form::Microsoft && lowering.shape(positions)?.rank() <= 1;
+        let most = i64::try_from(rows).unwrap_or(i64::MAX);
+        if lowering.constant(positions).is_some()
+            && lowering.ints(positions)?.iter().any(|place| !(0..most).contains(place))
+        {
+            return Err(Decline(format!("a place beyond the {rows} rows of the tables")));
+        }
+        bindings.read("positions", "vec2<u32>", Operand::Input(positions));
+    }
+    bindings.write("y", "f32", Operand::Output(0));
+    let shader = Template::new("rotary embedding", SOURCE)
+        .params(params.len())
+        .with("buffers", bindings.declarations())
+        .switch("heads_first", extents.heads_first)
+        .switch("positions", given)
+        .switch("offset", offset)
+        .switch("interleaved", op.interleaved)
+        .build();
+    let dispatch = Dispatch::over(shape.elements(), shader, bindings.operands(), params)?;
+    Ok(Lowered::one("rotary embedding", dispatch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Tolerance, agree_with, random};
+    use inferrum_tensor::Tensor;
+
+    #[test]
+    fn both_forms_and_orders_of_pairs() {
+        let [batch, heads, len, head] = [2usize, 3, 5, 8];
+        for interleaved in [false, true] {
+            for rotated in [None, Some(4)] {
+                for shape in [&[batch, heads, len, head][..], &[batch, len, heads * head]] {
+                    let half = rotated.unwrap_or(head) / 2;
+                    let op = |form| RotaryEmbedding { form, heads: Some(heads), rotated, interleaved };
+                    let given = |tensor: Tensor| Some((tensor, false));
+                    let x = || given(random(shape, 1));
+                    let table = |seed| given(random(&[11, half], seed));
+                    let places: Vec<i64> = (0..batch * len).map(|i| (i as i64 * 7) % 11).collect();
+                    let places = given(Tensor::from_vec([batch, len], places).unwrap());
+                    let inputs = [x(), table(2), table(3), places.clone()];
+                    agree_with(op(Form::Onnx), &inputs, 1, Tolerance::CLOSE);
+                    let own = |seed| given(random(&[batch, len, half], seed));
+                    agree_with(op(Form::Onnx), &[x(), own(2), own(3)], 1, Tolerance::CLOSE);
+                    let inputs = [x(), places, table(2), table(3)];
+                    agree_with(op(Form::Microsoft), &inputs, 1, Tolerance::CLOSE);
+                    let first = given(Tensor::vector(vec![4i64]));
+                    agree_with(op(Form::Microsoft), &[x(), first, table(2), table(3)], 1, Tolerance::CLOSE);
+                }
+            }
+        }
+    }
+}
