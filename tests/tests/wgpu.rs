@@ -26,8 +26,7 @@ fn expectations(name: &str) -> Expectations {
 #[test]
 fn what_passes_on_the_cpu_passes_on_a_gpu() {
     let (Some(builder), Some(folder)) = (builder(), corpus::node_suite()) else { return };
-    let cases = corpus::cases(&folder);
-    let expectations = |name: &str| Expectations::load(&corpus::root().join("tests/expectations").join(name));
+    let cases = corpus::inference_cases(Some(folder));
     let (cpu, own) = (expectations("cpu.toml"), expectations("wgpu.toml"));
     let mut results = suite::run(&cases, &builder);
     results.retain(|case, _| !cpu.lists(case));
