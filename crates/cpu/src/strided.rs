@@ -105,7 +105,6 @@ impl<'a> Cursor<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use inferrum_backend::broadcast_strides;
     use inferrum_tensor::Shape;
 
     fn offsets(loops: &Loops, operand: usize, start: usize) -> Vec<isize> {
