@@ -2,8 +2,6 @@
 // of an image, depth goes through (channel, kh, kw). Words: filters of a group, pixels, depth, groups; input height, width;
 // kernel height, width; strides; dilations; pads above, left; output width; output elements; products of a block.
 
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> w: array<f32>;
 {{buffers}}
 
 var<private> x_start: u32;

@@ -1,7 +1,5 @@
 // Convolution with few filters in a group, such as depthwise: an invocation for each output element. Words as in `conv.wgsl`.
 
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> w: array<f32>;
 {{buffers}}
 
 {{activation}}

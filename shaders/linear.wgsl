@@ -1,8 +1,6 @@
 // Matrix products with their epilogue: what `tile.wgsl` asks for. Words: m, n, k, alpha; strides of a (row, column) and b; then
 // those of the loops over the batch.
 
-@group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
 {{buffers}}
 
 var<private> a_start: u32;

@@ -8,6 +8,7 @@ use inferrum_ops::conv::{Conv, FusedConv};
 use inferrum_ops::window::Window;
 use inferrum_tensor::DType;
 
+use crate::bindings::Bindings;
 use crate::epilogue::activate;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word};
 use crate::shader::{FUNCTIONS, Template};
@@ -46,29 +47,23 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
     params.push(word(output.elements())?);
     params.push(word(block(pixels, depth))?);
 
-    let mut operands = vec![Operand::Input(0), Operand::Input(1)];
-    let mut buffers = String::new();
-    let mut bind = |name: &str, operand: Operand, access: &str| {
-        operands.push(operand);
-        buffers.push_str(&format!(
-            "@group(0) @binding({}) var<storage, {access}> {name}: array<f32>;\n",
-            operands.len()
-        ));
-    };
+    let mut bindings = Bindings::default();
+    bindings.read("x", "f32", Operand::Input(0));
+    bindings.read("w", "f32", Operand::Input(1));
     let (bias, residual) = (lowering.has(BIAS), lowering.has(RESIDUAL));
     if bias {
-        bind("bias", Operand::Input(BIAS), "read");
+        bindings.read("bias", "f32", Operand::Input(BIAS));
     }
     if residual {
-        bind("residual", Operand::Input(RESIDUAL), "read");
+        bindings.read("residual", "f32", Operand::Input(RESIDUAL));
     }
-    bind("output", Operand::Output(0), "read_write");
+    bindings.write("output", "f32", Operand::Output(0));
     let direct = geometry.out_channels < FEW_FILTERS || depth == 0;
     let (name, source) = if direct { ("conv direct", DIRECT) } else { ("conv", TILED) };
     let template = Template::new(name, source)
         .including(FUNCTIONS)
         .params(params.len())
-        .with("buffers", buffers)
+        .with("buffers", bindings.declarations())
         .with("activation", activate(activation)?)
         .switch("pointwise", is_pointwise(window))
         .switch("blocks", true)
@@ -78,7 +73,7 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
     if direct {
         return Ok(Lowered::one(
             name,
-            Dispatch::over(output.elements(), template.build(), &operands, params)?,
+            Dispatch::over(output.elements(), template.build(), bindings.operands(), params)?,
         ));
     }
     let tile = Tile::of(geometry.out_channels, pixels);
@@ -88,7 +83,7 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
     if groups.iter().any(|&count| count > 65535) {
         return Err(Decline("an image with more pixels, or more images, than the kernel takes".into()));
     }
-    let operands = operands.into_iter().collect();
+    let operands = bindings.operands().iter().cloned().collect();
     Ok(Lowered::one(format!("conv {}x{}", tile.m, tile.n), Dispatch { shader, operands, params, groups }))
 }
 

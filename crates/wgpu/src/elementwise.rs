@@ -12,6 +12,7 @@ use inferrum_ops::prelu::PRelu;
 use inferrum_ops::{Expression, expression};
 use inferrum_tensor::{DType, Shape};
 
+use crate::bindings::Bindings;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word};
 use crate::shader::{FUNCTIONS, Template};
 use crate::storage;
@@ -182,20 +183,14 @@ impl Builder<'_> {
             (0..self.reads.len()).filter(|&i| !loops.is_scalar(i) && !loops.is_dense(i)).collect();
         let mut params = vec![word(shape.elements())?];
         params.extend(loop_words(&loops, &walked)?);
-        let mut buffers = String::new();
+        let mut bindings = Bindings::default();
         let mut body = if walked.is_empty() {
             String::new()
         } else {
             offsets(loops.dims().len(), walked.len(), 1, "index")
         };
-        let mut operands = Vec::new();
         for (i, (place, dtype, _)) in self.reads.iter().enumerate() {
-            let words = self.words(*dtype)?;
-            let _ = writeln!(
-                buffers,
-                "@group(0) @binding({}) var<storage, read> input{i}: array<{words}>;",
-                i + 1
-            );
+            bindings.read(&format!("input{i}"), self.words(*dtype)?, Operand::Input(*place));
             let at = match walked.iter().position(|&walked| walked == i) {
                 Some(operand) => format!("offset{operand}"),
                 None if loops.is_scalar(i) => "0".to_owned(),
@@ -203,15 +198,8 @@ impl Builder<'_> {
             };
             let truth = if *dtype == DType::Bool { " != 0u" } else { "" };
             let _ = writeln!(body, "    let x{i} = input{i}[{at}]{truth};");
-            operands.push(Operand::Input(*place));
         }
-        let words = self.words(result.dtype)?;
-        let _ = writeln!(
-            buffers,
-            "@group(0) @binding({}) var<storage, read_write> output: array<{words}>;",
-            operands.len() + 1
-        );
-        operands.push(Operand::Output(0));
+        bindings.write("output", self.words(result.dtype)?, Operand::Output(0));
         let name = match result.input {
             Some(_) => return Err(Decline("a chain of no steps".into())),
             None => &result.name,
@@ -226,14 +214,14 @@ impl Builder<'_> {
             .with("type", computed)
             .params(params.len())
             .with("bits", if computed == "i64" { 64 } else { 32 })
-            .with("buffers", buffers)
+            .with("buffers", bindings.declarations())
             .with("steps", self.functions)
             .with("body", body)
             .switch("integer", computed != "f32")
             .switch("signed", matches!(computed, "i32" | "i64"))
             .build();
         let name = if self.count == 1 { "elementwise" } else { "elementwise chain" };
-        Ok(Lowered::one(name, Dispatch::over(shape.elements(), shader, &operands, params)?))
+        Ok(Lowered::one(name, Dispatch::over(shape.elements(), shader, bindings.operands(), params)?))
     }
 }
 

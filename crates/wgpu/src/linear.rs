@@ -7,6 +7,7 @@ use inferrum_ops::fused_matmul::FusedMatMul;
 use inferrum_ops::matmul::MatMulGeometry;
 use inferrum_tensor::{DType, Shape};
 
+use crate::bindings::Bindings;
 use crate::epilogue::activate;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word};
 use crate::shader::{FUNCTIONS, Template};
@@ -57,23 +58,18 @@ pub(crate) fn lower_product(
     let walk = offsets(loops.dims().len(), 2, params.len(), "batch");
     params.extend(loop_words(&loops, &[0, 1])?);
 
-    let mut operands = vec![Operand::Input(0), Operand::Input(1)];
-    let (mut buffers, mut addends) = (String::new(), String::new());
-    let mut bind = |name: &str, operand: Operand, access: &str| {
-        operands.push(operand);
-        buffers.push_str(&format!(
-            "@group(0) @binding({}) var<storage, {access}> {name}: array<f32>;\n",
-            operands.len()
-        ));
-    };
+    let mut bindings = Bindings::default();
+    bindings.read("a", "f32", Operand::Input(0));
+    bindings.read("b", "f32", Operand::Input(1));
+    let mut addends = String::new();
     let bias =
         lowering.has(Linear::BIAS) && addend.as_ref().is_none_or(|addend| addend.input != Linear::BIAS);
     if bias {
-        bind("bias", Operand::Input(Linear::BIAS), "read");
+        bindings.read("bias", "f32", Operand::Input(Linear::BIAS));
         addends.push_str("    value += bias[column];\n");
     }
     if let Some(Addend { input, scale }) = addend {
-        bind("addend", Operand::Input(input), "read");
+        bindings.read("addend", "f32", Operand::Input(input));
         let loops = Loops::broadcast(&output, &[&lowering.shape(input)?])?;
         let first = params.len();
         params.push(scale.to_bits());
@@ -87,14 +83,14 @@ pub(crate) fn lower_product(
         };
         addends.push_str(&format!("    value += bitcast<f32>(param({first}u)) * addend[{at}];\n"));
     }
-    bind("output", Operand::Output(0), "read_write");
+    bindings.write("output", "f32", Operand::Output(0));
 
     let tile = Tile::of(m, n);
     let (columns, rows) = tile.groups(m, n);
     let template = Template::new("linear", SOURCE).including(FUNCTIONS).params(params.len());
     let shader = tile
         .fill(template, a.row == 1 && a.column != 1, b.row == 1 && b.column != 1)
-        .with("buffers", buffers)
+        .with("buffers", bindings.declarations())
         .with("offsets", walk)
         .with("addends", addends)
         .with("activation", activate(activation)?)
@@ -103,7 +99,7 @@ pub(crate) fn lower_product(
     if groups[0].max(groups[1]) as usize > MOST_BATCHES {
         return Err(Decline(format!("{m} x {n} sums are more than the kernel takes")));
     }
-    let operands = operands.into_iter().collect();
+    let operands = bindings.operands().iter().cloned().collect();
     Ok(Lowered::one(format!("gemm {}x{}", tile.m, tile.n), Dispatch { shader, operands, params, groups }))
 }
 
