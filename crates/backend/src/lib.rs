@@ -15,6 +15,8 @@ mod placement;
 mod profile;
 mod region;
 mod resident;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod widen;
 
 pub use backend::{Backend, BackendError, Cost, Decline, Executable};

@@ -2,53 +2,13 @@
 
 use std::sync::Arc;
 
-use inferrum_backend::{Backend, Executable, Region, Resident, RunContext};
+pub(crate) use inferrum_backend::testing::{Tolerance, random, random_of};
+use inferrum_backend::testing::{one_node, region};
+use inferrum_backend::{Backend, Executable, Resident, RunContext};
 use inferrum_graph::{Fact, Graph, Node, Operator};
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
 use crate::CpuBackend;
-
-/// `|got - want| <= absolute + relative * |want|`.
-#[derive(Clone, Copy)]
-pub(crate) struct Tolerance {
-    pub(crate) relative: f64,
-    pub(crate) absolute: f64,
-}
-
-impl Tolerance {
-    /// The same bits.
-    pub(crate) const EXACT: Tolerance = Tolerance { relative: 0.0, absolute: 0.0 };
-}
-
-/// Numbers between -3 and 3, others for another seed.
-pub(crate) fn random(shape: &[usize], seed: u64) -> Tensor {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let numbers: Vec<f32> = (0..Shape::from(shape).elements())
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            ((state >> 40) as f32 / (1u64 << 24) as f32) * 6.0 - 3.0
-        })
-        .collect();
-    Tensor::from_vec(shape, numbers).expect("as many numbers as elements")
-}
-
-/// As [`random`], of any real type: integers between -10 and 10 (0 and 20 if unsigned), about as many true as false.
-pub(crate) fn random_of(dtype: DType, shape: &[usize], seed: u64) -> Tensor {
-    let values = random(shape, seed).to_f64().expect("floats").into_iter();
-    let values: Vec<f64> = match dtype {
-        DType::Bool => values.map(|x| f64::from(u8::from(x > 0.0))).collect(),
-        _ if dtype.is_unsigned_integer() => values.map(|x| (x.abs() * 7.0).floor()).collect(),
-        _ if dtype.is_integer() => values.map(|x| (x * 3.5).floor()).collect(),
-        DType::Complex128 => {
-            let pairs = values.map(|x| [x, -x]).collect();
-            return Tensor::from_vec(shape, pairs).expect("as many numbers as elements");
-        }
-        _ => values.collect(),
-    };
-    Tensor::from_f64(dtype, shape, &values).expect("a real type")
-}
 
 /// Runs `op` on the CPU backend with fresh inputs, by a kernel of its own, and compares with the reference.
 pub(crate) fn agree(op: impl Operator, inputs: &[Tensor], tolerance: Tolerance) {
@@ -67,27 +27,7 @@ pub(crate) fn agree_with(
     outputs: usize,
     tolerance: Tolerance,
 ) {
-    let op: Arc<dyn Operator> = Arc::new(op);
-    let mut graph = Graph::new("test");
-    let mut feeds = Vec::new();
-    let ids = inputs
-        .iter()
-        .enumerate()
-        .map(|(i, input)| {
-            input.as_ref().map(|(tensor, constant)| {
-                if *constant {
-                    return graph.add_constant(format!("c{i}"), tensor.clone());
-                }
-                feeds.push(tensor.clone());
-                graph.add_input(format!("x{i}"), Fact::tensor(tensor.dtype(), tensor.shape()))
-            })
-        })
-        .collect();
-    let results: Vec<_> = (0..outputs).map(|i| graph.add_value(format!("y{i}"), Fact::Unknown)).collect();
-    graph.outputs = results.clone();
-    let node =
-        Node { name: "node".into(), op, inputs: ids, outputs: results.into_iter().map(Some).collect() };
-    graph.nodes_mut().push(node);
+    let (mut graph, feeds) = one_node(Arc::new(op), inputs, outputs);
     let want = inferrum_graph::interpret(&graph, feeds.iter().cloned().map(Value::Tensor).collect())
         .expect("reference runs");
     // The shapes that the reference gave, so that operators whose shapes depend on elements can be tested too.
@@ -176,14 +116,7 @@ fn compiled(graph: &Graph, threads: usize) -> Arc<dyn Executable> {
 
 /// The graph's only node, compiled.
 fn compile(graph: &Graph, threads: usize) -> Arc<dyn Executable> {
-    let region = Region {
-        graph: Arc::new(graph.clone()),
-        nodes: vec![inferrum_graph::NodeId(0)],
-        facts: Arc::new(graph.values().iter().map(|value| value.fact.clone()).collect()),
-        inputs: graph.inputs.clone(),
-        outputs: graph.outputs.clone(),
-    };
-    CpuBackend::new(Some(threads)).compile(&region).expect("compiles")
+    CpuBackend::new(Some(threads)).compile(&region(graph.clone())).expect("compiles")
 }
 
 /// Panics, naming the first element, unless the two are close.

@@ -2,25 +2,13 @@
 
 use std::sync::{Arc, OnceLock};
 
-use inferrum_backend::{Backend, Region, Resident, RunContext};
-use inferrum_graph::{Fact, Graph, Node, NodeId, Operator};
+pub(crate) use inferrum_backend::testing::{Tolerance, random, random_of};
+use inferrum_backend::testing::{one_node, region};
+use inferrum_backend::{Backend, Resident, RunContext};
+use inferrum_graph::{Fact, Graph, NodeId, Operator};
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
 use crate::WgpuBackend;
-
-/// `|got - want| <= absolute + relative * |want|`.
-#[derive(Clone, Copy)]
-pub(crate) struct Tolerance {
-    pub(crate) relative: f64,
-    pub(crate) absolute: f64,
-}
-
-impl Tolerance {
-    /// The same bits.
-    pub(crate) const EXACT: Tolerance = Tolerance { relative: 0.0, absolute: 0.0 };
-    /// Rounding of f32, a few times over.
-    pub(crate) const CLOSE: Tolerance = Tolerance { relative: 2e-5, absolute: 2e-6 };
-}
 
 /// The backend to test with; None, with a note, where the machine has no adapter and none is required.
 pub(crate) fn backend() -> Option<&'static WgpuBackend> {
@@ -34,32 +22,6 @@ pub(crate) fn backend() -> Option<&'static WgpuBackend> {
         }
     };
     BACKEND.get_or_init(open).as_ref()
-}
-
-/// Numbers between -3 and 3, others for another seed.
-pub(crate) fn random(shape: &[usize], seed: u64) -> Tensor {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let numbers: Vec<f32> = (0..Shape::from(shape).elements())
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            ((state >> 40) as f32 / (1u64 << 24) as f32) * 6.0 - 3.0
-        })
-        .collect();
-    Tensor::from_vec(shape, numbers).expect("as many numbers as elements")
-}
-
-/// As [`random`], of any real type: integers between -10 and 10 (0 and 20 if unsigned), about as many true as false.
-pub(crate) fn random_of(dtype: DType, shape: &[usize], seed: u64) -> Tensor {
-    let values = random(shape, seed).to_f64().expect("floats").into_iter();
-    let values: Vec<f64> = match dtype {
-        DType::Bool => values.map(|x| f64::from(u8::from(x > 0.0))).collect(),
-        _ if dtype.is_unsigned_integer() => values.map(|x| (x.abs() * 7.0).floor()).collect(),
-        _ if dtype.is_integer() => values.map(|x| (x * 3.5).floor()).collect(),
-        _ => values.collect(),
-    };
-    Tensor::from_f64(dtype, shape, &values).expect("a real type")
 }
 
 /// A type of every way that elements stand in a GPU's memory.
@@ -85,7 +47,7 @@ pub(crate) fn agree_with(
     outputs: usize,
     tolerance: Tolerance,
 ) {
-    let (graph, feeds) = graph(Arc::new(op), inputs, outputs);
+    let (graph, feeds) = one_node(Arc::new(op), inputs, outputs);
     let want = inferrum_graph::interpret(&graph, feeds.iter().cloned().map(Value::Tensor).collect())
         .expect("reference runs");
     let facts: Vec<Fact> = want.iter().map(Fact::of).collect();
@@ -102,7 +64,7 @@ pub(crate) fn agree_with(
 /// without an adapter.
 pub(crate) fn run(op: impl Operator, inputs: &[Tensor], shapes: &[Shape]) -> Option<Vec<Tensor>> {
     let given: Vec<_> = inputs.iter().cloned().map(|tensor| Some((tensor, false))).collect();
-    let (graph, feeds) = graph(Arc::new(op), &given, shapes.len());
+    let (graph, feeds) = one_node(Arc::new(op), &given, shapes.len());
     let facts: Vec<Fact> = shapes.iter().map(|shape| Fact::tensor(inputs[0].dtype(), shape)).collect();
     runs(graph, feeds, &facts, 1).pop()
 }
@@ -111,21 +73,11 @@ pub(crate) fn run(op: impl Operator, inputs: &[Tensor], shapes: &[Shape]) -> Opt
 pub(crate) fn declined(op: impl Operator, inputs: &[(Tensor, bool)]) -> Option<String> {
     let backend = backend()?;
     let given: Vec<_> = inputs.iter().cloned().map(Some).collect();
-    let (mut graph, _) = graph(Arc::new(op), &given, 1);
+    let (mut graph, _) = one_node(Arc::new(op), &given, 1);
     let fact = Fact::tensor(inputs[0].0.dtype(), inputs[0].0.shape());
     graph.value_mut(graph.outputs[0]).fact = fact;
     let region = region(graph);
     Some(backend.claim(&region.bound(NodeId(0))).expect_err("it is declined").to_string())
-}
-
-fn region(graph: Graph) -> Region {
-    Region {
-        nodes: vec![NodeId(0)],
-        facts: Arc::new(graph.values().iter().map(|value| value.fact.clone()).collect()),
-        inputs: graph.inputs.clone(),
-        outputs: graph.outputs.clone(),
-        graph: Arc::new(graph),
-    }
 }
 
 /// The outputs of `count` runs of a graph of one node by the GPU; no runs without an adapter.
@@ -146,27 +98,6 @@ fn runs(mut graph: Graph, feeds: Vec<Tensor>, outputs: &[Fact], count: usize) ->
         got.iter().map(host).collect()
     };
     (0..count).map(run).collect()
-}
-
-/// A graph of one node.
-fn graph(op: Arc<dyn Operator>, inputs: &[Option<(Tensor, bool)>], outputs: usize) -> (Graph, Vec<Tensor>) {
-    let mut graph = Graph::new("test");
-    let mut feeds = Vec::new();
-    let mut ids = Vec::new();
-    for (i, input) in inputs.iter().enumerate() {
-        ids.push(input.as_ref().map(|(tensor, constant)| {
-            if *constant {
-                return graph.add_constant(format!("c{i}"), tensor.clone());
-            }
-            feeds.push(tensor.clone());
-            graph.add_input(format!("x{i}"), Fact::tensor(tensor.dtype(), tensor.shape()))
-        }));
-    }
-    let results: Vec<_> = (0..outputs).map(|i| graph.add_value(format!("y{i}"), Fact::Unknown)).collect();
-    graph.outputs = results.clone();
-    let outputs = results.into_iter().map(Some).collect();
-    graph.nodes_mut().push(Node { name: "node".into(), op, inputs: ids, outputs });
-    (graph, feeds)
 }
 
 /// Panics, naming the first element, unless the two are close.

@@ -1,0 +1,96 @@
+//! What the tests of backends share: numbers, and regions of one node.
+
+use std::sync::Arc;
+
+use inferrum_graph::{Fact, Graph, Node, NodeId, Operator};
+use inferrum_tensor::{DType, Shape, Tensor};
+
+use crate::Region;
+
+/// `|got - want| <= absolute + relative * |want|`.
+#[derive(Clone, Copy, Debug)]
+pub struct Tolerance {
+    /// What may be missed by a factor.
+    pub relative: f64,
+    /// What may be missed besides.
+    pub absolute: f64,
+}
+
+impl Tolerance {
+    /// Nothing is missed.
+    pub const EXACT: Tolerance = Tolerance { relative: 0.0, absolute: 0.0 };
+    /// Rounding of f32, a few times over.
+    pub const CLOSE: Tolerance = Tolerance { relative: 2e-5, absolute: 2e-6 };
+}
+
+/// Numbers between -3 and 3, others for another seed, as float32.
+///
+/// # Panics
+/// The shape has more elements than memory.
+pub fn random(shape: &[usize], seed: u64) -> Tensor {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let numbers: Vec<f32> = (0..Shape::from(shape).elements())
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            ((state >> 40) as f32 / (1u64 << 24) as f32) * 6.0 - 3.0
+        })
+        .collect();
+    Tensor::from_vec(shape, numbers).expect("as many numbers as elements")
+}
+
+/// As [`random`], of any real type: integers between -10 and 10 (0 and 20 if unsigned), about as many true as false.
+///
+/// # Panics
+/// The type is not real (complex128 is taken too: a number and its opposite).
+pub fn random_of(dtype: DType, shape: &[usize], seed: u64) -> Tensor {
+    let values = random(shape, seed).to_f64().expect("floats").into_iter();
+    let values: Vec<f64> = match dtype {
+        DType::Bool => values.map(|x| f64::from(u8::from(x > 0.0))).collect(),
+        _ if dtype.is_unsigned_integer() => values.map(|x| (x.abs() * 7.0).floor()).collect(),
+        _ if dtype.is_integer() => values.map(|x| (x * 3.5).floor()).collect(),
+        DType::Complex128 => {
+            let pairs = values.map(|x| [x, -x]).collect();
+            return Tensor::from_vec(shape, pairs).expect("as many numbers as elements");
+        }
+        _ => values.collect(),
+    };
+    Tensor::from_f64(dtype, shape, &values).expect("a real type")
+}
+
+/// A graph of one node, and what to feed it. Each input may be left out, or be a constant; of the outputs nothing is known.
+pub fn one_node(
+    op: Arc<dyn Operator>,
+    inputs: &[Option<(Tensor, bool)>],
+    outputs: usize,
+) -> (Graph, Vec<Tensor>) {
+    let mut graph = Graph::new("test");
+    let mut feeds = Vec::new();
+    let mut ids = Vec::new();
+    for (i, input) in inputs.iter().enumerate() {
+        ids.push(input.as_ref().map(|(tensor, constant)| {
+            if *constant {
+                return graph.add_constant(format!("c{i}"), tensor.clone());
+            }
+            feeds.push(tensor.clone());
+            graph.add_input(format!("x{i}"), Fact::tensor(tensor.dtype(), tensor.shape()))
+        }));
+    }
+    let results: Vec<_> = (0..outputs).map(|i| graph.add_value(format!("y{i}"), Fact::Unknown)).collect();
+    graph.outputs = results.clone();
+    let outputs = results.into_iter().map(Some).collect();
+    graph.nodes_mut().push(Node { name: "node".into(), op, inputs: ids, outputs });
+    (graph, feeds)
+}
+
+/// The only node of a graph as a region.
+pub fn region(graph: Graph) -> Region {
+    Region {
+        nodes: vec![NodeId(0)],
+        facts: Arc::new(graph.values().iter().map(|value| value.fact.clone()).collect()),
+        inputs: graph.inputs.clone(),
+        outputs: graph.outputs.clone(),
+        graph: Arc::new(graph),
+    }
+}
