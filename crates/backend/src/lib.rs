@@ -5,6 +5,7 @@
 
 mod backend;
 mod bound_node;
+mod cache;
 mod context;
 pub mod copies;
 mod destination;
@@ -21,6 +22,7 @@ mod widen;
 
 pub use backend::{Backend, BackendError, Cost, Decline, Executable};
 pub use bound_node::BoundNode;
+pub use cache::{CACHE_VARIABLE, Cache};
 pub use context::{RunContext, Stop};
 pub use destination::Destination;
 pub use device::{Device, DeviceInfo, DeviceParseError, Unusable};
