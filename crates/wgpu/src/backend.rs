@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, Weak};
 
 use inferrum_backend::{
-    Backend, BackendError, BoundNode, Cost, Decline, DeviceInfo, Executable, KernelRow, KernelTable, Region,
-    Unusable,
+    Backend, BackendError, BoundNode, Cache, Cost, Decline, DeviceInfo, Executable, KernelRow, KernelTable,
+    Region, Unusable,
 };
 use inferrum_graph::Graph;
 
@@ -44,7 +44,8 @@ fn opened(number: usize, found: &Found) -> Result<(Arc<Gpu>, Arc<Pipelines>), Ba
     if let Some((gpu, pipelines)) = held.filter(|(gpu, _)| gpu.check().is_ok()) {
         return Ok((gpu, pipelines));
     }
-    let (gpu, pipelines) = (Arc::new(Gpu::open(found)?), Arc::<Pipelines>::default());
+    let gpu = Arc::new(Gpu::open(found)?);
+    let pipelines = Arc::new(Pipelines::new(&gpu, &found.info, Cache::of_user()));
     open.insert(number, (Arc::downgrade(&gpu), Arc::downgrade(&pipelines)));
     Ok((gpu, pipelines))
 }
