@@ -305,7 +305,7 @@ impl Plan {
     /// Queries of a workgroup: as many as its memory and registers take.
     fn rows(&self, lowering: &Lowering<'_>) -> Result<usize, Decline> {
         let columns = self.sdpa.v_head.div_ceil(LANES).max(1);
-        let memory = lowering.gpu.limits.max_compute_workgroup_storage_size as usize;
+        let memory = lowering.abilities.limits.max_compute_workgroup_storage_size as usize;
         let fits = |rows: usize| {
             let floats = rows.saturating_mul(self.sdpa.head.saturating_add(LANES + 3));
             floats.saturating_mul(size_of::<f32>()) <= memory && rows * columns <= MOST_TOTALS
