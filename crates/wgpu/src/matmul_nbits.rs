@@ -69,7 +69,7 @@ pub(crate) fn lower(op: &MatMulNBits, lowering: &Lowering<'_>) -> Result<Lowered
     let rows = Rows::of(groups, 64, true);
     let template = Template::new("matmul nbits", SOURCE).params(params.len());
     let shader = rows
-        .fill(template)
+        .fill(template, lowering.abilities)
         .with("buffers", bindings.declarations())
         .with("rows", rows_at_once)
         .with("bits", op.bits)
