@@ -28,12 +28,34 @@ fn best(a: Best, b: Best) -> Best {
     return a;
 }
 
+#if subgroups
+/// The best of a subgroup.
+fn across(found: Best) -> Best {
+    let lost = is_nan(found.value);
+    let any_lost = subgroupAny(lost);
+#if greatest
+    let value = subgroupMax(select(found.value, -infinity(), lost));
+#else
+    let value = subgroupMin(select(found.value, infinity(), lost));
+#endif
+    let wins = select(found.value == value, lost, any_lost);
+#if last
+    let index = subgroupMax(select(0u, found.index, wins));
+#else
+    let index = subgroupMin(select(4294967295u, found.index, wins));
+#endif
+    return Best(select(value, nan(), any_lost), index);
+}
+#endif
+
 @compute @workgroup_size({{size}})
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
+    {{subgroup}}
 ) {
+    {{enter}}
     let row = row_of(workgroup, workgroups, local);
     if (row >= param(0u)) { return; }
     let lane = lane_of(local);
@@ -41,16 +63,28 @@ fn main(
     let step = param(2u);
     let start = (row / step) * extent * step + row % step;
     // A lane beyond the row begins with the row's first element, as some lane does anyway.
-    let first = select(0u, lane, lane < extent);
-    var found = Best(x[start + first * step], first);
+    let nearest = select(0u, lane, lane < extent);
+    var found = Best(x[start + nearest * step], nearest);
     for (var i = lane; i < extent; i += LANES) { found = best(found, Best(x[start + i * step], i)); }
 #if grouped
+#if subgroups
+    found = across(found);
+    if (own_place == 0u) { bests[subgroup_number] = found; }
+    workgroupBarrier();
+    found = bests[0];
+    for (var first = 0u; first < subgroup_count; first += own_count) {
+        if (first + own_place < subgroup_count) { found = best(found, bests[first + own_place]); }
+    }
+    found = across(found);
+    if (lane == 0u) { y[row] = vec2<u32>(found.index, 0u); }
+#else
     bests[lane] = found;
     for (var half = LANES / 2u; half > 0u; half /= 2u) {
         workgroupBarrier();
         if (lane < half) { bests[lane] = best(bests[lane], bests[lane + half]); }
     }
     if (lane == 0u) { y[row] = vec2<u32>(bests[0].index, 0u); }
+#endif
 #else
     y[row] = vec2<u32>(found.index, 0u);
 #endif

@@ -13,6 +13,10 @@ var<workgroup> scores: array<f32, {{score_tile}}>;
 var<workgroup> greatest: array<f32, {{rows}}>;
 var<workgroup> sums: array<f32, {{rows}}>;
 var<workgroup> shrink: array<f32, {{rows}}>;
+#if subgroups
+/// Greatest scores, then sums of weights, of each subgroup.
+var<workgroup> parts: array<f32, {{score_tile}}>;
+#endif
 
 fn start_of(first: u32, batch: u32, head: u32) -> u32 { return batch * param(first) + head * param(first + 1u); }
 
@@ -51,7 +55,9 @@ fn masked(product: f32, batch: u32, head: u32, query: u32, key: u32) -> f32 {
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
+    {{subgroup}}
 ) {
+    {{enter}}
     let first = workgroup.x * ROWS;
     let head = workgroup.y;
     let batch = workgroup.z;
@@ -86,25 +92,43 @@ fn main(
         }
         for (var row = 0u; row < ROWS; row++) {
             let query = min(first + row, param(0u) - 1u);
-            scores[row * 64u + lane] = masked(products[row], batch, head, query, key);
+            let score = masked(products[row], batch, head, query, key);
+            scores[row * 64u + lane] = score;
+#if subgroups
+            let own = subgroupMax(score);
+            if (own_place == 0u) { parts[row * 64u + subgroup_number] = own; }
+#endif
         }
         workgroupBarrier();
         if (lane < ROWS) {
             let old = greatest[lane];
             var new_greatest = old;
+#if subgroups
+            for (var i = 0u; i < subgroup_count; i++) { new_greatest = max(new_greatest, parts[lane * 64u + i]); }
+#else
             for (var i = 0u; i < 64u; i++) { new_greatest = max(new_greatest, scores[lane * 64u + i]); }
+#endif
             shrink[lane] = select(exp(old - new_greatest), 1.0, old == new_greatest);
             greatest[lane] = new_greatest;
         }
         workgroupBarrier();
         for (var row = 0u; row < ROWS; row++) {
             let score = scores[row * 64u + lane];
-            scores[row * 64u + lane] = select(exp(score - greatest[row]), 0.0, score == -infinity());
+            let weight = select(exp(score - greatest[row]), 0.0, score == -infinity());
+            scores[row * 64u + lane] = weight;
+#if subgroups
+            let own = subgroupAdd(weight);
+            if (own_place == 0u) { parts[row * 64u + subgroup_number] = own; }
+#endif
         }
         workgroupBarrier();
         if (lane < ROWS) {
             var sum = sums[lane] * shrink[lane];
+#if subgroups
+            for (var i = 0u; i < subgroup_count; i++) { sum += parts[lane * 64u + i]; }
+#else
             for (var i = 0u; i < 64u; i++) { sum += scores[lane * 64u + i]; }
+#endif
             sums[lane] = sum;
         }
         for (var row = 0u; row < ROWS; row++) {

@@ -8,7 +8,9 @@ fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
+    {{subgroup}}
 ) {
+    {{enter}}
 #if parts
     let part = row_of(workgroup, workgroups, local);
     if (part >= param(1u)) { return; }

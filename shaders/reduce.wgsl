@@ -8,8 +8,21 @@ fn element(x: f32, shift: f32) -> f32 { return {{element}}; }
 fn join(a: f32, b: f32) -> f32 { return {{join}}; }
 fn finish(total: f32, shift: f32, count: f32) -> f32 { return {{finish}}; }
 
+#if subgroups
+/// The values of a subgroup joined.
+fn across(value: f32) -> f32 { return {{across}}; }
+#endif
+
 fn joined(lane: u32, value: f32) -> f32 {
 #if grouped
+#if subgroups
+    share(across(value));
+    var total = {{neutral}};
+    for (var first = 0u; first < subgroup_count; first += own_count) {
+        if (first + own_place < subgroup_count) { total = join(total, lanes[first + own_place]); }
+    }
+    return across(total);
+#else
     workgroupBarrier();
     lanes[lane] = value;
     for (var half = LANES / 2u; half > 0u; half /= 2u) {
@@ -18,6 +31,7 @@ fn joined(lane: u32, value: f32) -> f32 {
     }
     workgroupBarrier();
     return lanes[0];
+#endif
 #else
     return value;
 #endif
@@ -28,7 +42,9 @@ fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
+    {{subgroup}}
 ) {
+    {{enter}}
     let row = row_of(workgroup, workgroups, local);
     if (row >= param(0u)) { return; }
     let lane = lane_of(local);

@@ -11,6 +11,33 @@ fn row_of(workgroup: vec3<u32>, workgroups: vec3<u32>, local: u32) -> u32 {
 
 fn lane_of(local: u32) -> u32 { return local; }
 
+#if subgroups
+/// Puts a subgroup's value where all read it.
+fn share(value: f32) {
+    workgroupBarrier();
+    if (own_place == 0u) { lanes[subgroup_number] = value; }
+    workgroupBarrier();
+}
+
+/// Sums and maxima of the values of all invocations.
+fn sum_of(lane: u32, value: f32) -> f32 {
+    share(subgroupAdd(value));
+    var total = 0.0;
+    for (var first = 0u; first < subgroup_count; first += own_count) {
+        if (first + own_place < subgroup_count) { total += lanes[first + own_place]; }
+    }
+    return subgroupAdd(total);
+}
+
+fn greatest_of(lane: u32, value: f32) -> f32 {
+    share(subgroupMax(value));
+    var total = lanes[0];
+    for (var first = 0u; first < subgroup_count; first += own_count) {
+        if (first + own_place < subgroup_count) { total = max(total, lanes[first + own_place]); }
+    }
+    return subgroupMax(total);
+}
+#else
 /// Sums and maxima of the values of all invocations.
 fn sum_of(lane: u32, value: f32) -> f32 {
     workgroupBarrier();
@@ -33,6 +60,7 @@ fn greatest_of(lane: u32, value: f32) -> f32 {
     workgroupBarrier();
     return lanes[0];
 }
+#endif
 #else
 fn row_of(workgroup: vec3<u32>, workgroups: vec3<u32>, local: u32) -> u32 {
     return invocation(workgroup, workgroups, local, 64u);

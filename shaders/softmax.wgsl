@@ -7,7 +7,9 @@ fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
+    {{subgroup}}
 ) {
+    {{enter}}
     let row = row_of(workgroup, workgroups, local);
     if (row >= param(0u)) { return; }
     let lane = lane_of(local);

@@ -1,5 +1,6 @@
 //! What the conformance tests share: where the corpus is, how a case is run, and which failures are known.
 
+pub mod bound;
 pub mod corpus;
 pub mod expectations;
 pub mod hostile;

@@ -27,7 +27,7 @@ pub(crate) fn lower(op: &ArgReduce, lowering: &Lowering<'_>) -> Result<Lowered, 
     let rows = Rows::of(count, extent, inner == 1);
     let template = Template::new("arg max", SOURCE).including(FUNCTIONS).params(params.len());
     let shader = rows
-        .fill(template)
+        .fill(template, lowering.abilities)
         .with("buffers", bindings.declarations())
         .switch("greatest", op.greatest)
         .switch("last", op.select_last_index)

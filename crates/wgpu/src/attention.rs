@@ -231,6 +231,7 @@ impl Plan {
         let reach = self.sdpa.reach;
         let shader = Template::new("attention", SOURCE)
             .including(FUNCTIONS)
+            .subgroups(lowering.abilities.subgroups)
             .params(params.len())
             .with("buffers", bindings.declarations())
             .with("rows", rows)
@@ -305,9 +306,11 @@ impl Plan {
     /// Queries of a workgroup: as many as its memory and registers take.
     fn rows(&self, lowering: &Lowering<'_>) -> Result<usize, Decline> {
         let columns = self.sdpa.v_head.div_ceil(LANES).max(1);
-        let memory = lowering.gpu.limits.max_compute_workgroup_storage_size as usize;
+        let memory = lowering.abilities.limits.max_compute_workgroup_storage_size as usize;
+        // Scores, and what subgroups have of them.
+        let tiles = if lowering.abilities.subgroups { 2 * LANES } else { LANES };
         let fits = |rows: usize| {
-            let floats = rows.saturating_mul(self.sdpa.head.saturating_add(LANES + 3));
+            let floats = rows.saturating_mul(self.sdpa.head.saturating_add(tiles + 3));
             floats.saturating_mul(size_of::<f32>()) <= memory && rows * columns <= MOST_TOTALS
         };
         let most = self.sdpa.q_len.next_power_of_two();

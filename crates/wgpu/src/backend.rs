@@ -1,29 +1,27 @@
 //! A GPU as a backend.
 
-use std::any::TypeId;
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock, Mutex, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use inferrum_backend::{
-    Backend, BackendError, BoundNode, Cache, Cost, Decline, DeviceInfo, Executable, KernelRow, KernelTable,
-    Region, Unusable,
+    Backend, BackendError, BoundNode, Cache, Cost, Decline, DeviceInfo, Executable, Region, Unusable,
 };
 use inferrum_graph::Graph;
 
+use crate::abilities::Without;
 use crate::adapter::{self, Found};
 use crate::compile;
 use crate::executor::WgpuExecutable;
 use crate::gpu::Gpu;
-use crate::kernel::{Lower, Lowered, Lowering, Operand};
+use crate::kernel::Lowered;
+use crate::legalize::legalize;
+use crate::lower;
 use crate::pipelines::Pipelines;
-use crate::storage;
 use crate::weights::Weights;
-
-static KERNELS: LazyLock<KernelTable<Lower>> = LazyLock::new(|| KernelTable::new(crate::KERNELS));
 
 /// Runs models on a GPU.
 pub struct WgpuBackend {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What everything on one device shares.
@@ -34,19 +32,25 @@ pub(crate) struct Shared {
     pub(crate) weights: Weights,
 }
 
-/// Adapters that sessions have open, with the pipelines made there, by number: sessions share them.
-static OPEN: Mutex<BTreeMap<usize, (Weak<Gpu>, Weak<Pipelines>)>> = Mutex::new(BTreeMap::new());
+/// Adapters that sessions have open, with the pipelines made there, by number and what they do without: sessions share them.
+static OPEN: Mutex<BTreeMap<(usize, Without), (Weak<Gpu>, Weak<Pipelines>)>> = Mutex::new(BTreeMap::new());
 
 /// An adapter's device, opened if no session has it open, or if it has failed since.
-fn opened(number: usize, found: &Found) -> Result<(Arc<Gpu>, Arc<Pipelines>), BackendError> {
+fn opened(
+    number: usize,
+    found: &Found,
+    without: Without,
+) -> Result<(Arc<Gpu>, Arc<Pipelines>), BackendError> {
     let mut open = OPEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let held = open.get(&number).and_then(|(gpu, pipelines)| Some((gpu.upgrade()?, pipelines.upgrade()?)));
+    let held = open
+        .get(&(number, without))
+        .and_then(|(gpu, pipelines)| Some((gpu.upgrade()?, pipelines.upgrade()?)));
     if let Some((gpu, pipelines)) = held.filter(|(gpu, _)| gpu.check().is_ok()) {
         return Ok((gpu, pipelines));
     }
-    let gpu = Arc::new(Gpu::open(found)?);
+    let gpu = Arc::new(Gpu::open(found, without)?);
     let pipelines = Arc::new(Pipelines::new(&gpu, &found.info, Cache::of_user()));
-    open.insert(number, (Arc::downgrade(&gpu), Arc::downgrade(&pipelines)));
+    open.insert((number, without), (Arc::downgrade(&gpu), Arc::downgrade(&pipelines)));
     Ok((gpu, pipelines))
 }
 
@@ -72,10 +76,18 @@ impl WgpuBackend {
     /// # Errors
     /// There is no such adapter, or its driver refuses.
     pub fn open(selector: Option<&str>) -> Result<WgpuBackend, Unusable> {
+        WgpuBackend::open_without(selector, Without::asked()?)
+    }
+
+    /// As [`WgpuBackend::open`], for less than the adapter can do.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn open_without(selector: Option<&str>, without: Without) -> Result<WgpuBackend, Unusable> {
         let found = adapter::adapters()?;
         let names: Vec<&str> = found.iter().map(|found| found.info.name.as_str()).collect();
         let number = adapter::select(&names, selector)?;
-        let (gpu, pipelines) = opened(number, &found[number]).map_err(|error| Unusable {
+        let (gpu, pipelines) = opened(number, &found[number], without).map_err(|error| Unusable {
             reason: error.to_string(),
             remedy: "update the driver, or choose another device".into(),
         })?;
@@ -90,53 +102,7 @@ impl Shared {
     /// # Errors
     /// Why there is none.
     pub(crate) fn lower(&self, bound: &BoundNode<'_>) -> Result<Lowered, Decline> {
-        let op = bound.node.op.as_ref();
-        for (kind, facts) in [("input", &bound.inputs), ("output", &bound.outputs)] {
-            for (place, fact) in facts.iter().enumerate().filter_map(|(i, fact)| fact.map(|fact| (i, fact))) {
-                let dtype = fact.as_tensor().map(|tensor| tensor.dtype);
-                let stored = dtype.is_some_and(|dtype| storage::storage(dtype).is_some());
-                // What is a constant may be packed, or not be read at all.
-                if !stored && (kind == "output" || fact.value().is_none()) {
-                    let dtype = dtype.map_or("no tensor".to_owned(), |dtype| dtype.to_string());
-                    return Err(Decline(format!("{kind} {place} is {dtype}, which has no form on a GPU")));
-                }
-                // A constant may be packed; what is read of it as it is follows below.
-                if fact.value().is_none() {
-                    self.fits(kind, place, fact)?;
-                }
-            }
-        }
-        if bound.outputs.iter().flatten().all(|fact| fact.concrete_shape().is_some_and(|s| s.elements() == 0))
-        {
-            return Ok(Lowered::many("nothing", Vec::new()));
-        }
-        let row = KERNELS.find(op).ok_or_else(|| Decline(format!("no GPU kernel for {}", op.key())))?;
-        let lowered = (row.lower)(op, &Lowering { bound, gpu: &self.gpu })?;
-        if let Lowered::Work(work) = &lowered {
-            for operand in work.dispatches.iter().flat_map(|dispatch| &dispatch.operands) {
-                if let Operand::Input(place) = *operand
-                    && let Some(fact) = bound.inputs.get(place).copied().flatten()
-                {
-                    self.fits("input", place, fact)?;
-                }
-            }
-        }
-        Ok(lowered)
-    }
-
-    /// # Errors
-    /// The tensor is larger than what the adapter binds.
-    fn fits(&self, kind: &str, place: usize, fact: &inferrum_graph::Fact) -> Result<(), Decline> {
-        let (Some(tensor), Some(shape)) = (fact.as_tensor(), fact.concrete_shape()) else { return Ok(()) };
-        let bytes = shape.elements().saturating_mul(storage::element_bytes(tensor.dtype)) as u64;
-        let limits = &self.gpu.limits;
-        let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
-        if bytes > most {
-            return Err(Decline(format!(
-                "{kind} {place} takes {bytes} bytes; the adapter's max_storage_buffer_binding_size is {most}"
-            )));
-        }
-        Ok(())
+        lower::lower(bound, &self.gpu.abilities)
     }
 }
 
@@ -146,7 +112,7 @@ impl Backend for WgpuBackend {
     }
 
     fn legalize(&self, graph: Graph) -> Result<Graph, BackendError> {
-        Ok(inferrum_backend::widen(graph)?)
+        Ok(legalize(graph, &self.shared.gpu.abilities)?)
     }
 
     fn prepare(&self, graph: Graph) -> Result<Graph, BackendError> {
@@ -166,13 +132,4 @@ impl Backend for WgpuBackend {
     fn weight_bytes(&self) -> usize {
         self.shared.weights.bytes()
     }
-}
-
-/// The kernel table's rows from a list of `room: Operator, ...;`.
-pub(crate) const fn row<O: 'static>(
-    room: &'static str,
-    path: &'static str,
-    lower: Lower,
-) -> KernelRow<Lower> {
-    KernelRow { operator: || TypeId::of::<O>(), path, room, lower }
 }

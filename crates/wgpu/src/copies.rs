@@ -139,7 +139,7 @@ impl Piece<'_> {
 
 /// The dispatches of copies.
 fn dispatches(parts: &[Part], lowering: &Lowering<'_>) -> Result<Vec<Dispatch>, Decline> {
-    let most = MOST_BUFFERS.min(lowering.gpu.limits.max_storage_buffers_per_shader_stage as usize);
+    let most = MOST_BUFFERS.min(lowering.abilities.limits.max_storage_buffers_per_shader_stage as usize);
     let mut dispatches = Vec::new();
     let mut joined: Vec<Piece<'_>> = Vec::new();
     for part in parts.iter().filter(|part| part.elements() > 0) {

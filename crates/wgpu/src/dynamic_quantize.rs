@@ -34,7 +34,7 @@ pub(crate) fn lower(_op: &DynamicQuantizeLinear, lowering: &Lowering<'_>) -> Res
     bindings.read("x", "f32", Operand::Input(0));
     bindings.write("ranges", "vec2<f32>", Operand::Scratch(0));
     let rows = Rows::of(parts, PART, true);
-    let shader = rows.fill(template(&bindings, "parts")).build();
+    let shader = rows.fill(template(&bindings, "parts"), lowering.abilities).build();
     dispatches.push(rows.dispatch(shader, bindings.operands(), params.clone())?);
 
     let mut bindings = Bindings::default();
@@ -42,7 +42,7 @@ pub(crate) fn lower(_op: &DynamicQuantizeLinear, lowering: &Lowering<'_>) -> Res
     bindings.write("scale", "f32", scale.clone());
     bindings.write("zero", "u32", zero.clone());
     let rows = Rows::of(1, PART, true);
-    let shader = rows.fill(template(&bindings, "range")).build();
+    let shader = rows.fill(template(&bindings, "range"), lowering.abilities).build();
     dispatches.push(rows.dispatch(shader, bindings.operands(), params.clone())?);
 
     if lowering.wants(0) {
@@ -51,7 +51,7 @@ pub(crate) fn lower(_op: &DynamicQuantizeLinear, lowering: &Lowering<'_>) -> Res
         bindings.write("scale", "f32", scale);
         bindings.write("zero", "u32", zero);
         bindings.write("y", "u32", Operand::Output(0));
-        let shader = Rows::of(1, 1, true).fill(template(&bindings, "elements")).build();
+        let shader = Rows::of(1, 1, true).fill(template(&bindings, "elements"), lowering.abilities).build();
         dispatches.push(Dispatch::over(elements, shader, bindings.operands(), params)?);
     }
     Ok(Lowered::Work(Work { name: "dynamic quantize".into(), dispatches, scratch }))

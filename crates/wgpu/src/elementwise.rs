@@ -163,7 +163,7 @@ impl Builder<'_> {
     /// The type of a buffer's elements, in which 64-bit integers are computed with where the adapter can.
     fn words(&self, dtype: DType) -> Result<&'static str, Decline> {
         if dtype == DType::I64 {
-            let known = self.lowering.gpu.features.contains(wgpu::Features::SHADER_INT64);
+            let known = self.lowering.abilities.i64;
             return known
                 .then_some("i64")
                 .ok_or_else(|| Decline("the adapter has no 64-bit integers".into()));

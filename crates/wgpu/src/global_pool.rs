@@ -4,15 +4,13 @@ use inferrum_backend::Decline;
 use inferrum_ops::global_pool::GlobalPool;
 
 use crate::kernel::{Lowered, Lowering};
-use crate::reduce::{Fold, lower_fold};
+use crate::reduce::{Fold, Join, lower_fold};
 
 pub(crate) fn lower(op: &GlobalPool, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     let fold = match op {
         GlobalPool::Average => Fold::sum("x", "total / count"),
         // A number is greater than NaN.
-        GlobalPool::Max => {
-            Fold::extreme("select(select(max(a, b), a, is_nan(b)), b, is_nan(a))", "-infinity()")
-        }
+        GlobalPool::Max => Fold::all(Join::GreatestNumber),
         GlobalPool::Lp { p } if *p == 1.0 => Fold::sum("abs(x)", "total"),
         GlobalPool::Lp { p } if *p == 2.0 => Fold::sum("x * x", "sqrt(total)"),
         GlobalPool::Lp { p } => Fold::sum(

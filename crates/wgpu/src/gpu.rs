@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use inferrum_backend::BackendError;
 
+use crate::abilities::{Abilities, Without};
 use crate::adapter::Found;
 
 /// An opened adapter.
@@ -12,22 +13,23 @@ pub(crate) struct Gpu {
     pub(crate) queue: wgpu::Queue,
     pub(crate) features: wgpu::Features,
     pub(crate) limits: wgpu::Limits,
+    pub(crate) abilities: Abilities,
     /// What went wrong where nobody asked: the device was lost, or a driver failed.
     failure: Arc<Mutex<Option<String>>>,
 }
 
 impl Gpu {
-    /// Opens an adapter with all it can do that kernels ask for.
+    /// Opens an adapter with all it can do that kernels ask for, but for what they shall do without.
     ///
     /// # Errors
     /// The driver refuses.
-    pub(crate) fn open(found: &Found) -> Result<Gpu, BackendError> {
+    pub(crate) fn open(found: &Found, without: Without) -> Result<Gpu, BackendError> {
         let wanted = wgpu::Features::SHADER_F16
             | wgpu::Features::SHADER_INT64
             | wgpu::Features::SUBGROUP
             | wgpu::Features::TIMESTAMP_QUERY
             | wgpu::Features::PIPELINE_CACHE;
-        let features = wanted & found.adapter.features();
+        let features = wanted & found.adapter.features() & !without.features();
         let limits = found.adapter.limits();
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("inferrum"),
@@ -51,7 +53,8 @@ impl Gpu {
                 note_first(&note, format!("the device was lost: {message}"));
             }
         });
-        Ok(Gpu { device, queue, features, limits, failure })
+        let abilities = Abilities::new(features, limits.clone());
+        Ok(Gpu { device, queue, features, limits, abilities, failure })
     }
 
     /// An error if the device failed some time ago.

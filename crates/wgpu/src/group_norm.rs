@@ -40,7 +40,7 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
         format!("({group}) * param({}u) + i / param({}u)", first + 1, first + 2)
     };
     norm.result = format!("value * scale[{entry}] + bias[{entry}]");
-    norm.lower("group norm", true, false)
+    norm.lower("group norm", true, false, lowering)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use inferrum_backend::{BoundNode, Decline};
 use inferrum_tensor::Tensor;
 use smallvec::SmallVec;
 
-use crate::gpu::Gpu;
+use crate::abilities::Abilities;
 use crate::shader::Shader;
 
 /// Invocations of a workgroup of kernels that take one element each.
@@ -20,8 +20,8 @@ const MOST_GROUPS: usize = 65535;
 pub(crate) struct Lowering<'a> {
     /// The node with its facts; every shape is concrete.
     pub(crate) bound: &'a BoundNode<'a>,
-    /// The device.
-    pub(crate) gpu: &'a Gpu,
+    /// What the adapter can do.
+    pub(crate) abilities: &'a Abilities,
 }
 
 impl<'a> std::ops::Deref for Lowering<'a> {

@@ -34,7 +34,7 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
         let bias = norm.broadcast("bias", BIAS, &shape, &lowering.shape(BIAS)?)?;
         norm.result = format!("{} + {bias}", norm.result);
     }
-    norm.lower(if centred { "layer norm" } else { "rms norm" }, centred, false)
+    norm.lower(if centred { "layer norm" } else { "rms norm" }, centred, false, lowering)
 }
 
 #[cfg(test)]

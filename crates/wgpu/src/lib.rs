@@ -4,6 +4,7 @@
 //! once, and reads back what is wanted on the host (`executor.rs`). Kernels are WGSL sources in `shaders/`, filled in by the
 //! room of the same name here.
 
+mod abilities;
 mod adapter;
 mod backend;
 mod bindings;
@@ -15,11 +16,15 @@ mod gpu;
 mod index_tuples;
 mod indices;
 mod kernel;
+mod legalize;
+mod lower;
 mod moments;
 mod pipelines;
 mod recurrent;
 mod rows;
 mod shader;
+#[cfg(any(test, feature = "testing"))]
+pub mod shaders;
 mod storage;
 mod strides;
 mod tensor;
@@ -29,12 +34,13 @@ mod tile;
 mod timestamps;
 mod weights;
 
+pub use abilities::Abilities;
 pub use backend::{WgpuBackend, devices};
 
 use inferrum_backend::KernelRow;
 
-use crate::backend::row;
 use crate::kernel::Lower;
+use crate::lower::row;
 
 /// The rooms of the operators that have kernels here, for some of their types and shapes at least.
 pub fn operator_rooms() -> impl Iterator<Item = &'static str> {

@@ -23,8 +23,11 @@ pub(crate) fn lower(op: &LpNormalization, lowering: &Lowering<'_>) -> Result<Low
     let params = words([count, extent, inner])?;
     let rows = Rows::of(count, extent, inner == 1);
     let template = Template::new("lp norm", SOURCE).params(params.len());
-    let shader =
-        rows.fill(template).with("buffers", bindings.declarations()).switch("squares", op.p != 1).build();
+    let shader = rows
+        .fill(template, lowering.abilities)
+        .with("buffers", bindings.declarations())
+        .switch("squares", op.p != 1)
+        .build();
     Ok(Lowered::one("lp norm", rows.dispatch(shader, bindings.operands(), params)?))
 }
 

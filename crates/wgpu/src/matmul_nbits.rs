@@ -33,7 +33,7 @@ pub(crate) fn lower(op: &MatMulNBits, lowering: &Lowering<'_>) -> Result<Lowered
         }
     }
     let bytes = lowering.constant(WEIGHTS).map_or(0, |weights| weights.bytes().len() as u64);
-    let most = lowering.gpu.limits.max_storage_buffer_binding_size;
+    let most = lowering.abilities.limits.max_storage_buffer_binding_size;
     if bytes > most {
         return Err(Decline(format!(
             "packed weights of {bytes} bytes; the adapter's max_storage_buffer_binding_size is {most}"
@@ -69,7 +69,7 @@ pub(crate) fn lower(op: &MatMulNBits, lowering: &Lowering<'_>) -> Result<Lowered
     let rows = Rows::of(groups, 64, true);
     let template = Template::new("matmul nbits", SOURCE).params(params.len());
     let shader = rows
-        .fill(template)
+        .fill(template, lowering.abilities)
         .with("buffers", bindings.declarations())
         .with("rows", rows_at_once)
         .with("bits", op.bits)

@@ -4,7 +4,7 @@ use inferrum_backend::{Decline, Loops};
 use inferrum_tensor::Shape;
 
 use crate::bindings::Bindings;
-use crate::kernel::{Lowered, Operand, words};
+use crate::kernel::{Lowered, Lowering, Operand, words};
 use crate::rows::Rows;
 use crate::shader::Template;
 use crate::strides::offset_function;
@@ -74,11 +74,17 @@ impl Normalization {
     ///
     /// # Errors
     /// More rows than the adapter counts.
-    pub(crate) fn lower(self, name: &'static str, centred: bool, sum: bool) -> Result<Lowered, Decline> {
+    pub(crate) fn lower(
+        self,
+        name: &'static str,
+        centred: bool,
+        sum: bool,
+        lowering: &Lowering<'_>,
+    ) -> Result<Lowered, Decline> {
         let rows = Rows::of(self.rows, self.extent, true);
         let template = Template::new(name, SOURCE).params(self.params.len());
         let shader = rows
-            .fill(template)
+            .fill(template, lowering.abilities)
             .with("buffers", self.bindings.declarations())
             .with("functions", self.functions)
             .with("load", self.load)

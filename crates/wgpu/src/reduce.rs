@@ -19,14 +19,57 @@ pub(crate) fn lower(op: &Reduce, lowering: &Lowering<'_>) -> Result<Lowered, Dec
     lower_fold(&Fold::of(op.reduction), &reduced, lowering)
 }
 
+/// How two numbers become one.
+#[derive(Clone, Copy)]
+pub(crate) enum Join {
+    Sum,
+    Product,
+    Greatest,
+    /// Any number beats NaN.
+    GreatestNumber,
+    Least,
+}
+
+impl Join {
+    /// `a` and `b` combined.
+    fn two(self) -> &'static str {
+        match self {
+            Join::Sum => "a + b",
+            Join::Product => "a * b",
+            Join::Greatest => "maximum(a, b)",
+            Join::GreatestNumber => "select(select(max(a, b), a, is_nan(b)), b, is_nan(a))",
+            Join::Least => "minimum(a, b)",
+        }
+    }
+
+    /// What changes nothing.
+    fn neutral(self) -> &'static str {
+        match self {
+            Join::Sum => "0.0",
+            Join::Product => "1.0",
+            Join::Greatest | Join::GreatestNumber => "-infinity()",
+            Join::Least => "infinity()",
+        }
+    }
+
+    /// `value` of all invocations of a subgroup; NaN spreads, which a driver's extremes leave open.
+    fn across(self) -> &'static str {
+        match self {
+            Join::Sum => "subgroupAdd(value)",
+            Join::Product => "subgroupMul(value)",
+            Join::Greatest => "select(subgroupMax(value), nan(), subgroupAny(is_nan(value)))",
+            Join::GreatestNumber => "subgroupMax(select(value, -infinity(), is_nan(value)))",
+            Join::Least => "select(subgroupMin(value), nan(), subgroupAny(is_nan(value)))",
+        }
+    }
+}
+
 /// How elements are combined, as expressions of WGSL.
 pub(crate) struct Fold {
     /// What becomes of an element `x`; `shift` is the greatest if that is asked for.
     pub(crate) element: String,
-    /// Two of them, `a` and `b`, combined.
-    pub(crate) join: &'static str,
-    /// What changes nothing.
-    pub(crate) neutral: &'static str,
+    /// How two of them are combined.
+    pub(crate) join: Join,
     /// The result of `total`, which is of `count` elements.
     pub(crate) finish: String,
     /// Whether the greatest element is wanted first.
@@ -36,12 +79,12 @@ pub(crate) struct Fold {
 impl Fold {
     /// The sum of an expression of `x`.
     pub(crate) fn sum(element: impl Into<String>, finish: impl Into<String>) -> Fold {
-        Fold { element: element.into(), join: "a + b", neutral: "0.0", finish: finish.into(), shifted: false }
+        Fold { element: element.into(), join: Join::Sum, finish: finish.into(), shifted: false }
     }
 
-    /// The greatest element by a function of WGSL.
-    pub(crate) fn extreme(join: &'static str, neutral: &'static str) -> Fold {
-        Fold { join, neutral, ..Fold::sum("x", "total") }
+    /// All elements combined.
+    pub(crate) fn all(join: Join) -> Fold {
+        Fold { join, ..Fold::sum("x", "total") }
     }
 
     fn of(reduction: Reduction) -> Fold {
@@ -53,10 +96,10 @@ impl Fold {
                 shifted: true,
                 ..Fold::sum("select(exp(x - shift), 1.0, x == shift)", "shift + log(total)")
             },
-            Reduction::Max => Fold::extreme("maximum(a, b)", "-infinity()"),
+            Reduction::Max => Fold::all(Join::Greatest),
             Reduction::Mean => Fold::sum("x", "total / count"),
-            Reduction::Min => Fold::extreme("minimum(a, b)", "infinity()"),
-            Reduction::Prod => Fold::extreme("a * b", "1.0"),
+            Reduction::Min => Fold::all(Join::Least),
+            Reduction::Prod => Fold::all(Join::Product),
             Reduction::Sum => Fold::sum("x", "total"),
             Reduction::SumSquare => Fold::sum("x * x", "total"),
         }
@@ -86,12 +129,13 @@ pub(crate) fn lower_fold(fold: &Fold, reduced: &[bool], lowering: &Lowering<'_>)
     let rows = Rows::of(outputs, count, along.inner_stride(0) == 1);
     let template = Template::new("reduce", SOURCE).including(FUNCTIONS).params(params.len());
     let shader = rows
-        .fill(template)
+        .fill(template, lowering.abilities)
         .with("buffers", bindings.declarations())
         .with("functions", functions)
         .with("element", &fold.element)
-        .with("join", fold.join)
-        .with("neutral", fold.neutral)
+        .with("join", fold.join.two())
+        .with("neutral", fold.join.neutral())
+        .with("across", fold.join.across())
         .with("finish", &fold.finish)
         .switch("shifted", fold.shifted)
         .build();

@@ -2,6 +2,7 @@
 
 use inferrum_backend::Decline;
 
+use crate::abilities::Abilities;
 use crate::kernel::{Dispatch, Operand, WORKGROUP, linear_groups};
 use crate::shader::{Shader, Template};
 
@@ -33,9 +34,11 @@ impl Rows {
         Rows { count, lanes }
     }
 
-    /// Puts the functions that the rows' shaders call before one, and fills in the size of workgroups.
-    pub(crate) fn fill(self, template: Template) -> Template {
+    /// Puts the functions that the rows' shaders call before one, and fills in the size of workgroups. A workgroup joins what its
+    /// invocations have by subgroups where the adapter has them.
+    pub(crate) fn fill(self, template: Template, abilities: &Abilities) -> Template {
         template
+            .subgroups(abilities.subgroups && self.lanes > 1)
             .including(SOURCE)
             .with("lanes", self.lanes)
             .with("size", if self.lanes > 1 { self.lanes } else { WORKGROUP })

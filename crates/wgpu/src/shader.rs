@@ -13,6 +13,9 @@ pub(crate) const FUNCTIONS: &str = include_str!("../../../shaders/functions.wgsl
 /// Parameters as numbered words, for [`Template::including`]; `params` is how many vectors of four they fill.
 const WORDS: &str = include_str!("../../../shaders/words.wgsl");
 
+/// What an invocation knows of its subgroup.
+const SUBGROUPS: &str = include_str!("../../../shaders/subgroups.wgsl");
+
 /// A whole shader, and a name for errors and profiles.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Shader {
@@ -43,6 +46,20 @@ impl Template {
     /// Lets the source call `param(i)` for each of `count` words.
     pub(crate) fn params(self, count: usize) -> Template {
         self.including(WORDS).with("params", count.div_ceil(4).max(1))
+    }
+
+    /// Turns the switch `subgroups` on if `on`, and the source says where its entry takes the builtins (`{{subgroup}}`) and begins
+    /// (`{{enter}}`).
+    pub(crate) fn subgroups(self, on: bool) -> Template {
+        let on = on && self.text.contains("{{enter}}");
+        let (builtins, enter) = if on {
+            let builtins = "@builtin(subgroup_id) subgroup: u32, @builtin(num_subgroups) subgroups: u32,";
+            (builtins, "enter(subgroup, subgroups);")
+        } else {
+            ("", "")
+        };
+        let template = if on { self.including(SUBGROUPS) } else { self };
+        template.with("subgroup", builtins).with("enter", enter).switch("subgroups", on)
     }
 
     /// Replaces `{{name}}`.
@@ -86,7 +103,9 @@ impl Template {
                         line = line.replace(&format!("{{{{{name}}}}}"), value);
                     }
                 }
-                let _ = writeln!(source, "{line}");
+                if !line.trim().is_empty() || word.is_empty() {
+                    let _ = writeln!(source, "{line}");
+                }
             }
         }
     }

@@ -41,7 +41,7 @@ pub(crate) fn lower(op: &SkipLayerNormalization, lowering: &Lowering<'_>) -> Res
     if sum {
         norm.bindings.write("sum", "f32", Operand::Output(SUM));
     }
-    norm.lower("skip layer norm", !op.simplified, sum)
+    norm.lower("skip layer norm", !op.simplified, sum, lowering)
 }
 
 #[cfg(test)]

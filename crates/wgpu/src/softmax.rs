@@ -22,7 +22,11 @@ pub(crate) fn lower(op: &Softmax, lowering: &Lowering<'_>) -> Result<Lowered, De
     let params = words([count, extent, inner])?;
     let rows = Rows::of(count, extent, inner == 1);
     let template = Template::new("softmax", SOURCE).params(params.len());
-    let shader = rows.fill(template).with("buffers", bindings.declarations()).switch("log", op.log).build();
+    let shader = rows
+        .fill(template, lowering.abilities)
+        .with("buffers", bindings.declarations())
+        .switch("log", op.log)
+        .build();
     Ok(Lowered::one("softmax", rows.dispatch(shader, bindings.operands(), params)?))
 }
 

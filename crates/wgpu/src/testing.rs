@@ -1,19 +1,30 @@
-//! Compares a kernel with its operator's reference, on the machine's first adapter.
+//! Compares a kernel with its operator's reference, on the machine's first adapter as it is and doing without some of its
+//! abilities; and validates the shaders of every combination of abilities.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, OnceLock};
 
 pub(crate) use inferrum_backend::testing::{Tolerance, random, random_of};
 use inferrum_backend::testing::{one_node, region};
-use inferrum_backend::{Backend, Resident, RunContext};
+use inferrum_backend::{Backend, BoundNode, Resident, RunContext};
 use inferrum_graph::{Fact, Graph, NodeId, Operator};
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
-use crate::WgpuBackend;
+use crate::abilities::{Abilities, Without};
+use crate::{WgpuBackend, shaders};
 
-/// The backend to test with; None, with a note, where the machine has no adapter and none is required.
-pub(crate) fn backend() -> Option<&'static WgpuBackend> {
-    static BACKEND: OnceLock<Option<WgpuBackend>> = OnceLock::new();
-    let open = || match WgpuBackend::open(None) {
+/// What an adapter does without, from one test backend to the next.
+const VARIANTS: [Without; 3] = [
+    Without { f16: false, subgroups: false, i64: false },
+    Without { f16: false, subgroups: true, i64: false },
+    Without { f16: true, subgroups: false, i64: false },
+];
+
+/// The backends to test with, the one that can do everything first; none, with a note, where the machine has no adapter and
+/// none is required.
+pub(crate) fn backends() -> &'static [WgpuBackend] {
+    static BACKENDS: OnceLock<Vec<WgpuBackend>> = OnceLock::new();
+    let open = |without| match WgpuBackend::open_without(None, without) {
         Ok(backend) => Some(backend),
         Err(unusable) if std::env::var_os("INFERRUM_REQUIRE_ADAPTER").is_some() => panic!("{unusable}"),
         Err(unusable) => {
@@ -21,7 +32,12 @@ pub(crate) fn backend() -> Option<&'static WgpuBackend> {
             None
         }
     };
-    BACKEND.get_or_init(open).as_ref()
+    BACKENDS.get_or_init(|| VARIANTS.into_iter().map_while(open).collect())
+}
+
+/// The first of [`backends`].
+pub(crate) fn backend() -> Option<&'static WgpuBackend> {
+    backends().first()
 }
 
 /// A type of every way that elements stand in a GPU's memory.
@@ -66,7 +82,7 @@ pub(crate) fn run(op: impl Operator, inputs: &[Tensor], shapes: &[Shape]) -> Opt
     let given: Vec<_> = inputs.iter().cloned().map(|tensor| Some((tensor, false))).collect();
     let (graph, feeds) = one_node(Arc::new(op), &given, shapes.len());
     let facts: Vec<Fact> = shapes.iter().map(|shape| Fact::tensor(inputs[0].dtype(), shape)).collect();
-    runs(graph, feeds, &facts, 1).pop()
+    runs(graph, feeds, &facts, 1).into_iter().next()
 }
 
 /// Why the GPU has no kernel for `op` with these inputs, each of which may be a constant; None without an adapter.
@@ -80,24 +96,52 @@ pub(crate) fn declined(op: impl Operator, inputs: &[(Tensor, bool)]) -> Option<S
     Some(backend.claim(&region.bound(NodeId(0))).expect_err("it is declined").to_string())
 }
 
-/// The outputs of `count` runs of a graph of one node by the GPU; no runs without an adapter.
+/// The outputs of `count` runs of a graph of one node by the GPU, for each of the [`backends`] with shaders of its own; no runs
+/// without an adapter.
 fn runs(mut graph: Graph, feeds: Vec<Tensor>, outputs: &[Fact], count: usize) -> Vec<Vec<Tensor>> {
-    let Some(backend) = backend() else { return Vec::new() };
     for (id, fact) in graph.outputs.clone().iter().zip(outputs) {
         graph.value_mut(*id).fact = fact.clone();
     }
     let region = region(graph);
-    if let Err(decline) = backend.claim(&region.bound(NodeId(0))) {
-        panic!("{:?} is declined: {decline}", region.graph.nodes()[0].op);
+    let bound = region.bound(NodeId(0));
+    for abilities in Abilities::every() {
+        validate(&bound, &abilities);
     }
-    let executable = backend.compile(&region).expect("compiles");
     let residents: Vec<Resident> = feeds.into_iter().map(Resident::Host).collect();
-    let run = |_| {
-        let got = executable.run(&residents, Vec::new(), &RunContext::default()).expect("runs");
-        let host = |got: &Option<Resident>| got.as_ref().expect("an output").to_host().expect("it is read");
-        got.iter().map(host).collect()
-    };
-    (0..count).map(run).collect()
+    let (mut all, mut seen) = (Vec::new(), Vec::new());
+    for (number, backend) in backends().iter().enumerate() {
+        let shaders = match shaders::of_node(&bound, &backend.shared.gpu.abilities) {
+            Ok(shaders) if !seen.contains(&shaders) => shaders,
+            Err(decline) if number == 0 => panic!("{:?} is declined: {decline}", bound.node.op),
+            _ => continue,
+        };
+        seen.push(shaders);
+        backend.claim(&bound).expect("it is lowered");
+        let executable = backend.compile(&region).expect("compiles");
+        let run = |_| {
+            let got = executable.run(&residents, Vec::new(), &RunContext::default()).expect("runs");
+            let host =
+                |got: &Option<Resident>| got.as_ref().expect("an output").to_host().expect("it is read");
+            got.iter().map(host).collect()
+        };
+        all.extend((0..count).map(run));
+    }
+    all
+}
+
+/// Panics unless the node's shaders, where it has a kernel under these abilities, are valid.
+fn validate(bound: &BoundNode<'_>, abilities: &Abilities) {
+    static VALID: Mutex<Option<HashSet<([bool; 3], String)>>> = Mutex::new(None);
+    let combination = [abilities.f16, abilities.subgroups, abilities.i64];
+    for (name, text) in shaders::of_node(bound, abilities).unwrap_or_default() {
+        let new = {
+            let mut valid = VALID.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            valid.get_or_insert_default().insert((combination, text.clone()))
+        };
+        if new && let Err(error) = shaders::validate(&text, abilities) {
+            panic!("shader `{name}` with {abilities:?}:\n{error}\n{text}");
+        }
+    }
 }
 
 /// Panics, naming the first element, unless the two are close.

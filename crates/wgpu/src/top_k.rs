@@ -37,7 +37,7 @@ pub(crate) fn lower(op: &TopK, lowering: &Lowering<'_>) -> Result<Lowered, Decli
     let rows = Rows::of(count, extent, true);
     let template = Template::new("top k", SOURCE).including(FUNCTIONS).params(params.len());
     let shader = rows
-        .fill(template)
+        .fill(template, lowering.abilities)
         .with("buffers", bindings.declarations())
         .switch("largest", op.largest)
         .switch("values", values)

@@ -1,0 +1,80 @@
+//! From a node to its kernel, for an adapter of some abilities.
+
+use std::any::TypeId;
+use std::sync::LazyLock;
+
+use inferrum_backend::{BoundNode, Decline, KernelRow, KernelTable};
+use inferrum_tensor::DType;
+
+use crate::abilities::Abilities;
+use crate::kernel::{Lower, Lowered, Lowering, Operand};
+use crate::storage;
+
+pub(crate) static KERNELS: LazyLock<KernelTable<Lower>> = LazyLock::new(|| KernelTable::new(crate::KERNELS));
+
+/// The kernel of a node.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) fn lower(bound: &BoundNode<'_>, abilities: &Abilities) -> Result<Lowered, Decline> {
+    let op = bound.node.op.as_ref();
+    for (kind, facts) in [("input", &bound.inputs), ("output", &bound.outputs)] {
+        for (place, fact) in facts.iter().enumerate().filter_map(|(i, fact)| fact.map(|fact| (i, fact))) {
+            let dtype = fact.as_tensor().map(|tensor| tensor.dtype);
+            let stored = dtype.is_some_and(|dtype| is_stored(dtype, abilities));
+            // What is a constant may be packed, or not be read at all.
+            if !stored && (kind == "output" || fact.value().is_none()) {
+                let dtype = dtype.map_or("no tensor".to_owned(), |dtype| dtype.to_string());
+                return Err(Decline(format!("{kind} {place} is {dtype}, which has no form on a GPU")));
+            }
+            // A constant may be packed; what is read of it as it is follows below.
+            if fact.value().is_none() {
+                fits(kind, place, fact, abilities)?;
+            }
+        }
+    }
+    if bound.outputs.iter().flatten().all(|fact| fact.concrete_shape().is_some_and(|s| s.elements() == 0)) {
+        return Ok(Lowered::many("nothing", Vec::new()));
+    }
+    let row = KERNELS.find(op).ok_or_else(|| Decline(format!("no GPU kernel for {}", op.key())))?;
+    let lowered = (row.lower)(op, &Lowering { bound, abilities })?;
+    if let Lowered::Work(work) = &lowered {
+        for operand in work.dispatches.iter().flat_map(|dispatch| &dispatch.operands) {
+            if let Operand::Input(place) = *operand
+                && let Some(fact) = bound.inputs.get(place).copied().flatten()
+            {
+                fits("input", place, fact, abilities)?;
+            }
+        }
+    }
+    Ok(lowered)
+}
+
+/// Whether an adapter of these abilities has a form for a type.
+fn is_stored(dtype: DType, abilities: &Abilities) -> bool {
+    storage::storage(dtype).is_some() && (dtype != DType::F16 || abilities.f16)
+}
+
+/// # Errors
+/// The tensor is larger than what the adapter binds.
+fn fits(kind: &str, place: usize, fact: &inferrum_graph::Fact, abilities: &Abilities) -> Result<(), Decline> {
+    let (Some(tensor), Some(shape)) = (fact.as_tensor(), fact.concrete_shape()) else { return Ok(()) };
+    let bytes = shape.elements().saturating_mul(storage::element_bytes(tensor.dtype)) as u64;
+    let limits = &abilities.limits;
+    let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+    if bytes > most {
+        return Err(Decline(format!(
+            "{kind} {place} takes {bytes} bytes; the adapter's max_storage_buffer_binding_size is {most}"
+        )));
+    }
+    Ok(())
+}
+
+/// The kernel table's rows from a list of `room: Operator, ...;`.
+pub(crate) const fn row<O: 'static>(
+    room: &'static str,
+    path: &'static str,
+    lower: Lower,
+) -> KernelRow<Lower> {
+    KernelRow { operator: || TypeId::of::<O>(), path, room, lower }
+}
