@@ -121,7 +121,7 @@ pub(crate) fn window_words(window: &Window) -> Result<Vec<u32>, Decline> {
     Ok(words)
 }
 
-fn is_pointwise(window: &Window) -> bool {
+pub(crate) fn is_pointwise(window: &Window) -> bool {
     let all = |extents: &[usize], value: usize| extents.iter().all(|&extent| extent == value);
     all(&window.kernel, 1)
         && all(&window.strides, 1)
