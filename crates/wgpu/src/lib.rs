@@ -110,6 +110,7 @@ kernels! {
     slice: inferrum_ops::slice::Slice;
     softmax: inferrum_ops::softmax::Softmax;
     split: inferrum_ops::split::Split;
+    table: inferrum_ops::fused::table::Table;
     top_k: inferrum_ops::top_k::TopK;
     transpose: inferrum_ops::transpose::Transpose;
     trilu: inferrum_ops::trilu::Trilu;
