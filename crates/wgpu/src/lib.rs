@@ -8,6 +8,7 @@ mod adapter;
 mod backend;
 mod bindings;
 mod compile;
+mod conv_volume;
 mod copies;
 mod epilogue;
 mod executor;
@@ -83,6 +84,7 @@ kernels! {
     gather_elements: inferrum_ops::gather_elements::GatherElements;
     gather_nd: inferrum_ops::gather_nd::GatherND;
     global_pool: inferrum_ops::global_pool::GlobalPool;
+    grid_sample: inferrum_ops::grid_sample::GridSample;
     group_norm: inferrum_ops::group_norm::GroupNormalization, inferrum_ops::instance_norm::InstanceNormalization;
     gru: inferrum_ops::gru::GRU;
     layer_norm: inferrum_ops::layer_norm::LayerNormalization, inferrum_ops::layer_norm::RMSNormalization;
