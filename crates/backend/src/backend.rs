@@ -22,6 +22,12 @@ pub trait Backend: Send + Sync {
     /// An operator refuses its inputs.
     fn prepare(&self, graph: Graph) -> Result<Graph, BackendError>;
 
+    /// Whether products and convolutions of 8-bit integers have kernels here; where they have none, rewrites make them
+    /// products of floats as far as these are exact.
+    fn multiplies_integers(&self) -> bool {
+        false
+    }
+
     /// Whether the device runs a node, and at what cost. Derived from lowering, so that it cannot disagree with it.
     ///
     /// # Errors

@@ -119,6 +119,10 @@ impl Backend for WgpuBackend {
         Ok(graph)
     }
 
+    fn multiplies_integers(&self) -> bool {
+        true
+    }
+
     fn claim(&self, node: &BoundNode<'_>) -> Result<Cost, Decline> {
         self.shared.lower(node)?;
         Ok(Cost { flops: node.flops(), bytes: node.bytes() })
