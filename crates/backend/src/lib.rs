@@ -18,6 +18,7 @@ mod region;
 mod resident;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod transfers;
 mod widen;
 
 pub use backend::{Backend, BackendError, Cost, Decline, Executable};
@@ -32,4 +33,5 @@ pub use placement::{NodePlacement, Placement};
 pub use profile::{Profile, Span};
 pub use region::Region;
 pub use resident::{DeviceTensor, Resident};
+pub use transfers::{Crossing, Transfer, TransferLog, Transfers};
 pub use widen::widen;
