@@ -17,6 +17,7 @@ use crate::kernel::Lowered;
 use crate::legalize::legalize;
 use crate::lower;
 use crate::pipelines::Pipelines;
+use crate::tuner::{self, Choices};
 use crate::weights::Weights;
 
 /// Runs models on a GPU.
@@ -24,34 +25,44 @@ pub struct WgpuBackend {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// What everything on one device shares.
+/// What everything of one session on a device shares.
 pub(crate) struct Shared {
     pub(crate) info: DeviceInfo,
-    pub(crate) gpu: Arc<Gpu>,
-    pub(crate) pipelines: Arc<Pipelines>,
     pub(crate) weights: Weights,
+    opened: Arc<Opened>,
 }
 
-/// Adapters that sessions have open, with the pipelines made there, by number and what they do without: sessions share them.
-static OPEN: Mutex<BTreeMap<(usize, Without), (Weak<Gpu>, Weak<Pipelines>)>> = Mutex::new(BTreeMap::new());
+/// What all sessions on a device share.
+pub(crate) struct Opened {
+    pub(crate) gpu: Arc<Gpu>,
+    pub(crate) pipelines: Pipelines,
+    pub(crate) choices: Choices,
+}
+
+impl std::ops::Deref for Shared {
+    type Target = Opened;
+
+    fn deref(&self) -> &Opened {
+        &self.opened
+    }
+}
+
+/// Adapters that sessions have open, by number and what they do without.
+static OPEN: Mutex<BTreeMap<(usize, Without), Weak<Opened>>> = Mutex::new(BTreeMap::new());
 
 /// An adapter's device, opened if no session has it open, or if it has failed since.
-fn opened(
-    number: usize,
-    found: &Found,
-    without: Without,
-) -> Result<(Arc<Gpu>, Arc<Pipelines>), BackendError> {
+fn opened(number: usize, found: &Found, without: Without) -> Result<Arc<Opened>, BackendError> {
     let mut open = OPEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let held = open
-        .get(&(number, without))
-        .and_then(|(gpu, pipelines)| Some((gpu.upgrade()?, pipelines.upgrade()?)));
-    if let Some((gpu, pipelines)) = held.filter(|(gpu, _)| gpu.check().is_ok()) {
-        return Ok((gpu, pipelines));
+    let held = open.get(&(number, without)).and_then(Weak::upgrade);
+    if let Some(held) = held.filter(|held| held.gpu.check().is_ok()) {
+        return Ok(held);
     }
     let gpu = Arc::new(Gpu::open(found, without)?);
-    let pipelines = Arc::new(Pipelines::new(&gpu, &found.info, Cache::of_user()));
-    open.insert((number, without), (Arc::downgrade(&gpu), Arc::downgrade(&pipelines)));
-    Ok((gpu, pipelines))
+    let pipelines = Pipelines::new(&gpu, &found.info, Cache::of_user());
+    let choices = Choices::open(&found.info, Cache::of_user());
+    let opened = Arc::new(Opened { gpu, pipelines, choices });
+    open.insert((number, without), Arc::downgrade(&opened));
+    Ok(opened)
 }
 
 /// The GPUs of this machine, or why there is none.
@@ -87,12 +98,12 @@ impl WgpuBackend {
         let found = adapter::adapters()?;
         let names: Vec<&str> = found.iter().map(|found| found.info.name.as_str()).collect();
         let number = adapter::select(&names, selector)?;
-        let (gpu, pipelines) = opened(number, &found[number], without).map_err(|error| Unusable {
+        let opened = opened(number, &found[number], without).map_err(|error| Unusable {
             reason: error.to_string(),
             remedy: "update the driver, or choose another device".into(),
         })?;
         let info = found[number].describe(format!("wgpu:{number}"));
-        Ok(WgpuBackend { shared: Arc::new(Shared { info, gpu, pipelines, weights: Weights::default() }) })
+        Ok(WgpuBackend { shared: Arc::new(Shared { info, weights: Weights::default(), opened }) })
     }
 }
 
@@ -102,7 +113,7 @@ impl Shared {
     /// # Errors
     /// Why there is none.
     pub(crate) fn lower(&self, bound: &BoundNode<'_>) -> Result<Lowered, Decline> {
-        lower::lower(bound, &self.gpu.abilities)
+        lower::lower(bound, &self.gpu.abilities, &self.choices)
     }
 }
 
@@ -129,7 +140,8 @@ impl Backend for WgpuBackend {
     }
 
     fn compile(&self, region: &Region) -> Result<Arc<dyn Executable>, BackendError> {
-        let plan = compile::compile(&self.shared, region)?;
+        tuner::tune(&self.shared, region);
+        let plan = compile::compile(&self.shared, region, &self.shared.choices)?;
         Ok(Arc::new(WgpuExecutable::new(Arc::clone(&self.shared), plan)?))
     }
 

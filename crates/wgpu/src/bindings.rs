@@ -7,10 +7,17 @@ use smallvec::SmallVec;
 use crate::kernel::Operand;
 
 /// Buffers from binding 1 on, in the order in which they are added.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Bindings {
-    declarations: String,
+    declared: Vec<Declared>,
     operands: SmallVec<[Operand; 4]>,
+}
+
+#[derive(Clone)]
+struct Declared {
+    name: String,
+    element: String,
+    access: &'static str,
 }
 
 impl Bindings {
@@ -24,18 +31,29 @@ impl Bindings {
         self.add(name, element, "read_write", operand);
     }
 
-    fn add(&mut self, name: &str, element: &str, access: &str, operand: Operand) {
+    fn add(&mut self, name: &str, element: &str, access: &'static str, operand: Operand) {
         self.operands.push(operand);
-        let binding = self.operands.len();
-        let _ = writeln!(
-            self.declarations,
-            "@group(0) @binding({binding}) var<storage, {access}> {name}: array<{element}>;"
-        );
+        self.declared.push(Declared { name: name.into(), element: element.into(), access });
+    }
+
+    /// These, then those of `other`.
+    pub(crate) fn and(mut self, other: &Bindings) -> Bindings {
+        self.operands.extend(other.operands.iter().cloned());
+        self.declared.extend(other.declared.iter().cloned());
+        self
     }
 
     /// What stands for `{{buffers}}`.
-    pub(crate) fn declarations(&self) -> &str {
-        &self.declarations
+    pub(crate) fn declarations(&self) -> String {
+        let mut text = String::new();
+        for (place, Declared { name, element, access }) in self.declared.iter().enumerate() {
+            let binding = place + 1;
+            let _ = writeln!(
+                text,
+                "@group(0) @binding({binding}) var<storage, {access}> {name}: array<{element}>;"
+            );
+        }
+        text
     }
 
     pub(crate) fn operands(&self) -> &[Operand] {

@@ -9,8 +9,10 @@ use inferrum_tensor::{DType, Shape, Tensor};
 
 use crate::backend::Shared;
 use crate::kernel::{Lowered, Operand, Work};
+use crate::lower::lower;
 use crate::pipelines::{Key, Pipeline};
 use crate::storage;
+use crate::tuner::Choose;
 use crate::weights;
 
 /// A compiled region: dispatches in order, over numbered buffers.
@@ -83,7 +85,7 @@ struct Planner<'a> {
 ///
 /// # Errors
 /// No memory, or the driver refuses a shader.
-pub(crate) fn compile(shared: &Shared, region: &Region) -> Result<Plan, BackendError> {
+pub(crate) fn compile(shared: &Shared, region: &Region, chooser: &dyn Choose) -> Result<Plan, BackendError> {
     let mut planner = Planner {
         shared,
         region,
@@ -116,7 +118,7 @@ pub(crate) fn compile(shared: &Shared, region: &Region) -> Result<Plan, BackendE
     let mut placement = Vec::with_capacity(region.nodes.len());
     for (index, &id) in region.nodes.iter().enumerate() {
         let bound = region.bound(id);
-        let (kernel, lowered) = match shared.lower(&bound) {
+        let (kernel, lowered) = match lower(&bound, &shared.gpu.abilities, chooser) {
             Ok(Lowered::View) => ("view".to_owned(), None),
             Ok(Lowered::Work(work)) => (work.name.clone(), Some(work)),
             Err(decline) => return Err(BackendError::Device(format!("`{}`: {decline}", bound.node.name))),

@@ -1,7 +1,7 @@
 //! Runs a plan.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use inferrum_backend::{
     BackendError, Destination, Executable, NodePlacement, Profile, Resident, RunContext, Span,
@@ -146,6 +146,38 @@ impl WgpuExecutable {
                 times.resolve(encoder);
             }
         }
+    }
+
+    /// How long the dispatches take, on memory that holds anything: the best of a few submissions, each of as many repetitions as
+    /// make it longer than what submitting takes.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub(crate) fn time(&self) -> Result<Duration, BackendError> {
+        const ROUNDS: usize = 3;
+        const LONG: Duration = Duration::from_millis(2);
+        let gpu = &self.shared.gpu;
+        let set = self.set()?;
+        let submit = |repetitions: u32| {
+            let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            (0..repetitions).for_each(|_| self.record(&set, &mut encoder, None));
+            let start = Instant::now();
+            gpu.queue.submit([encoder.finish()]);
+            gpu.wait()?;
+            Ok::<_, BackendError>(start.elapsed())
+        };
+        // The first submission also pays for what the driver does once.
+        submit(1)?;
+        let once = submit(1)?;
+        if once >= 10 * LONG {
+            return Ok(once);
+        }
+        let repetitions = (LONG.as_secs_f64() / once.as_secs_f64().max(1e-6)).ceil() as u32;
+        let mut best = Duration::MAX;
+        for _ in 0..ROUNDS {
+            best = best.min(submit(repetitions)? / repetitions);
+        }
+        Ok(best)
     }
 
     fn spans(&self, profile: &Profile, start: Duration, times: &[(Duration, Duration)]) {

@@ -53,7 +53,7 @@ impl Gpu {
                 note_first(&note, format!("the device was lost: {message}"));
             }
         });
-        let abilities = Abilities::new(features, limits.clone());
+        let abilities = Abilities::new(features, limits.clone(), found.info.device_type);
         Ok(Gpu { device, queue, features, limits, abilities, failure })
     }
 

@@ -6,13 +6,16 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 pub(crate) use inferrum_backend::testing::{Tolerance, random, random_of};
 use inferrum_backend::testing::{one_node, region};
-use inferrum_backend::{Backend, BoundNode, Resident, RunContext};
+use inferrum_backend::{Backend, BoundNode, Executable, Resident, RunContext};
 use inferrum_graph::{Fact, Graph, NodeId, Operator};
 use inferrum_ops::conv::Conv;
 use inferrum_ops::window::{Extents, Padding, WindowSpec};
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
 use crate::abilities::{Abilities, Without};
+use crate::compile::compile;
+use crate::executor::WgpuExecutable;
+use crate::tuner::Forced;
 use crate::{WgpuBackend, shaders};
 
 /// What an adapter does without, from one test backend to the next.
@@ -98,7 +101,7 @@ pub(crate) fn declined(op: impl Operator, inputs: &[(Tensor, bool)]) -> Option<S
     Some(backend.claim(&region.bound(NodeId(0))).expect_err("it is declined").to_string())
 }
 
-/// The outputs of `count` runs of a graph of one node by the GPU, for each of the [`backends`] with shaders of its own; no runs
+/// The outputs of `count` runs of a graph of one node by the GPU in each of its forms, for each of the [`backends`] with shaders of its own; no runs
 /// without an adapter.
 fn runs(mut graph: Graph, feeds: Vec<Tensor>, outputs: &[Fact], count: usize) -> Vec<Vec<Tensor>> {
     for (id, fact) in graph.outputs.clone().iter().zip(outputs) {
@@ -119,14 +122,23 @@ fn runs(mut graph: Graph, feeds: Vec<Tensor>, outputs: &[Fact], count: usize) ->
         };
         seen.push(shaders);
         backend.claim(&bound).expect("it is lowered");
-        let executable = backend.compile(&region).expect("compiles");
-        let run = |_| {
-            let got = executable.run(&residents, Vec::new(), &RunContext::default()).expect("runs");
-            let host =
-                |got: &Option<Resident>| got.as_ref().expect("an output").to_host().expect("it is read");
-            got.iter().map(host).collect()
-        };
-        all.extend((0..count).map(run));
+        let mut form = 0;
+        loop {
+            let forced = Forced::new(form);
+            let plan = compile(&backend.shared, &region, &forced).expect("compiles");
+            let executable = WgpuExecutable::new(Arc::clone(&backend.shared), plan).expect("there is memory");
+            let run = |_| {
+                let got = executable.run(&residents, Vec::new(), &RunContext::default()).expect("runs");
+                let host =
+                    |got: &Option<Resident>| got.as_ref().expect("an output").to_host().expect("it is read");
+                got.iter().map(host).collect()
+            };
+            all.extend((0..count).map(run));
+            form += 1;
+            if form >= forced.forms() {
+                break;
+            }
+        }
     }
     all
 }
