@@ -5,21 +5,28 @@
 //! room of the same name here.
 
 mod adapter;
+mod answer;
 mod backend;
 mod bindings;
 mod compile;
 mod copies;
+mod edge;
 mod epilogue;
 mod executor;
+#[cfg(test)]
+mod failures;
 mod gpu;
 mod index_tuples;
 mod indices;
 mod kernel;
+mod memory;
 mod moments;
 mod pipelines;
 mod recurrent;
 mod rows;
+mod set;
 mod shader;
+mod staging;
 mod storage;
 mod strides;
 mod tensor;

@@ -4,8 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 pub(crate) use inferrum_backend::testing::{Tolerance, random, random_of};
 use inferrum_backend::testing::{one_node, region};
-use inferrum_backend::{Backend, Resident, RunContext};
-use inferrum_graph::{Fact, Graph, NodeId, Operator};
+use inferrum_backend::{Backend, Region, Resident, RunContext};
+use inferrum_graph::{Attr, Fact, Graph, NodeDef, NodeId, Operator};
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
 use crate::WgpuBackend;
@@ -22,6 +22,11 @@ pub(crate) fn backend() -> Option<&'static WgpuBackend> {
         }
     };
     BACKEND.get_or_init(open).as_ref()
+}
+
+/// The device of [`backend`].
+pub(crate) fn gpu() -> Option<Arc<crate::gpu::Gpu>> {
+    backend().map(|backend| Arc::clone(&backend.shared().gpu))
 }
 
 /// A type of every way that elements stand in a GPU's memory.
@@ -108,5 +113,31 @@ pub(crate) fn assert_close(got: &Tensor, want: &Tensor, tolerance: Tolerance, wh
         let same = got == want || (got.is_nan() && want.is_nan());
         let close = (got - want).abs() <= tolerance.absolute + tolerance.relative * want.abs();
         assert!(same || close, "{what}: element {i} is {got}, not {want}");
+    }
+}
+
+/// Adds a node of an operator of the standard's with integer attributes.
+pub(crate) fn add(
+    graph: &mut Graph,
+    op_type: &str,
+    attrs: &[(&str, i64)],
+    inputs: &[inferrum_graph::ValueId],
+) -> inferrum_graph::ValueId {
+    let attrs = attrs.iter().map(|(name, value)| ((*name).to_owned(), Attr::Int(*value))).collect();
+    let mut def = NodeDef::new(op_type, 21, attrs);
+    def.inputs = vec![true; inputs.len()];
+    let op = inferrum_ops::parse("", &mut def).expect("it exists").expect("it is well-formed");
+    let inputs = inputs.iter().copied().map(Some).collect();
+    graph.add_node(op_type, op, inputs).expect("it takes the inputs")
+}
+
+/// All of a graph, whose shapes are known, as a region.
+pub(crate) fn whole(graph: Graph) -> Region {
+    Region {
+        nodes: (0..graph.nodes().len()).map(NodeId).collect(),
+        facts: Arc::new(graph.values().iter().map(|value| value.fact.clone()).collect()),
+        inputs: graph.inputs.clone(),
+        outputs: graph.outputs.clone(),
+        graph: Arc::new(graph),
     }
 }
