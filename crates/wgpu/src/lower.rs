@@ -51,6 +51,12 @@ pub(crate) fn lower(
                 fits("input", place, fact, abilities)?;
             }
         }
+        let most = abilities.limits.max_storage_buffer_binding_size;
+        if let Some(&bytes) = work.scratch.iter().find(|&&bytes| bytes as u64 > most) {
+            return Err(Decline(format!(
+                "its intermediate values take {bytes} bytes; the adapter's max_storage_buffer_binding_size is {most}"
+            )));
+        }
     }
     Ok(lowered)
 }

@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 pub(crate) use inferrum_backend::testing::{Tolerance, random, random_of};
 use inferrum_backend::testing::{one_node, region};
-use inferrum_backend::{Backend, BoundNode, Executable, Resident, RunContext};
-use inferrum_graph::{Fact, Graph, NodeId, Operator};
+use inferrum_backend::{Backend, BoundNode, Executable, Region, Resident, RunContext};
+use inferrum_graph::{Attr, Fact, Graph, NodeDef, NodeId, Operator};
 use inferrum_ops::conv::Conv;
 use inferrum_ops::window::{Extents, Padding, WindowSpec};
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
 use crate::abilities::{Abilities, Without};
-use crate::compile::compile;
-use crate::executor::WgpuExecutable;
+use crate::edge;
+use crate::lower::lower;
 use crate::tuner::Forced;
 use crate::{WgpuBackend, shaders};
 
@@ -43,6 +43,11 @@ pub(crate) fn backends() -> &'static [WgpuBackend] {
 /// The first of [`backends`].
 pub(crate) fn backend() -> Option<&'static WgpuBackend> {
     backends().first()
+}
+
+/// The device of [`backend`].
+pub(crate) fn gpu() -> Option<Arc<crate::gpu::Gpu>> {
+    backend().map(|backend| Arc::clone(&backend.shared().gpu))
 }
 
 /// A type of every way that elements stand in a GPU's memory.
@@ -125,8 +130,8 @@ fn runs(mut graph: Graph, feeds: Vec<Tensor>, outputs: &[Fact], count: usize) ->
         let mut form = 0;
         loop {
             let forced = Forced::new(form);
-            let plan = compile(&backend.shared, &region, &forced).expect("compiles");
-            let executable = WgpuExecutable::new(Arc::clone(&backend.shared), plan).expect("there is memory");
+            let lower = |bound: &BoundNode<'_>| lower(bound, &backend.shared.gpu.abilities, &forced);
+            let executable = edge::wait(backend.shared.compile(&region, lower)).expect("compiles");
             let run = |_| {
                 let got = executable.run(&residents, Vec::new(), &RunContext::default()).expect("runs");
                 let host =
@@ -200,4 +205,30 @@ pub(crate) fn convolutions() -> Vec<(Vec<usize>, Vec<usize>, Conv)> {
         (x.to_vec(), w.to_vec(), Conv { group, window })
     })
     .collect()
+}
+
+/// Adds a node of an operator of the standard's with integer attributes.
+pub(crate) fn add(
+    graph: &mut Graph,
+    op_type: &str,
+    attrs: &[(&str, i64)],
+    inputs: &[inferrum_graph::ValueId],
+) -> inferrum_graph::ValueId {
+    let attrs = attrs.iter().map(|(name, value)| ((*name).to_owned(), Attr::Int(*value))).collect();
+    let mut def = NodeDef::new(op_type, 21, attrs);
+    def.inputs = vec![true; inputs.len()];
+    let op = inferrum_ops::parse("", &mut def).expect("it exists").expect("it is well-formed");
+    let inputs = inputs.iter().copied().map(Some).collect();
+    graph.add_node(op_type, op, inputs).expect("it takes the inputs")
+}
+
+/// All of a graph, whose shapes are known, as a region.
+pub(crate) fn whole(graph: Graph) -> Region {
+    Region {
+        nodes: (0..graph.nodes().len()).map(NodeId).collect(),
+        facts: Arc::new(graph.values().iter().map(|value| value.fact.clone()).collect()),
+        inputs: graph.inputs.clone(),
+        outputs: graph.outputs.clone(),
+        graph: Arc::new(graph),
+    }
 }
