@@ -26,9 +26,9 @@ fn main(
     for (var i = lane; i * OF_WORD < depth; i += LANES) {
         let packed = weights[column * param(6u) + i];
         let block = column * param(4u) + i * OF_WORD / param(5u);
-        let scale = scales[block];
+        let scale = f32(scales[block]);
 #if zero
-        let origin = zeros[block];
+        let origin = f32(zeros[block]);
 #else
         let origin = {{half}}.0;
 #endif
@@ -38,15 +38,15 @@ fn main(
             let weight = (f32(extractBits(packed, j * BITS, BITS)) - origin) * scale;
             for (var row = 0u; row < ROWS; row++) {
                 let a_row = min(first + row, param(1u) - 1u);
-                totals[row] = fma(a[a_row * depth + at], weight, totals[row]);
+                totals[row] = fma(f32(a[a_row * depth + at]), weight, totals[row]);
             }
         }
     }
     for (var row = 0u; row < ROWS; row++) {
         var sum = sum_of(lane, totals[row]);
 #if bias
-        sum += bias[column];
+        sum += f32(bias[column]);
 #endif
-        if (lane == 0u && first + row < param(1u)) { y[(first + row) * param(2u) + column] = sum; }
+        if (lane == 0u && first + row < param(1u)) { y[(first + row) * param(2u) + column] = Out(sum); }
     }
 }

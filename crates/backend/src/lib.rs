@@ -30,4 +30,4 @@ pub use placement::{NodePlacement, Placement};
 pub use profile::{Profile, Span};
 pub use region::Region;
 pub use resident::{DeviceTensor, Resident};
-pub use widen::widen;
+pub use widen::{widen, widen_unless};

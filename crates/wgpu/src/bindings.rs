@@ -1,4 +1,7 @@
 //! The buffers of a shader and their declarations.
+//!
+//! Floats are computed with as f32, however they are stored: shaders read `f32(x[i])` and write `Out(value)`, where `Out` is the
+//! type of the first output of floats.
 
 use std::fmt::Write as _;
 
@@ -25,6 +28,10 @@ impl Bindings {
     }
 
     fn add(&mut self, name: &str, element: &str, access: &str, operand: Operand) {
+        let float = matches!(operand, Operand::Output(_)) && matches!(element, "f16" | "f32");
+        if access == "read_write" && float && !self.declarations.contains("alias Out =") {
+            let _ = writeln!(self.declarations, "alias Out = {element};");
+        }
         self.operands.push(operand);
         let binding = self.operands.len();
         let _ = writeln!(

@@ -137,12 +137,12 @@ impl Builder<'_> {
         arguments: &[Value],
         dtype: DType,
     ) -> Result<String, Decline> {
-        let float = arguments.iter().any(|value| value.dtype == DType::F32);
+        let float = arguments.iter().any(|value| is_float(value.dtype));
         if !float && !expression.integers && !arguments.iter().all(|value| value.dtype == DType::Bool) {
             return Err(Decline(format!("`{}` is for floats", expression.text)));
         }
         let first = arguments.first().map(|value| value.dtype);
-        if float && first.is_some_and(|dtype| dtype != DType::F32 && dtype != DType::Bool) {
+        if float && first.is_some_and(|dtype| !is_float(dtype) && dtype != DType::Bool) {
             return Err(Decline("an integer operand beside a float one".into()));
         }
         let mut text = String::new();
@@ -196,8 +196,13 @@ impl Builder<'_> {
                 None if loops.is_scalar(i) => "0".to_owned(),
                 None => "index".to_owned(),
             };
-            let truth = if *dtype == DType::Bool { " != 0u" } else { "" };
-            let _ = writeln!(body, "    let x{i} = input{i}[{at}]{truth};");
+            let element = format!("input{i}[{at}]");
+            let element = match dtype {
+                DType::Bool => format!("{element} != 0u"),
+                DType::F16 => format!("f32({element})"),
+                _ => element,
+            };
+            let _ = writeln!(body, "    let x{i} = {element};");
         }
         bindings.write("output", self.words(result.dtype)?, Operand::Output(0));
         let name = match result.input {
@@ -205,7 +210,11 @@ impl Builder<'_> {
             None => &result.name,
         };
         body.push_str(&self.calls);
-        let stored = if result.dtype == DType::Bool { format!("u32({name})") } else { name.clone() };
+        let stored = match result.dtype {
+            DType::Bool => format!("u32({name})"),
+            DType::F16 => format!("f16({name})"),
+            _ => name.clone(),
+        };
         let _ = write!(body, "    output[index] = {stored};");
         let computed = compute_type(&self.reads)?;
         let template = Template::new("elementwise", SOURCE);
@@ -248,11 +257,15 @@ fn under_broadcast(
     Ok(Value { shape, ..value })
 }
 
+fn is_float(dtype: DType) -> bool {
+    matches!(dtype, DType::F16 | DType::F32)
+}
+
 /// The type that a step computes with for a type of elements.
 fn scalar(dtype: DType) -> Result<&'static str, Decline> {
     match dtype {
         DType::Bool => Ok("bool"),
-        DType::F32 => Ok("f32"),
+        DType::F16 | DType::F32 => Ok("f32"),
         DType::I8 | DType::I16 | DType::I32 => Ok("i32"),
         DType::U8 | DType::U16 | DType::U32 => Ok("u32"),
         DType::I64 => Ok("i64"),
@@ -285,6 +298,8 @@ fn cast(x: &Value, to: DType) -> Result<String, Decline> {
         ("u32", "i32") => format!("bitcast<i32>({name})"),
         _ => format!("{into}({name})"),
     };
+    // What a model casts to float16 is rounded, also between steps.
+    let text = if to == DType::F16 { format!("f32(f16({text}))") } else { text };
     Ok(wrapped(text, to))
 }
 

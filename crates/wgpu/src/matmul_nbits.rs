@@ -23,7 +23,7 @@ const BIAS: usize = 5;
 const ROWS: usize = 4;
 
 pub(crate) fn lower(op: &MatMulNBits, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
-    lowering.require_dtype(DType::F32, &[WEIGHTS, ZEROS, BLOCK_OF_ROW])?;
+    lowering.require_floats(&[WEIGHTS, ZEROS, BLOCK_OF_ROW])?;
     if lowering.has(BLOCK_OF_ROW) {
         return Err(Decline("rows of blocks in an order of their own (g_idx)".into()));
     }
@@ -45,26 +45,26 @@ pub(crate) fn lower(op: &MatMulNBits, lowering: &Lowering<'_>) -> Result<Lowered
     let groups = m.div_ceil(rows_at_once).saturating_mul(n);
     let params = words([groups, m, n, k, blocks, op.block_size, blocks * op.block_bytes() / 4])?;
     let mut bindings = Bindings::default();
-    bindings.read("a", "f32", Operand::Input(0));
+    bindings.read("a", lowering.float(0)?, Operand::Input(0));
     bindings.read(
         "weights",
         "u32",
         packed(WEIGHTS, "bytes".into(), |tensor| Ok(bytes_as_words(tensor.bytes()))),
     );
-    bindings.read("scales", "f32", Operand::Input(SCALES));
+    bindings.read("scales", lowering.float(SCALES)?, Operand::Input(SCALES));
     let zero = lowering.has(ZEROS);
     if zero && lowering.dtype(ZEROS)? == DType::U8 {
         let own = op.clone();
         let form = format!("{} zero points of {} bits", blocks, op.bits);
         bindings.read("zeros", "f32", packed(ZEROS, form, move |tensor| unpacked(&own, tensor.bytes())));
     } else if zero {
-        bindings.read("zeros", "f32", Operand::Input(ZEROS));
+        bindings.read("zeros", lowering.float(ZEROS)?, Operand::Input(ZEROS));
     }
     let bias = lowering.has(BIAS);
     if bias {
-        bindings.read("bias", "f32", Operand::Input(BIAS));
+        bindings.read("bias", lowering.float(BIAS)?, Operand::Input(BIAS));
     }
-    bindings.write("y", "f32", Operand::Output(0));
+    bindings.write("y", lowering.output_float(0)?, Operand::Output(0));
     // Long enough for a workgroup of 64, whatever the depth is.
     let rows = Rows::of(groups, 64, true);
     let template = Template::new("matmul nbits", SOURCE).params(params.len());
