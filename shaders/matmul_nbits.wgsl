@@ -1,52 +1,99 @@
-// Products with weights of few bits: a workgroup for a column of {{rows}} rows. Words: workgroups, rows, columns, depth, blocks of a
-// column, weights of a block, words of a column.
+// Products of a few rows with weights of few bits. A workgroup has {{teams}} teams of {{lanes}} invocations, which share out the depth by
+// vectors of four words; a team takes {{rows}} rows and {{columns}} columns. Words: groups of columns, all groups, rows, columns, depth,
+// blocks of a column, weights of a block, vectors of a column.
 
 {{buffers}}
 
 const ROWS = {{rows}}u;
+const COLUMNS = {{columns}}u;
+const LANES = {{lanes}}u;
+const TEAMS = {{teams}}u;
 const BITS = {{bits}}u;
 const OF_WORD = {{of_word}}u;
 
-@compute @workgroup_size({{size}})
+var<workgroup> parts: array<array<f32, 64>, {{sums}}>;
+
+/// Four neighbours of a row, 0 from the end of the depth on.
+fn load_a(row: u32, at: u32) -> vec4<f32> {
+#if whole
+    return vec4<f32>(a[(row * param(4u) + at) / 4u]);
+#else
+    let start = row * param(4u) + at;
+    let left = param(4u) - at;
+    var four = vec4<f32>(f32(a[start]), 0.0, 0.0, 0.0);
+    if (left > 1u) { four.y = f32(a[start + 1u]); }
+    if (left > 2u) { four.z = f32(a[start + 2u]); }
+    if (left > 3u) { four.w = f32(a[start + 3u]); }
+    return four;
+#endif
+}
+
+@compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
-    {{subgroup}}
 ) {
-    {{enter}}
-    let id = row_of(workgroup, workgroups, local);
-    if (id >= param(0u)) { return; }
-    let lane = lane_of(local);
-    let column = id % param(2u);
-    let first = (id / param(2u)) * ROWS;
-    let depth = param(3u);
-    var totals: array<f32, {{rows}}>;
-    for (var row = 0u; row < ROWS; row++) { totals[row] = 0.0; }
-    for (var i = lane; i * OF_WORD < depth; i += LANES) {
-        let packed = weights[column * param(6u) + i];
-        let block = column * param(4u) + i * OF_WORD / param(5u);
-        let scale = f32(scales[block]);
+    let id = workgroup.y * workgroups.x + workgroup.x;
+    if (id >= param(1u)) { return; }
+    let lane = local % LANES;
+    let first_column = ((id % param(0u)) * TEAMS + local / LANES) * COLUMNS;
+    let first_row = (id / param(0u)) * ROWS;
+    let depth = param(4u);
+    var sums: array<array<f32, {{columns}}>, {{rows}}>;
+    for (var vector = lane; vector < param(7u); vector += LANES) {
+        var packed: array<vec4<u32>, {{columns}}>;
+        for (var c = 0u; c < COLUMNS; c++) {
+            packed[c] = weights[min(first_column + c, param(3u) - 1u) * param(7u) + vector];
+        }
+        for (var word = 0u; word < 4u; word++) {
+            let start = (4u * vector + word) * OF_WORD;
+            if (start >= depth) { break; }
+            let block = start / param(6u);
+            var scale: array<f32, {{columns}}>;
+            var origin: array<f32, {{columns}}>;
+            for (var c = 0u; c < COLUMNS; c++) {
+                let of_block = min(first_column + c, param(3u) - 1u) * param(5u) + block;
+                scale[c] = f32(scales[of_block]);
 #if zero
-        let origin = f32(zeros[block]);
+                origin[c] = f32(zeros[of_block]);
 #else
-        let origin = {{half}}.0;
+                origin[c] = {{half}}.0;
 #endif
-        for (var j = 0u; j < OF_WORD; j++) {
-            let at = i * OF_WORD + j;
-            if (at >= depth) { break; }
-            let weight = (f32(extractBits(packed, j * BITS, BITS)) - origin) * scale;
-            for (var row = 0u; row < ROWS; row++) {
-                let a_row = min(first + row, param(1u) - 1u);
-                totals[row] = fma(f32(a[a_row * depth + at]), weight, totals[row]);
+            }
+            for (var part = 0u; part < OF_WORD; part += 4u) {
+                if (start + part >= depth) { break; }
+                var x: array<vec4<f32>, {{rows}}>;
+                for (var r = 0u; r < ROWS; r++) { x[r] = load_a(min(first_row + r, param(2u) - 1u), start + part); }
+                let shifts = (vec4<u32>(0u, 1u, 2u, 3u) + part) * BITS;
+                for (var c = 0u; c < COLUMNS; c++) {
+                    let bits = (vec4<u32>(packed[c][word]) >> shifts) & vec4<u32>({{mask}}u);
+                    let weight = (vec4<f32>(bits) - origin[c]) * scale[c];
+                    for (var r = 0u; r < ROWS; r++) { sums[r][c] += dot(x[r], weight); }
+                }
             }
         }
     }
-    for (var row = 0u; row < ROWS; row++) {
-        var sum = sum_of(lane, totals[row]);
+    for (var r = 0u; r < ROWS; r++) {
+        for (var c = 0u; c < COLUMNS; c++) { parts[r * COLUMNS + c][local] = sums[r][c]; }
+    }
+    for (var half = LANES / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (lane < half) {
+            for (var i = 0u; i < ROWS * COLUMNS; i++) { parts[i][local] += parts[i][local + half]; }
+        }
+    }
+    if (lane > 0u) { return; }
+    for (var r = 0u; r < ROWS; r++) {
+        for (var c = 0u; c < COLUMNS; c++) {
+            let row = first_row + r;
+            let column = first_column + c;
+            if (row >= param(2u) || column >= param(3u)) { continue; }
+            var sum = parts[r * COLUMNS + c][local];
 #if bias
-        sum += f32(bias[column]);
+            sum += f32(bias[column]);
 #endif
-        if (lane == 0u && first + row < param(1u)) { y[(first + row) * param(2u) + column] = Out(sum); }
+            y[row * param(3u) + column] = Out(sum);
+        }
     }
 }

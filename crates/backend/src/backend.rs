@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{BoundNode, Destination, DeviceInfo, NodePlacement, Region, Resident, RunContext};
+use crate::{BoundNode, Destination, DeviceInfo, DeviceTensor, NodePlacement, Region, Resident, RunContext};
 use inferrum_graph::{Graph, NodeError};
 
 /// A device that is ready to run models.
@@ -22,6 +22,12 @@ pub trait Backend: Send + Sync {
     /// An operator refuses its inputs.
     fn prepare(&self, graph: Graph) -> Result<Graph, BackendError>;
 
+    /// Whether products and convolutions of 8-bit integers have kernels here; where they have none, rewrites make them
+    /// products of floats as far as these are exact.
+    fn multiplies_integers(&self) -> bool {
+        false
+    }
+
     /// Whether the device runs a node, and at what cost. Derived from lowering, so that it cannot disagree with it.
     ///
     /// # Errors
@@ -33,6 +39,11 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// Memory, or a node that cannot be lowered.
     fn compile(&self, region: &Region) -> Result<Arc<dyn Executable>, BackendError>;
+
+    /// Whether the device's memory holds a tensor, so that a region takes it as it is. Any other goes through the host.
+    fn holds(&self, _tensor: &dyn DeviceTensor) -> bool {
+        false
+    }
 
     /// Bytes of weights that compiled regions share, in forms of the device's own.
     fn weight_bytes(&self) -> usize;

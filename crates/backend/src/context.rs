@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::{BackendError, Profile};
+use crate::{BackendError, Profile, TransferLog};
 
 /// What a run carries along.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,6 +13,8 @@ pub struct RunContext<'a> {
     pub stop: Option<&'a Stop>,
     /// Where to note what took how long.
     pub profile: Option<&'a Profile>,
+    /// Where to note what crosses between the host and a device.
+    pub transfers: Option<&'a TransferLog>,
 }
 
 /// When a run gives up: on demand, or at a moment.

@@ -5,6 +5,7 @@
 
 mod backend;
 mod bound_node;
+mod cache;
 mod context;
 pub mod copies;
 mod destination;
@@ -17,10 +18,12 @@ mod region;
 mod resident;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod transfers;
 mod widen;
 
 pub use backend::{Backend, BackendError, Cost, Decline, Executable};
 pub use bound_node::BoundNode;
+pub use cache::{CACHE_VARIABLE, Cache};
 pub use context::{RunContext, Stop};
 pub use destination::Destination;
 pub use device::{Device, DeviceInfo, DeviceParseError, Unusable};
@@ -30,4 +33,5 @@ pub use placement::{NodePlacement, Placement};
 pub use profile::{Profile, Span};
 pub use region::Region;
 pub use resident::{DeviceTensor, Resident};
+pub use transfers::{Crossing, Transfer, TransferLog, Transfers};
 pub use widen::{widen, widen_unless};

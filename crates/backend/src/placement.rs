@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::Transfers;
+
 /// Where one node runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodePlacement {
@@ -22,6 +24,8 @@ pub struct NodePlacement {
 pub struct Placement {
     /// The nodes, in order of execution. Nodes that were folded away are absent.
     pub nodes: Vec<NodePlacement>,
+    /// What crosses between the host and the device in a run; of a body of control flow, in one call.
+    pub transfers: Transfers,
 }
 
 impl Placement {
@@ -50,6 +54,9 @@ impl fmt::Display for Placement {
         }
         for node in self.declined() {
             writeln!(f, "{} ({}): {}", node.node, node.op, node.reason.as_deref().unwrap_or_default())?;
+        }
+        if !self.transfers.is_empty() {
+            writeln!(f, "{}", self.transfers)?;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 use crate::inputs::{Assumed, ShapeArg};
 use crate::model::{self, SessionArgs, from_one};
 use crate::table::{Column, Table};
-use crate::{Outcome, message, picture, quantity, say_error, style, value_json};
+use crate::{Outcome, message, picture, quantity, say_error, style, transfers, value_json};
 
 /// Characters of a line of opsets.
 const LINE: usize = 60;
@@ -286,6 +286,7 @@ fn print_plan(planned: &Planned, out: &mut dyn Write) -> Result<()> {
     if !plan.complete {
         writeln!(out, "  the rest depends on values that only a run knows, and is not counted")?;
     }
+    transfers::lines(&plan.transfers).iter().try_for_each(|line| writeln!(out, "  {line}"))?;
     print_bodies(plan, out)?;
     if !session.fusions().is_empty() {
         writeln!(out)?;
@@ -294,8 +295,8 @@ fn print_plan(planned: &Planned, out: &mut dyn Write) -> Result<()> {
         table.write(out)?;
     }
     let in_bodies = plan.all_bodies().into_iter().flat_map(|(_, plan)| &plan.nodes);
-    let placement =
-        Placement { nodes: plan.nodes.iter().chain(in_bodies).map(|node| node.placement.clone()).collect() };
+    let nodes = plan.nodes.iter().chain(in_bodies).map(|node| node.placement.clone()).collect();
+    let placement = Placement { nodes, transfers: plan.transfers.clone() };
     let mut table =
         Table::new(&[("kernel", Column::Text), ("device", Column::Text), ("nodes", Column::Number)]);
     for (device, kernel, count) in placement.kernels() {
@@ -406,7 +407,7 @@ fn plan_json(device: &Device, planned: &Result<Planned>) -> Json {
         "flops": plan.flops(), "complete": plan.complete, "workspace_bytes": plan.workspace_bytes,
         "packed_weight_bytes": session.weight_bytes(), "graph_nodes": session.graph().nodes().len(),
         "fusions": session.fusions().iter().map(fusion).collect::<Vec<_>>(),
-        "nodes": nodes_json(plan), "bodies": bodies_json(plan),
+        "transfers": transfers::json(&plan.transfers), "nodes": nodes_json(plan), "bodies": bodies_json(plan),
     })
 }
 
@@ -428,7 +429,7 @@ fn bodies_json(plan: &Plan) -> Vec<Json> {
             Err(why) => json!({ "error": why }),
             Ok(plan) => json!({
                 "flops_per_call": plan.flops(), "complete": plan.complete, "workspace_bytes": plan.workspace_bytes,
-                "nodes": nodes_json(plan), "bodies": bodies_json(plan),
+                "transfers": transfers::json(&plan.transfers), "nodes": nodes_json(plan), "bodies": bodies_json(plan),
             }),
         };
         let both = [name, fields].into_iter().filter_map(|part| part.as_object().cloned()).flatten();

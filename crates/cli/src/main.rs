@@ -20,6 +20,7 @@ mod table;
 mod test;
 mod top;
 mod trace;
+mod transfers;
 mod value_json;
 mod value_text;
 

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::ValueEnum;
-use inferrum::{Device, Outputs, Profile, RunOptions, Session, Tensor, Value};
+use inferrum::{Device, Outputs, Profile, RunOptions, Session, Tensor, TransferLog, Transfers, Value};
 use serde_json::{Map, Value as Json, json};
 
 use crate::inputs::{Given, InputArgs};
 use crate::labels::Labels;
 use crate::model::{self, SessionArgs, from_one};
 use crate::table::{Column, Table};
-use crate::{Outcome, npz, quantity, style, top, trace, value_json, value_text};
+use crate::{Outcome, npz, quantity, style, top, trace, transfers, value_json, value_text};
 
 /// Classes printed where labels are there and nothing else is asked for.
 const TOP: usize = 5;
@@ -75,6 +75,7 @@ struct Done {
     outputs: Outputs,
     load: Duration,
     run: Duration,
+    transfers: Transfers,
 }
 
 /// Runs the command.
@@ -87,8 +88,10 @@ pub(crate) fn execute(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     let load = start.elapsed();
     let given = args.inputs.resolve(session.inputs(), None, |facts| session.plan(facts))?;
     let start = Instant::now();
-    let outputs = session.run(given.inputs()).map_err(|error| given.explain(error))?;
-    let done = Done { run: start.elapsed(), session, given, outputs, load };
+    let log = TransferLog::new();
+    let options = RunOptions { transfers: Some(&log), ..RunOptions::default() };
+    let outputs = session.run_with(given.inputs(), options).map_err(|error| given.explain(error))?;
+    let done = Done { run: start.elapsed(), session, given, outputs, load, transfers: log.transfers() };
     if let Some(path) = &args.output {
         npz::write_npz(path, done.outputs.iter())?;
     }
@@ -142,6 +145,7 @@ fn print_table(args: &Args, done: &Done, labels: Option<&Labels>, out: &mut dyn 
         writeln!(out, "  {} declines, so that the processor runs:", done.session.device().id)?;
         declined.iter().try_for_each(|line| writeln!(out, "    {line}"))?;
     }
+    transfers::lines(&done.transfers).iter().try_for_each(|line| writeln!(out, "  {line}"))?;
     if let Some(path) = &args.output {
         writeln!(out, "  outputs in {}", path.display())?;
     }
@@ -237,7 +241,8 @@ fn print_json(args: &Args, done: &Done, labels: Option<&Labels>, out: &mut dyn W
     let json = json!({
         "model": args.model.display().to_string(), "device": device.id, "device_name": device.name,
         "load_ms": done.load.as_secs_f64() * 1e3, "run_ms": done.run.as_secs_f64() * 1e3,
-        "declined": model::declined(&done.session), "inputs": done.given.notes, "outputs": outputs,
+        "declined": model::declined(&done.session), "transfers": transfers::json(&done.transfers),
+        "inputs": done.given.notes, "outputs": outputs,
     });
     serde_json::to_writer(&mut *out, &json)?;
     writeln!(out)?;

@@ -94,6 +94,7 @@ kernels! {
     slice: inferrum_ops::slice::Slice;
     softmax: inferrum_ops::softmax::Softmax;
     split: inferrum_ops::split::Split;
+    table: inferrum_ops::fused::table::Table;
     tile: inferrum_ops::tile::Tile;
     top_k: inferrum_ops::top_k::TopK;
     transpose: inferrum_ops::transpose::Transpose;

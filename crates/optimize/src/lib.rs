@@ -18,6 +18,8 @@ pub use index::Index;
 /// A rewrite: how often it was applied.
 pub type Pass = fn(&mut Graph) -> Result<usize, GraphError>;
 
+const INTEGER_PRODUCTS: &str = "integer products";
+
 /// The table of passes, in order.
 pub const PASSES: &[(&str, Pass)] = &[
     ("constant folding", passes::constants::run),
@@ -25,8 +27,9 @@ pub const PASSES: &[(&str, Pass)] = &[
     ("transpose elimination", passes::transposes::run),
     ("reshape elimination", passes::reshapes::run),
     ("common subexpressions", passes::duplicates::run),
-    ("integer products", fusions::integer_products::run),
+    (INTEGER_PRODUCTS, fusions::integer_products::run),
     ("quantisation round trips", fusions::quantized::run),
+    ("tables", fusions::tables::run),
     ("normalisation patterns", fusions::layer_norm::run),
     ("activation patterns", fusions::activations::run),
     ("attention", fusions::attention::run),
@@ -40,30 +43,64 @@ pub const LAST: &[(&str, Pass)] = &[("element-wise chains", fusions::elementwise
 /// Rounds of all passes at most; each round that goes on has rewritten something.
 const ROUNDS: usize = 8;
 
-/// Rewrites a graph into an equal one that runs faster; also gives the rewrites applied, with how often.
+/// What a device has kernels for, as far as rewrites depend on it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Target {
+    /// Products and convolutions of 8-bit integers; else they become products of floats where these are exact.
+    pub integer_products: bool,
+}
+
+impl Target {
+    /// The passes of [`PASSES`] that serve it.
+    fn passes(self) -> Vec<(&'static str, Pass)> {
+        PASSES
+            .iter()
+            .filter(|(name, _)| !(self.integer_products && *name == INTEGER_PRODUCTS))
+            .copied()
+            .collect()
+    }
+}
+
+/// Rewrites a graph into an equal one that runs faster on the processor; also gives the rewrites applied, with how often.
 ///
 /// # Errors
 /// An operator refuses its inputs.
-pub fn optimize(mut graph: Graph) -> Result<(Graph, Vec<(String, usize)>), GraphError> {
+pub fn optimize(graph: Graph) -> Result<(Graph, Vec<(String, usize)>), GraphError> {
+    optimize_for(graph, Target::default())
+}
+
+/// As [`optimize`], for any device.
+///
+/// # Errors
+/// An operator refuses its inputs.
+pub fn optimize_for(mut graph: Graph, target: Target) -> Result<(Graph, Vec<(String, usize)>), GraphError> {
     let mut counts = BTreeMap::new();
-    rewrite(&mut graph, &mut counts)?;
+    rewrite(&mut graph, &target.passes(), &mut counts)?;
     Ok((graph, counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()))
 }
 
-fn rewrite(graph: &mut Graph, counts: &mut BTreeMap<&'static str, usize>) -> Result<(), GraphError> {
-    settle(graph, counts)?;
+fn rewrite(
+    graph: &mut Graph,
+    passes: &[(&'static str, Pass)],
+    counts: &mut BTreeMap<&'static str, usize>,
+) -> Result<(), GraphError> {
+    settle(graph, passes, counts)?;
     round(graph, LAST, counts)?;
     for index in 0..graph.nodes().len() {
-        bodies(graph, NodeId(index), counts)?;
+        bodies(graph, NodeId(index), passes, counts)?;
     }
     Ok(())
 }
 
-/// Runs [`PASSES`] until none finds anything more.
-fn settle(graph: &mut Graph, counts: &mut BTreeMap<&'static str, usize>) -> Result<(), GraphError> {
-    passes::dead_code::run(graph);
+/// Runs passes until none finds anything more.
+fn settle(
+    graph: &mut Graph,
+    passes: &[(&'static str, Pass)],
+    counts: &mut BTreeMap<&'static str, usize>,
+) -> Result<(), GraphError> {
+    crate::passes::dead_code::run(graph);
     for _ in 0..ROUNDS {
-        if round(graph, PASSES, counts)? == 0 {
+        if round(graph, passes, counts)? == 0 {
             break;
         }
     }
@@ -92,14 +129,15 @@ fn round(
 fn bodies(
     graph: &mut Graph,
     id: NodeId,
+    passes: &[(&'static str, Pass)],
     counts: &mut BTreeMap<&'static str, usize>,
 ) -> Result<(), GraphError> {
-    passes::captures::tell(graph, id);
+    crate::passes::captures::tell(graph, id);
     let Some(control) = graph.nodes()[id.0].op.control() else { return Ok(()) };
     let mut rewritten = Vec::new();
     for body in control.bodies() {
         let mut body = Graph::clone(body);
-        rewrite(&mut body, counts)?;
+        rewrite(&mut body, passes, counts)?;
         rewritten.push(Arc::new(body));
     }
     let op = control.with_bodies(rewritten);

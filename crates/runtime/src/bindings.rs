@@ -1,11 +1,12 @@
-//! Outputs in memory of the caller's.
+//! Outputs in memory of the caller's or the device's.
 
 use bytemuck::{NoUninit, Pod};
 use inferrum_tensor::{DType, Element, Shape, Value};
 
-use crate::Error;
+use crate::{DeviceTensor, Error};
 
-/// Memory of the caller's for some of a model's outputs, by name; see [`crate::Session::run_bound`].
+/// Where some of a model's outputs go, by name: to memory of the caller's, or nowhere, that is, they stay in the memory of
+/// the device. See [`crate::Session::run_bound`].
 ///
 /// ```
 /// use inferrum::{Bindings, OutputBuffer, RunOptions, Session, Tensor};
@@ -25,6 +26,28 @@ use crate::Error;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// What stays on the device is an input of the next run, without a copy: the state of a recurrent model, or the keys and
+/// values of attention.
+///
+/// ```
+/// use inferrum::{Bindings, Inputs, RunOptions, Session, Tensor};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/digits.onnx");
+/// let session = Session::load(model)?;
+/// let image = Tensor::from_vec([1, 1, 28, 28], vec![0f32; 28 * 28])?;
+/// let mut bindings = Bindings::new().staying("probabilities");
+/// session.run_bound(image, &mut bindings, RunOptions::default())?;
+/// let kept = bindings.resident("probabilities")?;
+/// println!("{:?}", kept); // float32[1x10] on wgpu:0
+/// let host: Tensor = kept.to_host()?; // read when it is wanted
+/// assert_eq!((host.shape(), host.shape().dims()), (kept.shape(), &[1, 10][..]));
+/// let next_inputs = Inputs::new().with("state", kept); // or the input of another run
+/// # drop(next_inputs);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Default)]
 pub struct Bindings<'a> {
     bound: Vec<Bound<'a>>,
@@ -33,9 +56,22 @@ pub struct Bindings<'a> {
 #[derive(Debug)]
 struct Bound<'a> {
     name: String,
-    buffer: OutputBuffer<'a>,
+    target: Target<'a>,
     /// The output's shape in the last run.
     shape: Option<Shape>,
+}
+
+#[derive(Debug)]
+enum Target<'a> {
+    Buffer(OutputBuffer<'a>),
+    /// The device's memory, with what stayed there in the last run.
+    Device(Option<DeviceTensor>),
+}
+
+/// Where an output goes in one run.
+pub(crate) enum Lent<'a> {
+    Buffer(OutputBuffer<'a>),
+    Stay,
 }
 
 impl<'a> Bindings<'a> {
@@ -47,11 +83,38 @@ impl<'a> Bindings<'a> {
     /// Adds a buffer for the output `name`, or replaces it. Whether the model has such an output, and whether the buffer
     /// fits, is checked by the run.
     #[must_use]
-    pub fn with(mut self, name: impl Into<String>, buffer: impl Into<OutputBuffer<'a>>) -> Bindings<'a> {
-        let name = name.into();
+    pub fn with(self, name: impl Into<String>, buffer: impl Into<OutputBuffer<'a>>) -> Bindings<'a> {
+        self.bind(name.into(), Target::Buffer(buffer.into()))
+    }
+
+    /// Lets the output `name` stay in the memory of the session's device; [`Bindings::resident`] gives it after a run. What
+    /// the processor computes in the device's place stays in the host's memory.
+    #[must_use]
+    pub fn staying(self, name: impl Into<String>) -> Bindings<'a> {
+        self.bind(name.into(), Target::Device(None))
+    }
+
+    fn bind(mut self, name: String, target: Target<'a>) -> Bindings<'a> {
         self.bound.retain(|bound| bound.name != name);
-        self.bound.push(Bound { name, buffer: buffer.into(), shape: None });
+        self.bound.push(Bound { name, target, shape: None });
         self
+    }
+
+    /// The output `name` of the last run, which stayed on the device.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] if it is not to stay, or no run has given it.
+    pub fn resident(&self, name: &str) -> Result<&DeviceTensor, Error> {
+        let resident = |bound: &'_ Bound<'a>| matches!(&bound.target, Target::Device(Some(_)));
+        let found = self.bound.iter().find(|bound| bound.name == name).map(|bound| &bound.target);
+        match found {
+            Some(Target::Device(Some(tensor))) => Ok(tensor),
+            _ => {
+                let names = self.bound.iter().filter(|bound| resident(bound));
+                let known = names.map(|bound| bound.name.as_str()).collect::<Vec<_>>().join(", ");
+                Err(Error::UnknownName { kind: "output that stayed", name: name.to_owned(), known })
+            }
+        }
     }
 
     /// The shape that output `name` had in the last run; `None` if it is not bound, or that run failed.
@@ -65,9 +128,11 @@ impl<'a> Bindings<'a> {
     /// [`Error::UnknownName`] if it is not bound, or no run has filled it; [`Error::Output`] if the elements are not of
     /// type `T`, are strings, or lie in memory that is not aligned for `T`.
     pub fn as_slice<T: Element>(&self, name: &str) -> Result<&[T], Error> {
-        let filled = self.bound.iter().find(|bound| bound.name == name && bound.shape.is_some());
-        let Some((bound, shape)) = filled.and_then(|bound| Some((bound, bound.shape.as_ref()?))) else {
-            let names = self.bound.iter().filter(|bound| bound.shape.is_some());
+        let filled =
+            |bound: &'_ Bound<'a>| bound.shape.is_some() && matches!(bound.target, Target::Buffer(_));
+        let found = self.bound.iter().find(|bound| bound.name == name);
+        let Some(Bound { target: Target::Buffer(buffer), shape: Some(shape), .. }) = found else {
+            let names = self.bound.iter().filter(|bound| filled(bound));
             let known = names.map(|bound| bound.name.as_str()).collect::<Vec<_>>().join(", ");
             return Err(Error::UnknownName { kind: "filled binding", name: name.to_owned(), known });
         };
@@ -76,7 +141,6 @@ impl<'a> Bindings<'a> {
             expected: format!("elements of {}", T::DTYPE),
             got,
         };
-        let buffer = &bound.buffer;
         let bytes: &[u8] = match &buffer.memory {
             Memory::Bytes(bytes) => bytes,
             Memory::Bools(bools) => bytemuck::cast_slice(bools),
@@ -94,13 +158,19 @@ impl<'a> Bindings<'a> {
         self.bound.iter().map(|bound| bound.name.as_str())
     }
 
-    /// Buffers for a run, one for each of `names`; shapes are forgotten until it is over.
-    pub(crate) fn lend_all<'b>(&'b mut self, names: &[String]) -> Vec<Option<OutputBuffer<'b>>> {
-        let mut lent: Vec<Option<OutputBuffer<'b>>> = names.iter().map(|_| None).collect();
+    /// Where each of `names` goes in a run; shapes, and what stayed, are forgotten until it is over.
+    pub(crate) fn lend_all<'b>(&'b mut self, names: &[String]) -> Vec<Option<Lent<'b>>> {
+        let mut lent: Vec<Option<Lent<'b>>> = names.iter().map(|_| None).collect();
         for bound in &mut self.bound {
             bound.shape = None;
             if let Some(index) = names.iter().position(|name| *name == bound.name) {
-                lent[index] = Some(bound.buffer.lend());
+                lent[index] = Some(match &mut bound.target {
+                    Target::Buffer(buffer) => Lent::Buffer(buffer.lend()),
+                    Target::Device(kept) => {
+                        *kept = None;
+                        Lent::Stay
+                    }
+                });
             }
         }
         lent
@@ -110,6 +180,14 @@ impl<'a> Bindings<'a> {
     pub(crate) fn written(&mut self, name: &str, shape: Shape) {
         if let Some(bound) = self.bound.iter_mut().find(|bound| bound.name == name) {
             bound.shape = Some(shape);
+        }
+    }
+
+    /// Notes what a run left on the device.
+    pub(crate) fn kept(&mut self, name: &str, tensor: DeviceTensor) {
+        if let Some(bound) = self.bound.iter_mut().find(|bound| bound.name == name) {
+            bound.shape = Some(tensor.shape().clone());
+            bound.target = Target::Device(Some(tensor));
         }
     }
 }

@@ -3,14 +3,74 @@
 use std::ops::Index;
 use std::sync::Arc;
 
-use inferrum_tensor::{Tensor, Value};
+use inferrum_graph::Fact;
+use inferrum_tensor::{Shape, Tensor, Value};
 
-use crate::Error;
+use crate::{DeviceTensor, Error};
+
+/// An input of a run.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// In the host's memory.
+    Value(Value),
+    /// In the memory of a device.
+    Resident(DeviceTensor),
+}
+
+impl Input {
+    pub(crate) fn fact(&self) -> Fact {
+        match self {
+            Input::Value(value) => Fact::of(value),
+            Input::Resident(tensor) => Fact::tensor(tensor.dtype(), tensor.shape()),
+        }
+    }
+
+    /// The shape of a tensor.
+    pub(crate) fn shape(&self) -> Option<&Shape> {
+        match self {
+            Input::Value(value) => value.as_tensor().map(Tensor::shape),
+            Input::Resident(tensor) => Some(tensor.shape()),
+        }
+    }
+
+    /// What kind of value this is, for messages.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Input::Value(value) => value.describe(),
+            Input::Resident(tensor) => format!("{}[{}]", tensor.dtype(), tensor.shape()),
+        }
+    }
+}
+
+impl From<Value> for Input {
+    fn from(value: Value) -> Input {
+        Input::Value(value)
+    }
+}
+
+impl From<Tensor> for Input {
+    fn from(tensor: Tensor) -> Input {
+        Input::Value(tensor.into())
+    }
+}
+
+impl From<DeviceTensor> for Input {
+    fn from(tensor: DeviceTensor) -> Input {
+        Input::Resident(tensor)
+    }
+}
+
+impl From<&DeviceTensor> for Input {
+    fn from(tensor: &DeviceTensor) -> Input {
+        Input::Resident(tensor.clone())
+    }
+}
 
 /// The inputs of a run: each under its name, or all in the model's order.
 ///
 /// Made of one [`Tensor`], of arrays and vectors of tensors or values (in order), of arrays and vectors of pairs of name
-/// and value, or step by step. Cloning shares the elements.
+/// and value, or step by step; step by step also of tensors that a device holds ([`DeviceTensor`]). Cloning shares the
+/// elements.
 ///
 /// ```
 /// use inferrum::{Inputs, Tensor, Value};
@@ -26,7 +86,7 @@ use crate::Error;
 /// # }
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Inputs(pub(crate) Vec<(Option<String>, Value)>);
+pub struct Inputs(pub(crate) Vec<(Option<String>, Input)>);
 
 impl Inputs {
     /// No inputs yet.
@@ -36,32 +96,32 @@ impl Inputs {
 
     /// Adds an input under its name. Whether the model has such an input, and takes the value, is checked by the run.
     #[must_use]
-    pub fn with(mut self, name: impl Into<String>, value: impl Into<Value>) -> Inputs {
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<Input>) -> Inputs {
         self.0.push((Some(name.into()), value.into()));
         self
     }
 
     /// Adds an input by position: it is for the model's input of the number of inputs added before.
     #[must_use]
-    pub fn then(mut self, value: impl Into<Value>) -> Inputs {
+    pub fn then(mut self, value: impl Into<Input>) -> Inputs {
         self.0.push((None, value.into()));
         self
     }
 }
 
-impl<N: Into<String>, V: Into<Value>, const LEN: usize> From<[(N, V); LEN]> for Inputs {
+impl<N: Into<String>, V: Into<Input>, const LEN: usize> From<[(N, V); LEN]> for Inputs {
     fn from(named: [(N, V); LEN]) -> Inputs {
         named.into_iter().collect()
     }
 }
 
-impl<N: Into<String>, V: Into<Value>> From<Vec<(N, V)>> for Inputs {
+impl<N: Into<String>, V: Into<Input>> From<Vec<(N, V)>> for Inputs {
     fn from(named: Vec<(N, V)>) -> Inputs {
         named.into_iter().collect()
     }
 }
 
-impl<N: Into<String>, V: Into<Value>> FromIterator<(N, V)> for Inputs {
+impl<N: Into<String>, V: Into<Input>> FromIterator<(N, V)> for Inputs {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(named: I) -> Inputs {
         Inputs(named.into_iter().map(|(name, value)| (Some(name.into()), value.into())).collect())
     }
@@ -81,7 +141,13 @@ impl From<Vec<Tensor>> for Inputs {
 
 impl From<Vec<Value>> for Inputs {
     fn from(ordered: Vec<Value>) -> Inputs {
-        Inputs(ordered.into_iter().map(|value| (None, value)).collect())
+        Inputs(ordered.into_iter().map(|value| (None, value.into())).collect())
+    }
+}
+
+impl From<Vec<Input>> for Inputs {
+    fn from(ordered: Vec<Input>) -> Inputs {
+        Inputs(ordered.into_iter().map(|input| (None, input)).collect())
     }
 }
 

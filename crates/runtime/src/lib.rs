@@ -8,6 +8,7 @@
 
 pub mod agreement;
 mod bindings;
+mod device_tensor;
 mod devices;
 mod error;
 #[cfg(feature = "image")]
@@ -23,15 +24,19 @@ mod session;
 mod value_info;
 
 pub use bindings::{Bindings, OutputBuffer};
+pub use device_tensor::DeviceTensor;
 pub use devices::devices;
 pub use error::Error;
-pub use inferrum_backend::{Device, DeviceInfo, NodePlacement, Placement, Profile, Span, Stop};
+pub use inferrum_backend::{
+    Crossing, Device, DeviceInfo, NodePlacement, Placement, Profile, Span, Stop, Transfer, TransferLog,
+    Transfers,
+};
 pub use inferrum_graph as graph;
 pub use inferrum_onnx as onnx;
 pub use inferrum_tensor::{
     AlignedBytes, DType, Element, MapKeys, Shape, Tensor, TensorError, Value, bf16, f16,
 };
-pub use inputs::{Inputs, Outputs};
+pub use inputs::{Input, Inputs, Outputs};
 pub use memory::machine_limit;
 pub use precision::Precision;
 pub use program::{Plan, PlannedBody, PlannedNode};

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use inferrum_backend::{Backend, DeviceInfo, Placement, Profile, RunContext, Span, Stop};
+use inferrum_backend::{Backend, DeviceInfo, Placement, Profile, RunContext, Span, Stop, TransferLog};
 use inferrum_graph::{Fact, Graph};
 
-use crate::bindings::{Bindings, OutputBuffer};
+use crate::bindings::{Bindings, Lent, OutputBuffer};
 use crate::program::{Delivered, Delivery, Plan, Program};
-use crate::{Error, Inputs, Outputs, ValueInfo};
+use crate::{DeviceTensor, Error, Inputs, Outputs, ValueInfo};
 
 mod builder;
 mod ordered;
@@ -89,6 +89,8 @@ pub struct RunOptions<'a> {
     pub stop: Option<&'a Stop>,
     /// Where to note what took how long; several runs may share one. Takes the place of the session's own profile.
     pub profile: Option<&'a Profile>,
+    /// Where to note what crosses between the host's memory and the device's; several runs may share one.
+    pub transfers: Option<&'a TransferLog>,
 }
 
 /// # Errors
@@ -160,7 +162,7 @@ impl Session {
 
     /// Where each node runs, as far as a run, or the model's own shapes, have decided it.
     pub fn placement(&self) -> Placement {
-        Placement { nodes: self.program.placement() }
+        self.program.placement()
     }
 
     /// What took how long in the runs so far, node by node, in order of time; empty unless
@@ -225,10 +227,11 @@ impl Session {
         Ok(())
     }
 
-    /// Runs the model and writes outputs to the memory that `bindings` has for them; the others are returned. Where the
-    /// outputs are computed in that memory, and where they are copied to it, tells [`OutputBuffer`].
+    /// Runs the model and puts outputs where `bindings` wants them, in memory of the caller's or the device's; the others are
+    /// returned. Where the outputs are computed in the caller's memory, and where they are copied to it, tells
+    /// [`OutputBuffer`].
     ///
-    /// After an error the bound memory holds anything.
+    /// After an error the bound memory holds anything, and nothing has stayed on the device.
     ///
     /// # Errors
     /// As [`Session::run_with`]; [`Error::UnknownName`] for a name that is no output; [`Error::Output`] for a buffer of
@@ -247,16 +250,22 @@ impl Session {
         }
         let lent = bindings.lend_all(&self.output_names);
         for (output, buffer) in self.outputs.iter().zip(&lent) {
-            buffer.as_ref().map_or(Ok(()), |buffer| fits(output, buffer))?;
+            if let Some(Lent::Buffer(buffer)) = buffer {
+                fits(output, buffer)?;
+            }
         }
         let lent = self.output_names.iter().zip(lent);
-        let deliveries = lent
-            .map(|(name, buffer)| buffer.map_or(Delivery::Value, |buffer| Delivery::Buffer(name, buffer)));
+        let deliveries = lent.map(|(name, lent)| match lent {
+            None => Delivery::Value,
+            Some(Lent::Buffer(buffer)) => Delivery::Buffer(name, buffer),
+            Some(Lent::Stay) => Delivery::Stay,
+        });
         let delivered = self.deliver(inputs.into(), deliveries.collect(), options)?;
         let (mut names, mut values) = (Vec::new(), Vec::new());
         for (name, delivered) in self.output_names.iter().zip(delivered) {
             match delivered {
                 Delivered::Written(shape) => bindings.written(name, shape),
+                Delivered::Kept(tensor) => bindings.kept(name, DeviceTensor(tensor)),
                 Delivered::Value(value) => {
                     names.push(name.clone());
                     values.push(value);
@@ -273,7 +282,11 @@ impl Session {
         options: RunOptions<'_>,
     ) -> Result<Vec<Delivered>, Error> {
         let values = self.ordered(inputs)?;
-        let context = RunContext { stop: options.stop, profile: options.profile.or(self.profile.as_ref()) };
+        let context = RunContext {
+            stop: options.stop,
+            profile: options.profile.or(self.profile.as_ref()),
+            transfers: options.transfers,
+        };
         self.program.run(values, deliveries, &context)
     }
 

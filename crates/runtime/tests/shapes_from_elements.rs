@@ -83,6 +83,6 @@ fn eight_threads_share_one_session() {
 fn a_passed_deadline_stops_the_run() {
     let session = Session::builder().build(model()).unwrap();
     let stop = inferrum::Stop::at(std::time::Instant::now());
-    let options = inferrum::RunOptions { stop: Some(&stop), profile: None };
+    let options = inferrum::RunOptions { stop: Some(&stop), ..Default::default() };
     assert!(matches!(session.run_with(feed(4, &[2, 2]), options), Err(Error::Stopped(_))));
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 
 use inferrum_backend::{
-    Backend, BackendError, BoundNode, Cost, Decline, DeviceInfo, Executable, Region, Unusable,
+    Backend, BackendError, BoundNode, Cache, Cost, Decline, DeviceInfo, Executable, Region, Unusable,
 };
 use inferrum_graph::Graph;
 
@@ -48,7 +48,8 @@ fn opened(
     if let Some((gpu, pipelines)) = held.filter(|(gpu, _)| gpu.check().is_ok()) {
         return Ok((gpu, pipelines));
     }
-    let (gpu, pipelines) = (Arc::new(Gpu::open(found, without)?), Arc::<Pipelines>::default());
+    let gpu = Arc::new(Gpu::open(found, without)?);
+    let pipelines = Arc::new(Pipelines::new(&gpu, &found.info, Cache::of_user()));
     open.insert((number, without), (Arc::downgrade(&gpu), Arc::downgrade(&pipelines)));
     Ok((gpu, pipelines))
 }
@@ -116,6 +117,10 @@ impl Backend for WgpuBackend {
 
     fn prepare(&self, graph: Graph) -> Result<Graph, BackendError> {
         Ok(graph)
+    }
+
+    fn multiplies_integers(&self) -> bool {
+        true
     }
 
     fn claim(&self, node: &BoundNode<'_>) -> Result<Cost, Decline> {

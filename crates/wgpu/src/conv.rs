@@ -9,6 +9,7 @@ use inferrum_ops::window::Window;
 use inferrum_tensor::DType;
 
 use crate::bindings::Bindings;
+use crate::conv_volume::lower_volume;
 use crate::epilogue::activate;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word};
 use crate::shader::{FUNCTIONS, Template};
@@ -36,6 +37,9 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
     let (x, w) = (lowering.shape(0)?, lowering.shape(1)?);
     let geometry = conv.geometry(&x, &w).map_err(|error| Decline(error.to_string()))?;
     let window = &geometry.window;
+    if window.input.len() == 3 {
+        return lower_volume(&geometry, activation, lowering);
+    }
     if !matches!(window.input.len(), 1 | 2) {
         return Err(Decline(format!("an image of {} spatial axes", window.input.len())));
     }
@@ -121,7 +125,7 @@ pub(crate) fn window_words(window: &Window) -> Result<Vec<u32>, Decline> {
     Ok(words)
 }
 
-fn is_pointwise(window: &Window) -> bool {
+pub(crate) fn is_pointwise(window: &Window) -> bool {
     let all = |extents: &[usize], value: usize| extents.iter().all(|&extent| extent == value);
     all(&window.kernel, 1)
         && all(&window.strides, 1)
@@ -161,6 +165,8 @@ mod tests {
             (&[1, 70, 12, 11], &[65, 70, 3, 2], 1, 1, 1, 1),
             (&[1, 4, 3, 3], &[1, 4, 3, 3], 1, 1, 1, 0),
             (&[0, 4, 3, 3], &[8, 4, 3, 3], 1, 1, 1, 0),
+            (&[2, 3, 5, 6, 7], &[18, 3, 3, 2, 3], 1, 2, 1, 1),
+            (&[1, 4, 5, 4, 5], &[4, 1, 2, 2, 2], 4, 1, 2, 1),
         ] {
             let conv = Conv { group, window: spec(&w[2..], stride, dilation, pad) };
             for activation in [None, Some(FusedActivation::Relu)] {

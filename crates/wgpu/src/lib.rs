@@ -9,18 +9,24 @@ mod adapter;
 mod backend;
 mod bindings;
 mod compile;
+mod conv_volume;
 mod copies;
 mod epilogue;
 mod executor;
 mod gpu;
 mod index_tuples;
 mod indices;
+mod integer_conv;
+mod integer_product;
+mod integer_tile;
+mod integers;
 mod kernel;
 mod legalize;
 mod lower;
 mod moments;
 mod pipelines;
 mod recurrent;
+mod requantize;
 mod rows;
 mod shader;
 #[cfg(any(test, feature = "testing"))]
@@ -68,6 +74,7 @@ kernels! {
     concat: inferrum_ops::concat::Concat;
     constant_of_shape: inferrum_ops::constant_of_shape::ConstantOfShape;
     conv: inferrum_ops::conv::Conv, inferrum_ops::conv::FusedConv;
+    conv_integer: inferrum_ops::conv_integer::ConvInteger;
     conv_transpose: inferrum_ops::conv_transpose::ConvTranspose;
     crop: inferrum_ops::crop::Crop;
     cum_sum: inferrum_ops::cum_sum::Cumulative;
@@ -83,6 +90,7 @@ kernels! {
     gather_elements: inferrum_ops::gather_elements::GatherElements;
     gather_nd: inferrum_ops::gather_nd::GatherND;
     global_pool: inferrum_ops::global_pool::GlobalPool;
+    grid_sample: inferrum_ops::grid_sample::GridSample;
     group_norm: inferrum_ops::group_norm::GroupNormalization, inferrum_ops::instance_norm::InstanceNormalization;
     gru: inferrum_ops::gru::GRU;
     layer_norm: inferrum_ops::layer_norm::LayerNormalization, inferrum_ops::layer_norm::RMSNormalization;
@@ -91,10 +99,15 @@ kernels! {
     lrn: inferrum_ops::lrn::LRN;
     lstm: inferrum_ops::lstm::LSTM;
     matmul: inferrum_ops::fused_matmul::FusedMatMul, inferrum_ops::gemm::Gemm, inferrum_ops::matmul::MatMul;
+    matmul_integer: inferrum_ops::matmul_integer::MatMulInteger,
+        inferrum_ops::matmul_integer::MatMulIntegerToFloat;
     matmul_nbits: inferrum_ops::matmul_nbits::MatMulNBits;
     one_hot: inferrum_ops::one_hot::OneHot;
     pad: inferrum_ops::pad::Pad;
     pool: inferrum_ops::pool::AveragePool, inferrum_ops::pool::LpPool, inferrum_ops::pool::MaxPool;
+    qgemm: inferrum_ops::qgemm::QGemm;
+    qlinear_conv: inferrum_ops::qlinear_conv::QLinearConv;
+    qlinear_matmul: inferrum_ops::qlinear_matmul::QLinearMatMul;
     quantize: inferrum_ops::quantize::DequantizeLinear, inferrum_ops::quantize::QuantizeLinear;
     reduce: inferrum_ops::reduce::Reduce;
     resize: inferrum_ops::resize::Resize;
@@ -105,6 +118,7 @@ kernels! {
     slice: inferrum_ops::slice::Slice;
     softmax: inferrum_ops::softmax::Softmax;
     split: inferrum_ops::split::Split;
+    table: inferrum_ops::fused::table::Table;
     top_k: inferrum_ops::top_k::TopK;
     transpose: inferrum_ops::transpose::Transpose;
     trilu: inferrum_ops::trilu::Trilu;

@@ -1,4 +1,4 @@
-//! `MaxPool` and `AveragePool` of planar images.
+//! `MaxPool` and `AveragePool` of planar images and volumes.
 
 use std::any::Any;
 
@@ -9,11 +9,13 @@ use inferrum_tensor::DType;
 
 use crate::bindings::Bindings;
 use crate::conv::window_words;
+use crate::conv_volume::volume_words;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word, words};
 use crate::shader::{FUNCTIONS, Template};
 use crate::storage;
 
 const SOURCE: &str = include_str!("../../../shaders/pool.wgsl");
+const VOLUME: &str = include_str!("../../../shaders/pool_volume.wgsl");
 
 /// How the elements of a window are combined, in WGSL.
 struct Pool {
@@ -44,17 +46,19 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
     let window = spec.pool(&lowering.shape(0)?).map_err(|error| Decline(error.to_string()))?;
     let elements = lowering.output_shape(0)?.elements();
     let mut params = words([elements, window.positions()])?;
-    params.extend(window_words(&window)?);
+    let volume = window.input.len() == 3;
+    params.extend(if volume { volume_words(&window)? } else { window_words(&window)? });
     match window.pads_end[..] {
         [right] => params.extend([0, word(right)?]),
         [below, right] => params.extend(words([below, right])?),
+        [behind, below, right] => params.extend(words([behind, below, right])?),
         _ => return Err(Decline(format!("an image of {} spatial axes", window.input.len()))),
     }
     let element = storage::words(dtype).ok_or_else(|| Decline(format!("pools of {dtype}")))?;
     let mut bindings = Bindings::default();
     bindings.read("x", element, Operand::Input(0));
     bindings.write("y", element, Operand::Output(0));
-    let shader = Template::new("pool", SOURCE)
+    let shader = Template::new("pool", if volume { VOLUME } else { SOURCE })
         .including(FUNCTIONS)
         .params(params.len())
         .with("buffers", bindings.declarations())
@@ -121,6 +125,7 @@ mod tests {
             (&[2, 3, 21], &[4]),
             (&[0, 3, 9, 9], &[2, 2]),
             (&[1, 1, 7, 7], &[1, 1]),
+            (&[2, 3, 6, 7, 8], &[3, 2, 3]),
         ] {
             for (stride, dilation, pads, ceil) in [
                 (1, 1, [0, 0], false),

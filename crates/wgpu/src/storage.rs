@@ -63,6 +63,16 @@ pub(crate) fn widened(tensor: &Tensor) -> Result<Option<Vec<u32>>, TensorError> 
     })
 }
 
+/// Bytes as little-endian words; the last one is padded.
+pub(crate) fn bytes_as_words(bytes: &[u8]) -> Vec<u32> {
+    let word = |chunk: &[u8]| {
+        let mut four = [0; 4];
+        four[..chunk.len()].copy_from_slice(chunk);
+        u32::from_le_bytes(four)
+    };
+    bytes.chunks(4).map(word).collect()
+}
+
 /// A tensor of the bytes that come from a GPU.
 ///
 /// # Errors

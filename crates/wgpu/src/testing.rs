@@ -8,6 +8,8 @@ pub(crate) use inferrum_backend::testing::{Tolerance, random, random_of};
 use inferrum_backend::testing::{one_node, region};
 use inferrum_backend::{Backend, BoundNode, Resident, RunContext};
 use inferrum_graph::{Fact, Facts, Graph, NodeId, Operator};
+use inferrum_ops::conv::Conv;
+use inferrum_ops::window::{Extents, Padding, WindowSpec};
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
 use crate::abilities::{Abilities, Without};
@@ -233,4 +235,37 @@ pub(crate) fn assert_close(got: &Tensor, want: &Tensor, tolerance: Tolerance, wh
         let close = (got - want).abs() <= tolerance.absolute + tolerance.relative * want.abs();
         assert!(same || close, "{what}: element {i} is {got}, not {want}");
     }
+}
+
+/// Bytes of their whole range, of an 8-bit type; the ends are often among them.
+pub(crate) fn bytes(dtype: DType, shape: &[usize], seed: u64) -> Tensor {
+    let least = if dtype == DType::I8 { -128 } else { 0 };
+    let number = |x: f64| ((x * 50.0).floor() as i64 + 128).clamp(0, 255) + least;
+    let values: Vec<i64> =
+        random(shape, seed + 11).to_f64().expect("floats").into_iter().map(number).collect();
+    Tensor::from_i64(dtype, shape, &values).expect("an integer type")
+}
+
+/// Shapes of images and weights with what convolves them.
+pub(crate) fn convolutions() -> Vec<(Vec<usize>, Vec<usize>, Conv)> {
+    [
+        (&[1usize, 3, 9, 8][..], &[16usize, 3, 3, 3][..], 1, 2, 1, 1),
+        (&[2, 17, 7, 7], &[5, 17, 1, 1], 1, 1, 1, 0),
+        (&[1, 8, 9, 9], &[8, 1, 3, 3], 8, 1, 2, 2),
+        (&[2, 6, 5, 6], &[27, 2, 3, 3], 3, 1, 1, 1),
+        (&[2, 13, 40], &[7, 13, 3], 1, 2, 1, 1),
+        (&[1, 70, 12, 11], &[65, 70, 3, 2], 1, 1, 1, 1),
+        (&[1, 4, 3, 3], &[1, 4, 3, 3], 1, 1, 1, 0),
+        (&[0, 4, 3, 3], &[8, 4, 3, 3], 1, 1, 1, 0),
+    ]
+    .into_iter()
+    .map(|(x, w, group, stride, dilation, pad)| {
+        let all = |n: usize| Extents::from_elem(n, w.len() - 2);
+        let padding = Padding::Explicit { begin: all(pad), end: all(pad + usize::from(pad > 0)) };
+        let kernel = Extents::from_slice(&w[2..]);
+        let window =
+            WindowSpec { kernel, strides: all(stride), dilations: all(dilation), padding, ceil: false };
+        (x.to_vec(), w.to_vec(), Conv { group, window })
+    })
+    .collect()
 }

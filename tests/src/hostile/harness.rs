@@ -39,7 +39,7 @@ pub fn exercise(model: &[u8]) -> Result<(), Error> {
         return Ok(());
     }
     let stop = Stop::at(Instant::now() + DEADLINE);
-    let outcome = session.run_with(values.clone(), RunOptions { stop: Some(&stop), profile: None });
+    let outcome = session.run_with(values.clone(), RunOptions { stop: Some(&stop), ..RunOptions::default() });
     if plan.complete {
         by_reference(model, values)?;
     }

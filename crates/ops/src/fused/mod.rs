@@ -4,3 +4,4 @@ pub mod attention;
 pub mod channels_last;
 pub mod elementwise;
 pub mod linear;
+pub mod table;

@@ -9,6 +9,7 @@ pub mod integer_products;
 pub mod layer_norm;
 pub mod linear;
 pub mod quantized;
+pub mod tables;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -67,7 +67,7 @@ pub(crate) fn random(shape: &[usize], seed: u64) -> Tensor {
 pub(crate) fn optimized(mut builder: Builder, output: ValueId) -> Vec<String> {
     builder.0.outputs = vec![output];
     let mut rewritten = builder.0.clone();
-    crate::settle(&mut rewritten, &mut Default::default()).expect("rewrites");
+    crate::settle(&mut rewritten, crate::PASSES, &mut Default::default()).expect("rewrites");
     compared(&builder.0, &rewritten)
 }
 

@@ -8,7 +8,7 @@ use inferrum_graph::{Fact, Facts, Inputs, Node, NodeId, ValueId, evaluate};
 use inferrum_tensor::{DType, Value};
 
 use super::stage::{End, Place, Stage, Step};
-use super::{Program, stages};
+use super::{Program, stages, transfers};
 use crate::Error;
 
 /// Arithmetic operations of a node that is folded at bind time at most: a pooling of few elements may have a window of
@@ -73,7 +73,9 @@ pub(super) fn bind(
             }
         }
     }
-    binder.finish(at, end)
+    let stage = binder.finish(at, end)?;
+    program.note_transfers(start, transfers::of_stage(program, &stage));
+    Ok(stage)
 }
 
 enum Next {
@@ -386,7 +388,8 @@ pub(super) fn host_placement(program: &Program, id: NodeId, kernel: &str) -> Nod
     }
 }
 
-fn bytes(fact: &Fact) -> usize {
+/// Bytes of a tensor of concrete shape; 0 for anything else.
+pub(super) fn bytes(fact: &Fact) -> usize {
     let shape = fact.concrete_shape();
     fact.as_tensor()
         .zip(shape)

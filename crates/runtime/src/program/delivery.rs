@@ -1,6 +1,6 @@
 //! How an output of a run gets to the caller.
 
-use inferrum_backend::Destination;
+use inferrum_backend::{Destination, Resident};
 use inferrum_graph::Fact;
 use inferrum_tensor::{Shape, Tensor, Value};
 
@@ -17,6 +17,8 @@ pub(crate) enum Delivery<'a> {
     Reuse(Tensor),
     /// In the caller's buffer for the output of this name.
     Buffer(&'a str, OutputBuffer<'a>),
+    /// Where the device computes it.
+    Stay,
     /// It is in the caller's buffer already.
     Done(Shape),
 }
@@ -27,6 +29,8 @@ pub(crate) enum Delivered {
     Value(Value),
     /// In the caller's buffer, under this shape.
     Written(Shape),
+    /// Where the device has computed it.
+    Kept(Resident),
 }
 
 impl<'a> Delivery<'a> {
@@ -36,6 +40,9 @@ impl<'a> Delivery<'a> {
     /// # Errors
     /// The caller's buffer does not fit.
     pub(crate) fn destination(&mut self, fact: &Fact) -> Result<Destination<'a>, Error> {
+        if matches!(self, Delivery::Stay) {
+            return Ok(Destination::Stay);
+        }
         let (Some(tensor), Some(shape)) = (fact.as_tensor(), fact.concrete_shape()) else {
             return Ok(Destination::Fresh);
         };
@@ -61,12 +68,18 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Delivers an output; `value` gives it where it is not delivered yet.
+    /// Delivers an output; `value` gives it on the host where it is not delivered yet.
     ///
     /// # Errors
-    /// The caller's buffer does not fit, or the value is not there.
+    /// The caller's buffer does not fit, or the value is not there, or is no tensor and should stay on the device.
     pub(crate) fn finish(self, value: impl FnOnce() -> Result<Value, Error>) -> Result<Delivered, Error> {
         match self {
+            Delivery::Stay => match value()? {
+                Value::Tensor(tensor) => Ok(Delivered::Kept(Resident::Host(tensor))),
+                other => {
+                    Err(Error::Unsupported(format!("{} stays on no device; tensors do", other.describe())))
+                }
+            },
             Delivery::Done(shape) => Ok(Delivered::Written(shape)),
             Delivery::Buffer(name, buffer) => buffer.fill(name, &value()?).map(Delivered::Written),
             Delivery::Value | Delivery::Reuse(_) => value().map(Delivered::Value),
@@ -79,7 +92,7 @@ impl Delivered {
     pub(crate) fn into_value(self) -> Option<Value> {
         match self {
             Delivered::Value(value) => Some(value),
-            Delivered::Written(_) => None,
+            Delivered::Written(_) | Delivered::Kept(_) => None,
         }
     }
 }

@@ -11,17 +11,19 @@ mod plan;
 mod run;
 mod signature;
 mod stage;
+mod transfers;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 
-use inferrum_backend::{Backend, NodePlacement, RunContext};
+use inferrum_backend::{Backend, NodePlacement, Placement, RunContext, Transfers};
 use inferrum_graph::{Fact, Graph, NodeId};
-use inferrum_tensor::{AllocationLimit, Value};
+use inferrum_tensor::AllocationLimit;
 use lru::LruCache;
 
 use crate::Error;
+use crate::inputs::Input;
 pub(crate) use delivery::{Delivered, Delivery};
 pub use plan::{Plan, PlannedBody, PlannedNode};
 use signature::Signature;
@@ -33,11 +35,17 @@ pub(crate) struct Program {
     devices: Devices,
     /// The nodes that take each value.
     consumers: Vec<Vec<NodeId>>,
+    /// The node that gives each value.
+    producers: Vec<Option<NodeId>>,
+    /// Whether a node of another program calls this one.
+    is_body: bool,
     /// Programs of the bodies of control-flow nodes.
     bodies: HashMap<NodeId, Vec<Program>>,
     first: Stages,
     limit: usize,
     placement: Mutex<HashMap<NodeId, NodePlacement>>,
+    /// What crosses in each stage bound so far, by its first node.
+    transfers: Mutex<BTreeMap<usize, Transfers>>,
 }
 
 /// The backends of a program.
@@ -75,19 +83,25 @@ impl Program {
             .enumerate()
             .filter_map(|(index, node)| {
                 let bodies = node.op.control()?.bodies();
-                let program = |body: &Arc<Graph>| Program::new(Graph::clone(body), devices.clone(), limit);
+                let program = |body: &Arc<Graph>| Program {
+                    is_body: true,
+                    ..Program::new(Graph::clone(body), devices.clone(), limit)
+                };
                 Some((NodeId(index), bodies.into_iter().map(program).collect()))
             })
             .collect();
-        let consumers = graph.consumers();
+        let (consumers, producers) = (graph.consumers(), graph.producers());
         Program {
             graph: Arc::new(graph),
             devices,
             consumers,
+            producers,
+            is_body: false,
             bodies,
             first: stages(),
             limit,
             placement: Mutex::default(),
+            transfers: Mutex::default(),
         }
     }
 
@@ -130,7 +144,7 @@ impl Program {
     /// A node fails, memory runs out, a buffer of the caller's does not fit, or the run is stopped.
     pub(crate) fn run(
         &self,
-        inputs: Vec<Value>,
+        inputs: Vec<Input>,
         deliveries: Vec<Delivery<'_>>,
         context: &RunContext<'_>,
     ) -> Result<Vec<Delivered>, Error> {
@@ -147,15 +161,20 @@ impl Program {
         plan::plan(self, inputs)
     }
 
-    /// Where each node bound so far runs, in order, bodies after their node.
-    pub(crate) fn placement(&self) -> Vec<NodePlacement> {
-        let placed = self.placement.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    /// Where each node bound so far runs, in order, bodies after their node; and what crosses.
+    pub(crate) fn placement(&self) -> Placement {
+        let placed = self.placement.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let stages = self.transfers.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
         let mut nodes = Vec::with_capacity(placed.len());
+        let mut transfers: Vec<_> = stages.into_values().flat_map(|transfers| transfers.0).collect();
         for index in (0..self.graph.nodes().len()).map(NodeId) {
             nodes.extend(placed.get(&index).cloned());
-            nodes.extend(self.bodies.get(&index).into_iter().flatten().flat_map(Program::placement));
+            for body in self.bodies.get(&index).into_iter().flatten().map(Program::placement) {
+                nodes.extend(body.nodes);
+                transfers.extend(body.transfers.0);
+            }
         }
-        nodes
+        Placement { nodes, transfers: Transfers(transfers) }
     }
 
     fn noted(&self, node: NodeId) -> Option<NodePlacement> {
@@ -164,5 +183,12 @@ impl Program {
 
     fn note(&self, node: NodeId, placement: NodePlacement) {
         self.placement.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(node, placement);
+    }
+
+    /// Notes what crosses in the stage that begins at node `start`; what is known of later ones was of other shapes.
+    fn note_transfers(&self, start: usize, transfers: Transfers) {
+        let mut stages = self.transfers.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        stages.split_off(&start);
+        stages.insert(start, transfers);
     }
 }

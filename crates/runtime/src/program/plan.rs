@@ -1,6 +1,6 @@
 //! What a run with given shapes will do, without running it.
 
-use inferrum_backend::{BoundNode, NodePlacement};
+use inferrum_backend::{BoundNode, NodePlacement, Transfers};
 use inferrum_graph::{Fact, Facts, NodeId};
 
 use super::Program;
@@ -17,6 +17,8 @@ pub struct Plan {
     pub facts: Vec<Fact>,
     /// Bytes of intermediate values and scratch memory.
     pub workspace_bytes: usize,
+    /// What crosses between the host and the device, bodies not counted.
+    pub transfers: Transfers,
     /// The bodies of the nodes among `nodes` that run bodies (`If`, `Loop`, `Scan`, `SequenceMap`).
     pub bodies: Vec<PlannedBody>,
     /// Whether this is the whole run, but for how often bodies run. If not, the rest has shapes that depend on elements which only a run knows.
@@ -106,7 +108,8 @@ pub(super) fn plan(program: &Program, inputs: &[Fact]) -> Result<Plan, Error> {
     // One branch is enough, for it may be the only one that such shapes can take.
     let branch = |body: &PlannedBody| body.op == "If" && bodies.iter().any(|b| b.id == body.id && whole(b));
     let complete = complete && bodies.iter().all(|body| whole(body) || (body.plan.is_err() && branch(body)));
-    Ok(Plan { nodes, bodies, facts: stage.facts.clone(), workspace_bytes, complete })
+    let transfers = super::transfers::of_stage(program, &stage);
+    Ok(Plan { nodes, bodies, facts: stage.facts.clone(), workspace_bytes, transfers, complete })
 }
 
 fn planned_bodies(program: &Program, stage: &Stage, id: NodeId) -> Vec<PlannedBody> {

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use inferrum_backend::{Destination, DeviceTensor, Profile, Resident, RunContext, Span};
+use inferrum_backend::{Destination, DeviceTensor, Profile, Resident, RunContext, Span, Transfer};
 use inferrum_graph::{Fact, Inputs, Node, NodeId, OpError, ValueId, run_reference};
 use inferrum_tensor::Value;
 
 use super::signature::Signature;
 use super::stage::{End, Place, Stage, Step};
+use super::transfers::{self, Asker};
 use super::{Delivered, Delivery, Program, bind, stage};
 use crate::Error;
+use crate::inputs::Input;
 
 /// The values of a run.
 struct Run<'a, 'o> {
@@ -45,17 +47,17 @@ impl From<Resident> for Held {
 
 pub(super) fn run(
     program: &Program,
-    inputs: Vec<Value>,
+    inputs: Vec<Input>,
     mut deliveries: Vec<Delivery<'_>>,
     context: &RunContext<'_>,
 ) -> Result<Vec<Delivered>, Error> {
     deliveries.resize_with(program.graph.outputs.len(), Delivery::default);
     let mut stage =
-        program.first_stage(Signature::of_values(&inputs), || inputs.iter().map(Fact::of).collect())?;
+        program.first_stage(Signature::of_inputs(&inputs), || inputs.iter().map(Input::fact).collect())?;
     let mut run =
         Run { program, context, values: vec![Held::default(); program.graph.values().len()], deliveries };
-    for (&id, value) in program.graph.inputs.iter().zip(inputs) {
-        run.values[id.index()] = value.into();
+    for (&id, input) in program.graph.inputs.iter().zip(inputs) {
+        run.values[id.index()] = run.given(id, input)?;
     }
     loop {
         for step in &stage.steps {
@@ -70,16 +72,43 @@ pub(super) fn run(
 }
 
 impl<'o> Run<'_, 'o> {
+    /// An input; what another device holds comes to the host here.
+    fn given(&self, id: ValueId, input: Input) -> Result<Held, Error> {
+        Ok(match input {
+            Input::Value(value) => value.into(),
+            Input::Resident(tensor) => match tensor.0 {
+                Resident::Device(held) if !self.program.devices.backend.holds(&*held) => {
+                    let host = held.read()?;
+                    let bytes = host.bytes().len() as u64;
+                    self.note(|| transfers::from_elsewhere(self.program, id, bytes, held.device()));
+                    Value::Tensor(host).into()
+                }
+                held => held.into(),
+            },
+        })
+    }
+
+    fn note(&self, transfer: impl FnOnce() -> Transfer) {
+        if let Some(log) = self.context.transfers {
+            log.record(transfer());
+        }
+    }
+
     fn step(&mut self, stage: &Stage, step: &Step) -> Result<(), Error> {
         match step {
             Step::Region { executable, place, nodes, inputs, outputs } => {
                 let tensors = inputs
                     .iter()
-                    .map(|&id| self.resident(stage, id, *place))
+                    .map(|&id| self.resident(stage, id, *place, nodes))
                     .collect::<Result<Vec<_>, _>>()?;
                 let destinations = self.destinations(stage, *place, nodes, outputs)?;
                 let results = executable.run(&tensors, destinations, self.context)?;
+                let away = *place == Place::Device && self.program.devices.host.is_some();
                 for (id, tensor) in outputs.iter().zip(results) {
+                    if away && !matches!(tensor, Some(Resident::Device(_))) {
+                        let bytes = bind::bytes(&stage.facts[id.index()]) as u64;
+                        self.note(|| transfers::to_host(self.program, *id, bytes, Asker::Caller));
+                    }
                     self.values[id.index()] = tensor.map(Held::from).unwrap_or_default();
                 }
                 Ok(())
@@ -142,6 +171,7 @@ impl<'o> Run<'_, 'o> {
             let body: &Program =
                 bodies.get(index).ok_or_else(|| OpError::Invalid(format!("there is no body {index}")))?;
             self.context.check().map_err(|_| OpError::Stopped("in a body"))?;
+            let inputs = inputs.into_iter().map(Input::Value).collect();
             let outputs = body.run(inputs, Vec::new(), self.context).map_err(|error| {
                 failed = Some(error);
                 OpError::Stopped("its body failed")
@@ -170,7 +200,7 @@ impl<'o> Run<'_, 'o> {
                 learnt.push((id, Fact::tensor(tensor.dtype(), tensor.shape())));
                 continue;
             }
-            let value = self.value(stage, id)?;
+            let value = self.value(stage, id, Asker::Shapes(NodeId(*at)))?;
             signature.push(&value, elements);
             let fact = match value {
                 Value::Tensor(tensor) if elements => Fact::constant(tensor),
@@ -204,7 +234,13 @@ impl<'o> Run<'_, 'o> {
     fn outputs(&mut self, stage: &Stage) -> Result<Vec<Delivered>, Error> {
         let deliveries = std::mem::take(&mut self.deliveries);
         let wanted = self.program.graph.outputs.iter().zip(deliveries);
-        wanted.map(|(&id, delivery)| delivery.finish(|| self.value(stage, id))).collect()
+        let deliver = |(&id, delivery): (&ValueId, Delivery<'o>)| {
+            if let (Delivery::Stay, Some(tensor)) = (&delivery, &self.values[id.index()].device) {
+                return Ok(Delivered::Kept(Resident::Device(Arc::clone(tensor))));
+            }
+            delivery.finish(|| self.value(stage, id, Asker::Caller))
+        };
+        wanted.map(deliver).collect()
     }
 
     fn set(&mut self, id: NodeId, results: Vec<Value>) {
@@ -218,25 +254,41 @@ impl<'o> Run<'_, 'o> {
     fn inputs(&mut self, stage: &Stage, id: NodeId) -> Result<Vec<Option<Value>>, Error> {
         let program = self.program;
         let inputs = &program.graph.nodes()[id.0].inputs;
-        inputs.iter().map(|input| input.map(|input| self.value(stage, input)).transpose()).collect()
+        let mut value = |input| self.value(stage, input, Asker::Node(id));
+        inputs.iter().map(|input| input.map(&mut value).transpose()).collect()
     }
 
-    /// A tensor for a region at `place`.
-    fn resident(&mut self, stage: &Stage, id: ValueId, place: Place) -> Result<Resident, Error> {
+    /// A tensor for a region of `nodes` at `place`.
+    fn resident(
+        &mut self,
+        stage: &Stage,
+        id: ValueId,
+        place: Place,
+        nodes: &[NodeId],
+    ) -> Result<Resident, Error> {
+        let program = self.program;
         if let (Place::Device, Some(tensor)) = (place, &self.values[id.index()].device) {
             return Ok(Resident::Device(Arc::clone(tensor)));
         }
-        let tensor = self.value(stage, id)?.into_tensor();
-        tensor.map(Resident::Host).ok_or_else(|| Error::Backend(format!("`{}` is no tensor", self.name(id))))
+        let tensor = self.value(stage, id, transfers::consumer(program, id, nodes))?.into_tensor();
+        let tensor = tensor.ok_or_else(|| Error::Backend(format!("`{}` is no tensor", self.name(id))))?;
+        if place == Place::Device && program.devices.host.is_some() {
+            let bytes = tensor.bytes().len() as u64;
+            self.note(|| transfers::to_device(program, id, bytes, nodes));
+        }
+        Ok(Resident::Host(tensor))
     }
 
     /// A value of the run, read from the device if it is there, or one that was known when the stage was bound.
-    fn value(&mut self, stage: &Stage, id: ValueId) -> Result<Value, Error> {
+    fn value(&mut self, stage: &Stage, id: ValueId, asker: Asker) -> Result<Value, Error> {
         let held = &mut self.values[id.index()];
-        if let (None, Some(tensor)) = (&held.host, &held.device) {
-            held.host = Some(Value::Tensor(tensor.read()?));
+        if let (None, Some(device)) = (&held.host, &held.device) {
+            let tensor = device.read()?;
+            let bytes = tensor.bytes().len() as u64;
+            held.host = Some(Value::Tensor(tensor));
+            self.note(|| transfers::to_host(self.program, id, bytes, asker));
         }
-        let run = held.host.clone();
+        let run = self.values[id.index()].host.clone();
         run.or_else(|| stage.facts[id.index()].value().cloned().map(Value::Tensor))
             .ok_or_else(|| Error::Backend(format!("no node, input or constant gives `{}`", self.name(id))))
     }

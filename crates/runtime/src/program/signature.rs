@@ -3,6 +3,8 @@
 use inferrum_graph::Fact;
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
+use crate::inputs::Input;
+
 /// Types and shapes (and some elements) of values.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Signature(Vec<Item>);
@@ -14,9 +16,16 @@ enum Item {
 }
 
 impl Signature {
-    /// The signature of run-time values.
-    pub(crate) fn of_values<'a>(values: impl IntoIterator<Item = &'a Value>) -> Signature {
-        Signature(values.into_iter().map(|value| item(value, false)).collect())
+    /// The signature of a run's inputs.
+    pub(crate) fn of_inputs(inputs: &[Input]) -> Signature {
+        let mut signature = Signature::default();
+        for input in inputs {
+            match input {
+                Input::Value(value) => signature.push(value, false),
+                Input::Resident(tensor) => signature.push_tensor(tensor.dtype(), tensor.shape()),
+            }
+        }
+        signature
     }
 
     /// The signature of tensors of known shape.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use inferrum_backend::{Backend, Device, Profile};
 use inferrum_graph::Graph;
+use inferrum_optimize::Target;
 use inferrum_tensor::AllocationLimit;
 
 use super::{Session, ValueInfo};
@@ -168,6 +169,7 @@ impl SessionBuilder {
 }
 
 fn optimized(graph: Graph, backend: &dyn Backend) -> Result<(Graph, Vec<(String, usize)>), Error> {
-    let (graph, fusions) = inferrum_optimize::optimize(backend.legalize(graph)?)?;
+    let target = Target { integer_products: backend.multiplies_integers() };
+    let (graph, fusions) = inferrum_optimize::optimize_for(backend.legalize(graph)?, target)?;
     Ok((backend.prepare(graph)?, fusions))
 }

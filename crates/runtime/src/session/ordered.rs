@@ -6,12 +6,12 @@ use inferrum_graph::{Fact, SymDim};
 use inferrum_tensor::{Shape, Value};
 
 use super::Session;
-use crate::{Error, Inputs};
+use crate::{Error, Input, Inputs};
 
 impl Session {
     /// The inputs in the model's order, checked.
-    pub(super) fn ordered(&self, inputs: Inputs) -> Result<Vec<Value>, Error> {
-        let mut slots: Vec<Option<Value>> = vec![None; self.inputs.len()];
+    pub(super) fn ordered(&self, inputs: Inputs) -> Result<Vec<Input>, Error> {
+        let mut slots: Vec<Option<Input>> = vec![None; self.inputs.len()];
         for (position, (name, value)) in inputs.0.into_iter().enumerate() {
             let index = match &name {
                 None => Some(position).filter(|&position| position < slots.len()),
@@ -40,7 +40,7 @@ impl Session {
                 self.inputs.iter().map(|input| format!("{}: {}", input.name, input.fact)).collect();
             return Err(Error::MissingInputs { names: missing, takes: takes.join(", ") });
         }
-        let mut values: Vec<Value> = slots.into_iter().flatten().collect();
+        let mut values: Vec<Input> = slots.into_iter().flatten().collect();
         for (input, value) in self.inputs.iter().zip(&mut values) {
             scalar_where_declared(&input.fact, value)?;
         }
@@ -49,7 +49,7 @@ impl Session {
     }
 
     /// Types and shapes are as declared, and a symbol is one number throughout.
-    fn check(&self, values: &[Value]) -> Result<(), Error> {
+    fn check(&self, values: &[Input]) -> Result<(), Error> {
         let mut symbols: HashMap<&str, usize> = HashMap::new();
         for (input, value) in self.inputs.iter().zip(values) {
             let wrong = || Error::Input {
@@ -57,13 +57,13 @@ impl Session {
                 expected: input.fact.to_string(),
                 got: value.describe(),
             };
-            if input.fact.merge(&Fact::of(value)).is_none() {
+            if input.fact.merge(&value.fact()).is_none() {
                 return Err(wrong());
             }
-            let (Some(declared), Some(tensor)) = (input.fact.as_tensor(), value.as_tensor()) else {
+            let (Some(declared), Some(shape)) = (input.fact.as_tensor(), value.shape()) else {
                 continue;
             };
-            for (dim, &extent) in declared.shape.dims().into_iter().flatten().zip(tensor.shape().dims()) {
+            for (dim, &extent) in declared.shape.dims().into_iter().flatten().zip(shape.dims()) {
                 if let SymDim::Symbol(name) = dim
                     && *symbols.entry(name).or_insert(extent) != extent
                 {
@@ -77,10 +77,10 @@ impl Session {
 }
 
 /// One element is taken for a declared scalar whatever its shape, as other runtimes do: exporters and their users often
-/// disagree there.
-fn scalar_where_declared(declared: &Fact, value: &mut Value) -> Result<(), Error> {
+/// disagree there. What a device holds stays as it is.
+fn scalar_where_declared(declared: &Fact, value: &mut Input) -> Result<(), Error> {
     let scalar = declared.as_tensor().is_some_and(|tensor| tensor.shape.rank() == Some(0));
-    if let Value::Tensor(tensor) = value
+    if let Input::Value(Value::Tensor(tensor)) = value
         && scalar
         && tensor.len() == 1
     {

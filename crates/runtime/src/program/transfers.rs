@@ -1,0 +1,159 @@
+//! Which values cross between the host and the device, for which node, and why.
+
+use inferrum_backend::{Crossing, Transfer, Transfers};
+use inferrum_graph::{Fact, NodeId, ValueId};
+
+use super::stage::{End, Place, Stage, Step};
+use super::{Program, bind};
+
+/// Who asks for a value on the host.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asker {
+    /// A node that runs there.
+    Node(NodeId),
+    /// The binding of the stage that begins with this node: its shapes depend on the value's elements.
+    Shapes(NodeId),
+    /// The caller, for it is an output.
+    Caller,
+}
+
+/// A value of `bytes` that the host has and a region of the device takes, which holds `nodes`.
+pub(super) fn to_device(program: &Program, id: ValueId, bytes: u64, nodes: &[NodeId]) -> Transfer {
+    let asker = nodes.iter().find(|node| program.graph.nodes()[node.0].inputs.contains(&Some(id)));
+    let (crossing, reason) = if program.graph.inputs.contains(&id) {
+        given(program, Crossing::In, "input")
+    } else {
+        let producer = program.producers[id.index()].map(|node| on_host(program, node));
+        (Crossing::ToDevice, producer.unwrap_or_else(|| "the host has it".into()))
+    };
+    transfer(program, id, bytes, crossing, asker.copied(), reason)
+}
+
+/// A value of `bytes` that the device has and the host needs.
+pub(super) fn to_host(program: &Program, id: ValueId, bytes: u64, asker: Asker) -> Transfer {
+    let (crossing, node, reason) = match asker {
+        Asker::Node(node) => (Crossing::ToHost, Some(node), on_host(program, node)),
+        Asker::Shapes(node) => {
+            let label = label(program, node);
+            (Crossing::ToHost, Some(node), format!("{label}: a shape depends on its elements"))
+        }
+        Asker::Caller => {
+            let (crossing, reason) = given(program, Crossing::Out, "output");
+            (crossing, None, reason)
+        }
+    };
+    transfer(program, id, bytes, crossing, node, reason)
+}
+
+/// An input of `bytes` that lies in the memory of a device which is not the session's.
+pub(super) fn from_elsewhere(program: &Program, id: ValueId, bytes: u64, device: &str) -> Transfer {
+    transfer(program, id, bytes, Crossing::In, None, format!("it is an input that {device} has"))
+}
+
+/// What a value at an end of the graph is: what a body takes and gives is in the middle of the model.
+fn given(program: &Program, crossing: Crossing, kind: &str) -> (Crossing, String) {
+    match (program.is_body, crossing) {
+        (false, crossing) => (crossing, format!("it is an {kind} of the model")),
+        (true, Crossing::In) => {
+            (Crossing::ToDevice, "it is an input of a body, whose calls the host makes".into())
+        }
+        (true, _) => (Crossing::ToHost, "it is an output of a body, whose calls the host makes".into()),
+    }
+}
+
+fn transfer(
+    program: &Program,
+    id: ValueId,
+    bytes: u64,
+    crossing: Crossing,
+    node: Option<NodeId>,
+    reason: String,
+) -> Transfer {
+    let node = node.map(|node| program.graph.nodes()[node.0].name.clone());
+    Transfer { value: program.graph.value(id).name.clone(), bytes, crossing, node, reason }
+}
+
+fn label(program: &Program, node: NodeId) -> String {
+    let node = &program.graph.nodes()[node.0];
+    format!("`{}` ({})", node.name, node.op.label())
+}
+
+/// Why a node runs on the host.
+fn on_host(program: &Program, id: NodeId) -> String {
+    let label = label(program, id);
+    match program.noted(id) {
+        Some(placement) if placement.reason.is_some() => {
+            format!("{label} is declined: {}", placement.reason.unwrap_or_default())
+        }
+        Some(placement) if placement.kernel == bind::CONTROL => {
+            format!("{label}: control flow is the host's")
+        }
+        Some(placement) if placement.kernel == bind::REFERENCE => {
+            format!("{label}: strings, sequences and shapes that depend on elements are the host's")
+        }
+        _ => format!("{label}: arithmetic of shapes is the host's"),
+    }
+}
+
+/// What crosses in a run of a stage whose nodes are noted; of what earlier stages read, it knows nothing.
+pub(super) fn of_stage(program: &Program, stage: &Stage) -> Transfers {
+    if program.devices.host.is_none() {
+        return Transfers::default();
+    }
+    let mut walk = Walk { program, stage, read: vec![false; stage.facts.len()], found: Vec::new() };
+    for step in &stage.steps {
+        match step {
+            Step::Region { place: Place::Device, nodes, inputs, .. } => {
+                for &id in inputs.iter().filter(|id| !stage.on_device[id.index()]) {
+                    walk.found.push(to_device(program, id, bytes(&stage.facts[id.index()]), nodes));
+                }
+            }
+            Step::Region { place: Place::Host, nodes, inputs, .. } => {
+                for &id in inputs {
+                    let asker = consumer(program, id, nodes);
+                    walk.on_host(id, asker);
+                }
+            }
+            Step::Host(node) | Step::Control(node) => {
+                for &id in program.graph.nodes()[node.0].inputs.iter().flatten() {
+                    walk.on_host(id, Asker::Node(*node));
+                }
+            }
+        }
+    }
+    match &stage.end {
+        End::Continue { at, read, .. } => {
+            read.iter().for_each(|&id| walk.on_host(id, Asker::Shapes(NodeId(*at))))
+        }
+        End::Finish => program.graph.outputs.iter().for_each(|&id| walk.on_host(id, Asker::Caller)),
+    }
+    Transfers(walk.found)
+}
+
+/// The node of a region of the host that takes a value first.
+pub(super) fn consumer(program: &Program, id: ValueId, nodes: &[NodeId]) -> Asker {
+    let takes = |node: &&NodeId| program.graph.nodes()[node.0].inputs.contains(&Some(id));
+    nodes.iter().find(takes).map_or(Asker::Caller, |&node| Asker::Node(node))
+}
+
+struct Walk<'a> {
+    program: &'a Program,
+    stage: &'a Stage,
+    /// What the host has read, by [`ValueId::index`].
+    read: Vec<bool>,
+    found: Vec<Transfer>,
+}
+
+impl Walk<'_> {
+    fn on_host(&mut self, id: ValueId, asker: Asker) {
+        let index = id.index();
+        if self.stage.on_device[index] && !std::mem::replace(&mut self.read[index], true) {
+            self.found.push(to_host(self.program, id, bytes(&self.stage.facts[index]), asker));
+        }
+    }
+}
+
+/// Bytes of a tensor of known shape.
+fn bytes(fact: &Fact) -> u64 {
+    bind::bytes(fact) as u64
+}
