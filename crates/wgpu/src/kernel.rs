@@ -58,8 +58,8 @@ impl Lowering<'_> {
     /// # Errors
     /// [`Decline`] that names the input.
     pub(crate) fn require_floats(&self, other: &[usize]) -> Result<(), Decline> {
-        let given = (0..self.inputs.len()).filter(|input| self.has(*input) && !other.contains(input));
-        given.map(|input| self.float(input).map(drop)).collect()
+        let mut given = (0..self.inputs.len()).filter(|input| self.has(*input) && !other.contains(input));
+        given.try_for_each(|input| self.float(input).map(drop))
     }
 
     fn float_type(&self, dtype: DType) -> Option<&'static str> {
