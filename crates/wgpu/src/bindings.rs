@@ -1,4 +1,7 @@
 //! The buffers of a shader and their declarations.
+//!
+//! Floats are computed with as f32, however they are stored: shaders read `f32(x[i])` and write `Out(value)`, where `Out` is the
+//! type of the first output of floats.
 
 use std::fmt::Write as _;
 
@@ -18,6 +21,8 @@ struct Declared {
     name: String,
     element: String,
     access: &'static str,
+    /// Whether it is an output of floats.
+    out: bool,
 }
 
 impl Bindings {
@@ -32,8 +37,10 @@ impl Bindings {
     }
 
     fn add(&mut self, name: &str, element: &str, access: &'static str, operand: Operand) {
+        let float = matches!(element, "f16" | "f32" | "vec4<f16>" | "vec4<f32>");
+        let out = access == "read_write" && float && matches!(operand, Operand::Output(_));
         self.operands.push(operand);
-        self.declared.push(Declared { name: name.into(), element: element.into(), access });
+        self.declared.push(Declared { name: name.into(), element: element.into(), access, out });
     }
 
     /// These, then those of `other`.
@@ -46,7 +53,10 @@ impl Bindings {
     /// What stands for `{{buffers}}`.
     pub(crate) fn declarations(&self) -> String {
         let mut text = String::new();
-        for (place, Declared { name, element, access }) in self.declared.iter().enumerate() {
+        if let Some(first) = self.declared.iter().find(|declared| declared.out) {
+            let _ = writeln!(text, "alias Out = {};", first.element);
+        }
+        for (place, Declared { name, element, access, .. }) in self.declared.iter().enumerate() {
             let binding = place + 1;
             let _ = writeln!(
                 text,
