@@ -1,53 +1,49 @@
-// Convolution of planar images as a matrix product: what `tile.wgsl` asks for. Rows are the filters of a group, columns the pixels
-// of an image, depth goes through (channel, kh, kw). Words: filters of a group, pixels, depth, groups; input height, width;
-// kernel height, width; strides; dilations; pads above, left; output width; output elements; products of a block.
+// Convolution of planar images as a matrix product: what `product.wgsl` asks for. Depth goes through (channel, kh, kw). Words: filters of
+// a group, pixels, depth, groups; input height, width; kernel height, width; strides; dilations; pads above, left; output width.
 
 {{buffers}}
 
-var<private> x_start: u32;
-var<private> w_start: u32;
-var<private> y_start: u32;
-var<private> first_filter: u32;
+const KERNEL_WIDTH = {{kernel_width}}u;
+const TAPS = {{taps}}u;
 
 fn begin(batch: u32) {
-    m = param(0u);
-    n = param(1u);
-    k = param(2u);
-    block = param(16u);
-    let group = batch % param(3u);
-    x_start = batch * (k / (param(6u) * param(7u))) * param(4u) * param(5u);
-    w_start = group * m * k;
-    y_start = batch * m * n;
-    first_filter = group * m;
+    begin_filters(batch, param(0u), param(1u), param(2u), param(3u), (param(2u) / TAPS) * param(4u) * param(5u));
 }
 
-fn load_a(row: u32, depth: u32) -> f32 { return w[w_start + row * k + depth]; }
-
-fn load_b(depth: u32, column: u32) -> f32 {
+#if loads
 #if pointwise
-    return x[x_start + depth * n + column];
+#if wide_b
+fn load_b(depth: u32, column: u32) -> vec4<f32> { return x[(x_start + depth * n + column) / 4u]; }
 #else
-    let taps = param(6u) * param(7u);
-    let channel = depth / taps;
-    let tap = depth % taps;
-    let ih = (column / param(14u)) * param(8u) + (tap / param(7u)) * param(10u) - param(12u);
-    let iw = (column % param(14u)) * param(9u) + (tap % param(7u)) * param(11u) - param(13u);
-    // What lies before the image has wrapped around.
-    if (ih >= param(4u) || iw >= param(5u)) { return 0.0; }
-    return x[x_start + (channel * param(4u) + ih) * param(5u) + iw];
+fn load_b(depth: u32, column: u32) -> f32 { return x[x_start + depth * n + column]; }
 #endif
+#else
+/// Where the window of each of four pixels begins; what lies before the image has wrapped around.
+var<private> tops: vec4<u32>;
+var<private> lefts: vec4<u32>;
+
+fn begin_columns(column: u32) {
+    let pixels = vec4<u32>(column) + vec4<u32>(0u, 1u, 2u, 3u);
+    tops = (pixels / param(14u)) * param(8u) - param(12u);
+    lefts = (pixels % param(14u)) * param(9u) - param(13u);
+    // A pixel that is none has its window outside.
+    tops = select(tops, vec4<u32>(0x80000000u), pixels >= vec4<u32>(n));
 }
 
-{{activation}}
-
-fn store(row: u32, column: u32, sum: f32) {
-    let at = y_start + row * n + column;
-    var value = sum;
-#if bias
-    value += bias[first_filter + row];
-#endif
-#if residual
-    value += residual[at];
-#endif
-    output[at] = activate(value);
+fn four_b(depth: u32, column: u32) -> vec4<f32> {
+    var value = vec4<f32>();
+    if (depth >= k) { return value; }
+    let channel = depth / TAPS;
+    let tap = depth % TAPS;
+    let ih = tops + (tap / KERNEL_WIDTH) * param(10u);
+    let iw = lefts + (tap % KERNEL_WIDTH) * param(11u);
+    let inside = (ih < vec4<u32>(param(4u))) & (iw < vec4<u32>(param(5u)));
+    let at = ih * param(5u) + iw + (x_start + channel * param(4u) * param(5u));
+    if (inside.x) { value.x = x[at.x]; }
+    if (inside.y) { value.y = x[at.y]; }
+    if (inside.z) { value.z = x[at.z]; }
+    if (inside.w) { value.w = x[at.w]; }
+    return value;
 }
+#endif
+#endif

@@ -1,86 +1,57 @@
-// Matrix products by tiles of {{tile_m}} x {{tile_n}}, 16 invocations by 16, each of {{rows}} x {{columns}} sums. What is multiplied is said by
-// `load_a(row, depth)` and `load_b(depth, column)`, which are called inside the matrices only, and where sums go by
-// `store(row, column, sum)`. `begin(batch)` comes first; `m`, `n`, `k` are set there. Products of a sum are added in order, in
-// blocks of `block` if that is asked for.
+// Matrix products by tiles of {{tile_m}} x {{tile_n}}: {{across}} by {{down}} invocations, each of {{rows}} x {{columns}} sums. What is
+// multiplied and where sums go is said in `product.wgsl`. Products of a sum are added in order, a tile's depth after the other; with
+// `splits`, each by another workgroup.
 
-const TILE_K: u32 = 16u;
+const TILE_M = {{tile_m}}u;
+const TILE_N = {{tile_n}}u;
+const TILE_K = {{tile_k}}u;
+const INVOCATIONS = {{across}}u * {{down}}u;
 
-var<private> m: u32;
-var<private> n: u32;
-var<private> k: u32;
-#if blocks
-var<private> block: u32;
-#endif
+var<workgroup> tile_a: array<vec4<f32>, TILE_M * TILE_K / 4u>;
+var<workgroup> tile_b: array<vec4<f32>, TILE_N * TILE_K / 4u>;
 
-var<workgroup> tile_a: array<f32, {{size_a}}>;
-var<workgroup> tile_b: array<f32, {{size_b}}>;
-
-@compute @workgroup_size(16, 16)
+@compute @workgroup_size({{across}}, {{down}})
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
-    begin(workgroup.z);
-    let first_row = workgroup.y * {{tile_m}}u;
-    let first_column = workgroup.x * {{tile_n}}u;
-    let number = local.y * 16u + local.x;
-    var sums: array<array<f32, {{columns}}>, {{rows}}>;
-#if blocks
-    var totals: array<array<f32, {{columns}}>, {{rows}}>;
-#endif
-    for (var depth = 0u; depth < k; depth += TILE_K) {
-        for (var i = number; i < {{size_a}}u; i += 256u) {
-#if a_by_depth
-            let at = i / {{tile_m}}u;
-            let row = i % {{tile_m}}u;
+    begin(workgroup.z / splits());
+    let first_row = workgroup.y * TILE_M;
+    let first_column = workgroup.x * TILE_N;
+    let number = local.y * {{across}}u + local.x;
+    begin_columns(first_column + number % (TILE_N / 4u) * 4u);
+    let split = workgroup.z % splits();
+    let start = split * part();
+    let end = min(k, start + part());
+{{sums}}
+    for (var depth = start; depth < end; depth += TILE_K) {
+        for (var i = number; i < TILE_M * TILE_K / 4u; i += INVOCATIONS) {
+#if a_by_row
+            let at = i / (TILE_M / 4u);
+            let rows = i % (TILE_M / 4u);
 #else
             let at = i % TILE_K;
-            let row = i / TILE_K;
+            let rows = i / TILE_K;
 #endif
-            var value = 0.0;
-            if (first_row + row < m && depth + at < k) { value = load_a(first_row + row, depth + at); }
-            tile_a[at * {{tile_m}}u + row] = value;
+            tile_a[at * (TILE_M / 4u) + rows] = four_a(first_row + 4u * rows, depth + at);
         }
-        for (var i = number; i < {{size_b}}u; i += 256u) {
+        for (var i = number; i < TILE_N * TILE_K / 4u; i += INVOCATIONS) {
 #if b_by_depth
             let at = i % TILE_K;
-            let column = i / TILE_K;
+            let columns = i / TILE_K;
 #else
-            let at = i / {{tile_n}}u;
-            let column = i % {{tile_n}}u;
+            let at = i / (TILE_N / 4u);
+            let columns = i % (TILE_N / 4u);
 #endif
-            var value = 0.0;
-            if (first_column + column < n && depth + at < k) { value = load_b(depth + at, first_column + column); }
-            tile_b[at * {{tile_n}}u + column] = value;
+            tile_b[at * (TILE_N / 4u) + columns] = four_b(depth + at, first_column + 4u * columns);
         }
         workgroupBarrier();
         for (var at = 0u; at < TILE_K; at++) {
-            var b: array<f32, {{columns}}>;
-            for (var j = 0u; j < {{columns}}u; j++) { b[j] = tile_b[at * {{tile_n}}u + local.x + 16u * j]; }
-            for (var i = 0u; i < {{rows}}u; i++) {
-                let a = tile_a[at * {{tile_m}}u + local.y * {{rows}}u + i];
-                for (var j = 0u; j < {{columns}}u; j++) { sums[i][j] = fma(a, b[j], sums[i][j]); }
-            }
+            let a = at * (TILE_M / 4u) + local.y * {{fours_of_rows}}u;
+            let b = at * (TILE_N / 4u) + local.x;
+{{products}}
         }
         workgroupBarrier();
-#if blocks
-        if ((depth + TILE_K) % block == 0u || depth + TILE_K >= k) {
-            for (var i = 0u; i < {{rows}}u; i++) {
-                for (var j = 0u; j < {{columns}}u; j++) {
-                    totals[i][j] += sums[i][j];
-                    sums[i][j] = 0.0;
-                }
-            }
-        }
-#endif
     }
-    for (var i = 0u; i < {{rows}}u; i++) {
-        let row = first_row + local.y * {{rows}}u + i;
-        for (var j = 0u; j < {{columns}}u; j++) {
-            let column = first_column + local.x + 16u * j;
-#if blocks
-            let sum = totals[i][j];
-#else
-            let sum = sums[i][j];
-#endif
-            if (row < m && column < n) { store(row, column, sum); }
-        }
-    }
+    let row = first_row + local.y * {{rows}}u;
+    let column = first_column + local.x * 4u;
+    let batch = workgroup.z;
+{{stores}}
 }

@@ -5,6 +5,9 @@ use inferrum_backend::Unusable;
 /// The name of the variable that turns abilities off: names of them, with commas between.
 pub(crate) const WITHOUT_VARIABLE: &str = "INFERRUM_WGPU_WITHOUT";
 
+/// Workgroups that a card runs at the same time: no interface tells how many.
+const MANY_AT_ONCE: usize = 128;
+
 /// What kernels ask of an adapter; lowering needs no more of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Abilities {
@@ -14,16 +17,24 @@ pub struct Abilities {
     pub subgroups: bool,
     /// 64-bit integers in shaders.
     pub i64: bool,
+    /// Workgroups that run at the same time, roughly.
+    pub at_once: usize,
     /// Sizes of buffers, workgroups and bindings.
     pub limits: wgpu::Limits,
 }
 
 impl Abilities {
-    pub(crate) fn new(features: wgpu::Features, limits: wgpu::Limits) -> Abilities {
+    pub(crate) fn new(features: wgpu::Features, limits: wgpu::Limits, kind: wgpu::DeviceType) -> Abilities {
+        let at_once = match kind {
+            wgpu::DeviceType::Cpu => 4,
+            wgpu::DeviceType::IntegratedGpu => 32,
+            _ => MANY_AT_ONCE,
+        };
         Abilities {
             f16: features.contains(wgpu::Features::SHADER_F16),
             subgroups: features.contains(wgpu::Features::SUBGROUP),
             i64: features.contains(wgpu::Features::SHADER_INT64),
+            at_once,
             limits,
         }
     }
@@ -43,6 +54,7 @@ impl Abilities {
             f16: bit(number, 1),
             subgroups: bit(number, 2),
             i64: bit(number, 4),
+            at_once: MANY_AT_ONCE,
             limits: wgpu::Limits::default(),
         };
         (0..8).rev().map(combination).collect()

@@ -4,6 +4,8 @@ use std::sync::OnceLock;
 
 use inferrum_backend::{DeviceInfo, Unusable};
 
+use crate::edge;
+
 /// The name of the variable that restricts the drivers: `vulkan`, `gl`, `metal` or `dx12`.
 pub(crate) const BACKEND_VARIABLE: &str = "INFERRUM_WGPU_BACKEND";
 
@@ -59,16 +61,16 @@ impl Found {
 /// [`BACKEND_VARIABLE`] names no interface, or no driver offers an adapter that computes.
 pub(crate) fn adapters() -> Result<&'static [Found], Unusable> {
     static FOUND: OnceLock<Result<Vec<Found>, Unusable>> = OnceLock::new();
-    FOUND.get_or_init(find).as_deref().map_err(Clone::clone)
+    FOUND.get_or_init(|| edge::wait(find())).as_deref().map_err(Clone::clone)
 }
 
-fn find() -> Result<Vec<Found>, Unusable> {
+async fn find() -> Result<Vec<Found>, Unusable> {
     let found = match backends(std::env::var(BACKEND_VARIABLE).ok().as_deref())? {
-        Some(backends) => offered(backends),
+        Some(backends) => offered(backends).await,
         None => {
-            let native = offered(wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12);
+            let native = offered(wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12).await;
             // OpenGL can do less, and shows the same hardware again.
-            if native.is_empty() { offered(wgpu::Backends::GL) } else { native }
+            if native.is_empty() { offered(wgpu::Backends::GL).await } else { native }
         }
     };
     if found.is_empty() {
@@ -78,13 +80,13 @@ fn find() -> Result<Vec<Found>, Unusable> {
 }
 
 /// The adapters that compute, real ones first.
-fn offered(backends: wgpu::Backends) -> Vec<Found> {
+async fn offered(backends: wgpu::Backends) -> Vec<Found> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends,
         flags: wgpu::InstanceFlags::empty(),
         ..wgpu::InstanceDescriptor::new_without_display_handle()
     });
-    let adapters = pollster::block_on(instance.enumerate_adapters(backends));
+    let adapters = instance.enumerate_adapters(backends).await;
     let found = adapters.into_iter().map(|adapter| Found { info: adapter.get_info(), adapter });
     let computes = |found: &Found| {
         let flags = found.adapter.get_downlevel_capabilities().flags;

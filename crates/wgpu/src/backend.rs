@@ -1,22 +1,29 @@
 //! A GPU as a backend.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 
 use inferrum_backend::{
-    Backend, BackendError, BoundNode, Cache, Cost, Decline, DeviceInfo, Executable, Region, Unusable,
+    Backend, BackendError, BoundNode, Cache, Cost, Decline, DeviceInfo, DeviceTensor, Executable, Region,
+    Resident, Unusable,
 };
 use inferrum_graph::Graph;
 
 use crate::abilities::Without;
 use crate::adapter::{self, Found};
 use crate::compile;
+use crate::edge;
 use crate::executor::WgpuExecutable;
 use crate::gpu::Gpu;
 use crate::kernel::Lowered;
+#[cfg(test)]
+use crate::kernel::Lowering;
 use crate::legalize::legalize;
 use crate::lower;
 use crate::pipelines::Pipelines;
+use crate::tensor::WgpuTensor;
+use crate::tuner::{self, Choices};
 use crate::weights::Weights;
 
 /// Runs models on a GPU.
@@ -24,34 +31,68 @@ pub struct WgpuBackend {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// What everything on one device shares.
+/// What everything of one session on a device shares.
 pub(crate) struct Shared {
     pub(crate) info: DeviceInfo,
-    pub(crate) gpu: Arc<Gpu>,
-    pub(crate) pipelines: Arc<Pipelines>,
     pub(crate) weights: Weights,
+    opened: Arc<Opened>,
 }
 
-/// Adapters that sessions have open, with the pipelines made there, by number and what they do without: sessions share them.
-static OPEN: Mutex<BTreeMap<(usize, Without), (Weak<Gpu>, Weak<Pipelines>)>> = Mutex::new(BTreeMap::new());
+/// What all sessions on a device share.
+pub(crate) struct Opened {
+    pub(crate) gpu: Arc<Gpu>,
+    pub(crate) pipelines: Pipelines,
+    pub(crate) choices: Choices,
+}
 
-/// An adapter's device, opened if no session has it open, or if it has failed since.
-fn opened(
-    number: usize,
-    found: &Found,
-    without: Without,
-) -> Result<(Arc<Gpu>, Arc<Pipelines>), BackendError> {
-    let mut open = OPEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let held = open
-        .get(&(number, without))
-        .and_then(|(gpu, pipelines)| Some((gpu.upgrade()?, pipelines.upgrade()?)));
-    if let Some((gpu, pipelines)) = held.filter(|(gpu, _)| gpu.check().is_ok()) {
-        return Ok((gpu, pipelines));
+impl std::ops::Deref for Shared {
+    type Target = Opened;
+
+    fn deref(&self) -> &Opened {
+        &self.opened
     }
-    let gpu = Arc::new(Gpu::open(found, without)?);
-    let pipelines = Arc::new(Pipelines::new(&gpu, &found.info, Cache::of_user()));
-    open.insert((number, without), (Arc::downgrade(&gpu), Arc::downgrade(&pipelines)));
-    Ok((gpu, pipelines))
+}
+
+impl Opened {
+    fn new(gpu: Gpu, found: &Found) -> Opened {
+        let pipelines = Pipelines::new(&gpu, &found.info, Cache::of_user());
+        Opened { pipelines, choices: Choices::open(&found.info, Cache::of_user()), gpu: Arc::new(gpu) }
+    }
+}
+
+/// Adapters that sessions have open, by number and what they do without: sessions share them.
+static OPEN: Registry = Registry(Mutex::new(BTreeMap::new()));
+
+#[derive(Default)]
+struct Registry(Mutex<BTreeMap<(usize, Without), Weak<Opened>>>);
+
+impl Registry {
+    /// What is open, unless it has failed.
+    fn sound(&self, key: (usize, Without)) -> Option<Arc<Opened>> {
+        let open = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        open.get(&key).and_then(Weak::upgrade).filter(|held| held.gpu.check().is_ok())
+    }
+
+    /// An adapter's device, opened if no session has it open, or if it has failed since.
+    async fn open(
+        &self,
+        number: usize,
+        found: &Found,
+        without: Without,
+    ) -> Result<Arc<Opened>, BackendError> {
+        let key = (number, without);
+        if let Some(held) = self.sound(key) {
+            return Ok(held);
+        }
+        let own = Gpu::open(&format!("wgpu:{number}"), found, without).await?;
+        // Of two that open it at once, one is first.
+        if let Some(held) = self.sound(key) {
+            return Ok(held);
+        }
+        let own = Arc::new(Opened::new(own, found));
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(key, Arc::downgrade(&own));
+        Ok(own)
+    }
 }
 
 /// The GPUs of this machine, or why there is none.
@@ -76,33 +117,90 @@ impl WgpuBackend {
     /// # Errors
     /// There is no such adapter, or its driver refuses.
     pub fn open(selector: Option<&str>) -> Result<WgpuBackend, Unusable> {
-        WgpuBackend::open_without(selector, Without::asked()?)
+        edge::wait(WgpuBackend::open_async(selector, Without::asked()?))
     }
 
     /// As [`WgpuBackend::open`], for less than the adapter can do.
     ///
     /// # Errors
     /// As there.
+    #[cfg(test)]
     pub(crate) fn open_without(selector: Option<&str>, without: Without) -> Result<WgpuBackend, Unusable> {
+        edge::wait(WgpuBackend::open_async(selector, without))
+    }
+
+    /// The first adapter, opened for this backend alone.
+    #[cfg(test)]
+    pub(crate) fn private(limits: impl FnOnce(&mut wgpu::Limits)) -> WgpuBackend {
+        let found = &adapter::adapters().expect("an adapter")[0];
+        let mut within = found.adapter.limits();
+        limits(&mut within);
+        let gpu = edge::wait(Gpu::open_within("wgpu:0", found, Without::default(), within));
+        let opened = Arc::new(Opened::new(gpu.expect("it opens"), found));
+        let info = found.describe("wgpu:0".into());
+        WgpuBackend { shared: Arc::new(Shared { info, weights: Weights::default(), opened }) }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// As [`WgpuBackend::open`].
+    ///
+    /// # Errors
+    /// As [`WgpuBackend::open`].
+    async fn open_async(selector: Option<&str>, without: Without) -> Result<WgpuBackend, Unusable> {
         let found = adapter::adapters()?;
         let names: Vec<&str> = found.iter().map(|found| found.info.name.as_str()).collect();
         let number = adapter::select(&names, selector)?;
-        let (gpu, pipelines) = opened(number, &found[number], without).map_err(|error| Unusable {
+        let opened = OPEN.open(number, &found[number], without).await.map_err(|error| Unusable {
             reason: error.to_string(),
             remedy: "update the driver, or choose another device".into(),
         })?;
         let info = found[number].describe(format!("wgpu:{number}"));
-        Ok(WgpuBackend { shared: Arc::new(Shared { info, gpu, pipelines, weights: Weights::default() }) })
+        Ok(WgpuBackend { shared: Arc::new(Shared { info, weights: Weights::default(), opened }) })
     }
 }
 
 impl Shared {
+    /// A region's executable; `lower` gives the kernels of its nodes.
+    ///
+    /// # Errors
+    /// As [`Backend::compile`].
+    pub(crate) async fn compile(
+        self: &Arc<Self>,
+        region: &Region,
+        lower: impl Fn(&BoundNode<'_>) -> Result<Lowered, Decline>,
+    ) -> Result<WgpuExecutable, BackendError> {
+        self.gpu.check()?;
+        let plan = compile::compile(self, region, lower).await?;
+        WgpuExecutable::new(Arc::clone(self), plan).await
+    }
+
+    /// As [`Shared::lower`], whatever the sizes are.
+    ///
+    /// # Errors
+    /// Why there is no kernel.
+    #[cfg(test)]
+    pub(crate) fn lower_unchecked(&self, bound: &BoundNode<'_>) -> Result<Lowered, Decline> {
+        let op = bound.node.op.as_ref();
+        let row = lower::KERNELS.find(op).expect("it has a kernel");
+        let (abilities, chooser) = (&self.gpu.abilities, &self.choices);
+        (row.lower)(op, &Lowering { bound, abilities, chooser })
+    }
+
+    /// The tensor, if it is in this device's memory.
+    pub(crate) fn held<'a>(&self, tensor: &'a Resident) -> Option<&'a WgpuTensor> {
+        tensor.on::<WgpuTensor>(&self.info.id).filter(|tensor| Arc::ptr_eq(&tensor.gpu, &self.gpu))
+    }
+
     /// The kernel of a node.
     ///
     /// # Errors
     /// Why there is none.
     pub(crate) fn lower(&self, bound: &BoundNode<'_>) -> Result<Lowered, Decline> {
-        lower::lower(bound, &self.gpu.abilities)
+        lower::lower(bound, &self.gpu.abilities, &self.choices)
     }
 }
 
@@ -129,11 +227,36 @@ impl Backend for WgpuBackend {
     }
 
     fn compile(&self, region: &Region) -> Result<Arc<dyn Executable>, BackendError> {
-        let plan = compile::compile(&self.shared, region)?;
-        Ok(Arc::new(WgpuExecutable::new(Arc::clone(&self.shared), plan)?))
+        tuner::tune(&self.shared, region);
+        let lower = |bound: &BoundNode<'_>| self.shared.lower(bound);
+        Ok(Arc::new(edge::wait(self.shared.compile(region, lower))?))
+    }
+
+    fn holds(&self, tensor: &dyn DeviceTensor) -> bool {
+        let tensor = (tensor as &dyn Any).downcast_ref::<WgpuTensor>();
+        tensor.is_some_and(|tensor| Arc::ptr_eq(&tensor.gpu, &self.shared.gpu))
     }
 
     fn weight_bytes(&self) -> usize {
         self.shared.weights.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_share_a_device_until_it_is_lost() {
+        let Ok(found) = adapter::adapters() else { return };
+        let registry = Registry::default();
+        let open = || edge::wait(registry.open(0, &found[0], Without::default())).expect("it opens");
+        let (one, other) = (open(), open());
+        assert!(Arc::ptr_eq(&one, &other));
+        one.gpu.device.destroy();
+        let error = one.gpu.explained(BackendError::Device("anything".into()));
+        assert!(matches!(error, BackendError::DeviceLost { .. }), "{error}");
+        let next = open();
+        assert!(!Arc::ptr_eq(&one, &next) && next.gpu.check().is_ok());
     }
 }

@@ -1,7 +1,7 @@
 //! The buffers of a shader and their declarations.
 //!
 //! Floats are computed with as f32, however they are stored: shaders read `f32(x[i])` and write `Out(value)`, where `Out` is the
-//! type of the first output of floats.
+//! type of the first output of floats; so it is for vectors of four.
 
 use std::fmt::Write as _;
 
@@ -10,10 +10,22 @@ use smallvec::SmallVec;
 use crate::kernel::Operand;
 
 /// Buffers from binding 1 on, in the order in which they are added.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Bindings {
-    declarations: String,
+    declared: Vec<Declared>,
     operands: SmallVec<[Operand; 4]>,
+}
+
+#[derive(Clone)]
+struct Declared {
+    name: String,
+    element: String,
+    access: &'static str,
+}
+
+/// A WGSL type of numbers, or vectors of four of them.
+pub(crate) fn fours(element: &str, wide: bool) -> String {
+    if wide { format!("vec4<{element}>") } else { element.to_owned() }
 }
 
 impl Bindings {
@@ -27,22 +39,37 @@ impl Bindings {
         self.add(name, element, "read_write", operand);
     }
 
-    fn add(&mut self, name: &str, element: &str, access: &str, operand: Operand) {
-        let float = matches!(operand, Operand::Output(_)) && matches!(element, "f16" | "f32");
-        if access == "read_write" && float && !self.declarations.contains("alias Out =") {
-            let _ = writeln!(self.declarations, "alias Out = {element};");
-        }
+    fn add(&mut self, name: &str, element: &str, access: &'static str, operand: Operand) {
         self.operands.push(operand);
-        let binding = self.operands.len();
-        let _ = writeln!(
-            self.declarations,
-            "@group(0) @binding({binding}) var<storage, {access}> {name}: array<{element}>;"
-        );
+        self.declared.push(Declared { name: name.into(), element: element.into(), access });
+    }
+
+    /// These, then those of `other`.
+    pub(crate) fn and(mut self, other: &Bindings) -> Bindings {
+        self.operands.extend(other.operands.iter().cloned());
+        self.declared.extend(other.declared.iter().cloned());
+        self
     }
 
     /// What stands for `{{buffers}}`.
-    pub(crate) fn declarations(&self) -> &str {
-        &self.declarations
+    pub(crate) fn declarations(&self) -> String {
+        let mut text = String::new();
+        let written = self.declared.iter().zip(&self.operands);
+        let mut outputs = written.filter(|(_, operand)| matches!(operand, Operand::Output(_)));
+        let float = |element: &str| matches!(element, "f16" | "f32" | "vec4<f16>" | "vec4<f32>");
+        if let Some((out, _)) =
+            outputs.find(|(declared, _)| declared.access != "read" && float(&declared.element))
+        {
+            let _ = writeln!(text, "alias Out = {};", out.element);
+        }
+        for (place, Declared { name, element, access }) in self.declared.iter().enumerate() {
+            let binding = place + 1;
+            let _ = writeln!(
+                text,
+                "@group(0) @binding({binding}) var<storage, {access}> {name}: array<{element}>;"
+            );
+        }
+        text
     }
 
     pub(crate) fn operands(&self) -> &[Operand] {

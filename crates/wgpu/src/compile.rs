@@ -1,9 +1,10 @@
 //! From a region to dispatches over buffers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
-use inferrum_backend::{BackendError, BoundNode, NodePlacement, Region};
+use inferrum_backend::{BackendError, BoundNode, Decline, NodePlacement, Region};
 use inferrum_graph::{Fact, ValueId};
 use inferrum_tensor::{DType, Shape, Tensor};
 
@@ -23,7 +24,14 @@ pub(crate) struct Plan {
     pub(crate) placement: Vec<NodePlacement>,
     /// Parameters of all dispatches, each at its offset.
     pub(crate) params: Vec<u32>,
+    /// A few runs of steps of about the same work, between which a run may be stopped.
+    pub(crate) parts: Vec<Range<usize>>,
+    /// Whether each buffer is an input's or an output's.
+    ends: Vec<bool>,
 }
+
+/// Parts of a run that may be stopped between them.
+const PARTS: u64 = 8;
 
 /// A dispatch.
 pub(crate) struct Step {
@@ -44,8 +52,60 @@ pub(crate) struct Step {
 pub(crate) enum Buffer {
     /// Held for every run.
     Constant(Arc<wgpu::Buffer>),
-    /// As many bytes of a run's own.
-    Own(usize),
+    /// A run's own.
+    Own(Own),
+}
+
+/// Memory of a run's own, and the largest value that stands there, for errors.
+#[derive(Clone, Default)]
+pub(crate) struct Own {
+    pub(crate) bytes: usize,
+    value: String,
+    node: String,
+}
+
+impl Own {
+    /// Says whose memory it is that is missing.
+    pub(crate) fn name(&self, error: BackendError) -> BackendError {
+        match error {
+            BackendError::DeviceMemory { device, needed, reason, .. } => {
+                let node = (!self.node.is_empty()).then(|| self.node.clone());
+                let of = node.as_ref().map(|node| format!(" of node `{node}`")).unwrap_or_default();
+                let what = format!("`{}`{of}", self.value);
+                BackendError::DeviceMemory {
+                    device,
+                    what,
+                    node,
+                    value: Some(self.value.clone()),
+                    needed,
+                    reason,
+                }
+            }
+            other => other,
+        }
+    }
+}
+
+impl Plan {
+    /// Whether a buffer is an input's or an output's.
+    pub(crate) fn is_end(&self, buffer: usize) -> bool {
+        self.ends[buffer] && matches!(self.buffers[buffer], Buffer::Own(_))
+    }
+
+    /// Says which nodes ran when the device was lost.
+    pub(crate) fn during(&self, error: BackendError, steps: Range<usize>) -> BackendError {
+        let name = |step: &Step| format!("`{}`", self.placement[step.node].node);
+        match (error, &self.steps[steps]) {
+            (BackendError::DeviceLost { device, reason, during }, [first, .., last]) if during.is_empty() => {
+                let during = format!(" while {} to {} ran", name(first), name(last));
+                BackendError::DeviceLost { device, reason, during }
+            }
+            (BackendError::DeviceLost { device, reason, during }, [only]) if during.is_empty() => {
+                BackendError::DeviceLost { device, reason, during: format!(" while {} ran", name(only)) }
+            }
+            (other, _) => other,
+        }
+    }
 }
 
 /// A value that leaves the region.
@@ -68,6 +128,8 @@ struct Draft {
 struct Planner<'a> {
     shared: &'a Shared,
     region: &'a Region,
+    /// Values whose buffers are theirs alone, for they may be memory from outside.
+    leaving: HashSet<ValueId>,
     buffers: Vec<Buffer>,
     /// The buffer of each value that has one.
     of: HashMap<ValueId, usize>,
@@ -79,14 +141,25 @@ struct Planner<'a> {
     params: Vec<u32>,
 }
 
-/// A plan for a region whose nodes were all claimed.
+/// A plan for a region whose nodes were all claimed; `lower` gives their kernels.
 ///
 /// # Errors
 /// No memory, or the driver refuses a shader.
-pub(crate) fn compile(shared: &Shared, region: &Region) -> Result<Plan, BackendError> {
+pub(crate) async fn compile(
+    shared: &Shared,
+    region: &Region,
+    lower: impl Fn(&BoundNode<'_>) -> Result<Lowered, Decline>,
+) -> Result<Plan, BackendError> {
+    let mut lowered = Vec::with_capacity(region.nodes.len());
+    for &id in &region.nodes {
+        let bound = region.bound(id);
+        let declined = |decline| BackendError::Device(format!("`{}`: {decline}", bound.node.name));
+        lowered.push(lower(&bound).map_err(declined)?);
+    }
     let mut planner = Planner {
         shared,
         region,
+        leaving: leaving(region, &lowered),
         buffers: Vec::new(),
         of: HashMap::new(),
         pending: Vec::new(),
@@ -104,22 +177,20 @@ pub(crate) fn compile(shared: &Shared, region: &Region) -> Result<Plan, BackendE
     }
     // What leaves the region stays to its end.
     region.outputs.iter().for_each(|&value| *reads.entry(value).or_default() += 1);
+    // Inputs are written before all dispatches, so no other value may stand there before.
     for &value in &region.inputs {
-        let bytes = planner.bytes(value);
-        planner.of.insert(value, planner.buffers.len());
-        planner.buffers.push(Buffer::Own(bytes));
-        // Inputs are written before all dispatches, so no other value may stand there before.
-        planner.pending.push(usize::MAX);
+        let own = planner.own(value, "");
+        let buffer = planner.lasting(own);
+        planner.of.insert(value, buffer);
     }
     let inputs: Vec<Option<usize>> =
         region.inputs.iter().map(|value| planner.of.get(value).copied()).collect();
     let mut placement = Vec::with_capacity(region.nodes.len());
-    for (index, &id) in region.nodes.iter().enumerate() {
+    for (index, (&id, lowered)) in region.nodes.iter().zip(lowered).enumerate() {
         let bound = region.bound(id);
-        let (kernel, lowered) = match shared.lower(&bound) {
-            Ok(Lowered::View) => ("view".to_owned(), None),
-            Ok(Lowered::Work(work)) => (work.name.clone(), Some(work)),
-            Err(decline) => return Err(BackendError::Device(format!("`{}`: {decline}", bound.node.name))),
+        let (kernel, work) = match lowered {
+            Lowered::View => ("view".to_owned(), None),
+            Lowered::Work(work) => (work.name.clone(), Some(work)),
         };
         placement.push(NodePlacement {
             node: bound.node.name.clone(),
@@ -128,13 +199,31 @@ pub(crate) fn compile(shared: &Shared, region: &Region) -> Result<Plan, BackendE
             kernel,
             reason: None,
         });
-        match lowered {
-            None => planner.view(&bound, &reads)?,
-            Some(work) => planner.work(index, &bound, work, &reads)?,
+        match work {
+            None => planner.view(&bound, &reads).await?,
+            Some(work) => planner.work(index, &bound, work, &reads).await?,
         }
     }
-    let outputs = region.outputs.iter().map(|&value| planner.output(value)).collect::<Result<_, _>>()?;
+    let mut outputs = Vec::with_capacity(region.outputs.len());
+    for &value in &region.outputs {
+        outputs.push(planner.output(value).await?);
+    }
     planner.finish(inputs, outputs, placement)
+}
+
+/// The region's outputs, and values that are outputs under another shape.
+fn leaving(region: &Region, lowered: &[Lowered]) -> HashSet<ValueId> {
+    let mut leaving: HashSet<ValueId> = region.outputs.iter().copied().collect();
+    for (&id, lowered) in region.nodes.iter().zip(lowered).rev() {
+        let node = &region.graph.nodes()[id.0];
+        if let (Lowered::View, Some(Some(input)), Some(Some(output))) =
+            (lowered, node.inputs.first(), node.outputs.first())
+            && leaving.contains(output)
+        {
+            leaving.insert(*input);
+        }
+    }
+    leaving
 }
 
 impl Planner<'_> {
@@ -151,8 +240,21 @@ impl Planner<'_> {
         })
     }
 
-    /// The buffer of a value that is read; a constant gets its buffer here.
-    fn read(&mut self, value: ValueId) -> Result<usize, BackendError> {
+    /// A value's memory, for the node that computes it.
+    fn own(&self, value: ValueId, node: &str) -> Own {
+        let name = self.region.graph.value(value).name.clone();
+        Own { bytes: self.bytes(value), value: name, node: node.to_owned() }
+    }
+
+    /// A buffer that no other value gets.
+    fn lasting(&mut self, own: Own) -> usize {
+        self.buffers.push(Buffer::Own(own));
+        self.pending.push(usize::MAX);
+        self.buffers.len() - 1
+    }
+
+    /// The buffer of a value that is read by `node`; a constant gets its buffer here.
+    async fn read(&mut self, value: ValueId, node: &str) -> Result<usize, BackendError> {
         if let Some(&buffer) = self.of.get(&value) {
             return Ok(buffer);
         }
@@ -160,51 +262,55 @@ impl Planner<'_> {
             let name = &self.region.graph.value(value).name;
             return Err(BackendError::Device(format!("value `{name}` comes from nowhere")));
         };
-        let buffer = self.constant(&constant, None)?;
+        let own = self.own(value, node);
+        let buffer = self.constant(&constant, None).await.map_err(|error| own.name(error))?;
         self.of.insert(value, buffer);
         Ok(buffer)
     }
 
-    fn constant(
+    async fn constant(
         &mut self,
         tensor: &Tensor,
         packing: Option<(&str, &crate::kernel::Pack)>,
     ) -> Result<usize, BackendError> {
-        let held = self.shared.weights.get(&self.shared.gpu, tensor, packing)?;
+        let held = self.shared.weights.get(&self.shared.gpu, tensor, packing).await?;
         self.buffers.push(Buffer::Constant(held));
         self.pending.push(usize::MAX);
         Ok(self.buffers.len() - 1)
     }
 
     /// A buffer of words that belong to this plan alone.
-    fn table(&mut self, words: &[u32]) -> Result<usize, BackendError> {
+    async fn table(&mut self, words: &[u32]) -> Result<usize, BackendError> {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
         let bytes: &[u8] = bytemuck::cast_slice(words);
-        let buffer = self.shared.gpu.buffer("a table", bytes.len(), usage)?;
+        let buffer = self.shared.gpu.buffer("a table", bytes.len(), usage).await?;
         weights::write(&self.shared.gpu, &buffer, bytes);
         self.buffers.push(Buffer::Constant(Arc::new(buffer)));
         self.pending.push(usize::MAX);
         Ok(self.buffers.len() - 1)
     }
 
-    /// A buffer of a run's own with room for `bytes`: the smallest free one that is large enough, else the largest, which
+    /// A buffer of a run's own with room for a value: the smallest free one that is large enough, else the largest, which
     /// grows.
-    fn take(&mut self, bytes: usize) -> usize {
-        let size = |buffer: usize| match self.buffers[buffer] {
-            Buffer::Own(size) => size,
+    fn take(&mut self, own: Own) -> usize {
+        let size = |buffer: usize| match &self.buffers[buffer] {
+            Buffer::Own(own) => own.bytes,
             Buffer::Constant(_) => 0,
         };
-        let fitting =
-            (0..self.free.len()).filter(|&i| size(self.free[i]) >= bytes).min_by_key(|&i| size(self.free[i]));
+        let fitting = (0..self.free.len())
+            .filter(|&i| size(self.free[i]) >= own.bytes)
+            .min_by_key(|&i| size(self.free[i]));
         let place = fitting.or_else(|| (0..self.free.len()).max_by_key(|&i| size(self.free[i])));
         match place {
             Some(place) => {
                 let buffer = self.free.swap_remove(place);
-                self.buffers[buffer] = Buffer::Own(size(buffer).max(bytes));
+                if size(buffer) < own.bytes {
+                    self.buffers[buffer] = Buffer::Own(own);
+                }
                 buffer
             }
             None => {
-                self.buffers.push(Buffer::Own(bytes));
+                self.buffers.push(Buffer::Own(own));
                 self.pending.push(0);
                 self.buffers.len() - 1
             }
@@ -223,12 +329,16 @@ impl Planner<'_> {
     }
 
     /// The first output is the first input.
-    fn view(&mut self, bound: &BoundNode<'_>, reads: &HashMap<ValueId, usize>) -> Result<(), BackendError> {
+    async fn view(
+        &mut self,
+        bound: &BoundNode<'_>,
+        reads: &HashMap<ValueId, usize>,
+    ) -> Result<(), BackendError> {
         let (Some(Some(input)), Some(Some(output))) = (bound.node.inputs.first(), bound.node.outputs.first())
         else {
             return Ok(());
         };
-        let buffer = self.read(*input)?;
+        let buffer = self.read(*input, &bound.node.name).await?;
         self.of.insert(*output, buffer);
         if self.pending[buffer] != usize::MAX {
             self.pending[buffer] += reads.get(output).copied().unwrap_or(0);
@@ -245,7 +355,7 @@ impl Planner<'_> {
         }
     }
 
-    fn work(
+    async fn work(
         &mut self,
         index: usize,
         bound: &BoundNode<'_>,
@@ -255,12 +365,20 @@ impl Planner<'_> {
         let node = bound.node;
         let mut unread = Vec::new();
         for &output in node.outputs.iter().flatten() {
-            let buffer = self.take(self.bytes(output));
+            let own = self.own(output, &node.name);
+            if self.leaving.contains(&output) {
+                let buffer = self.lasting(own);
+                self.of.insert(output, buffer);
+                continue;
+            }
+            let buffer = self.take(own);
             self.of.insert(output, buffer);
             self.pending[buffer] = reads.get(&output).copied().unwrap_or(0);
             unread.extend((self.pending[buffer] == 0).then_some(buffer));
         }
-        let scratch: Vec<usize> = work.scratch.iter().map(|&bytes| self.take(bytes)).collect();
+        let own =
+            |&bytes: &usize| Own { bytes, value: "intermediate values".into(), node: node.name.clone() };
+        let scratch: Vec<usize> = work.scratch.iter().map(|bytes| self.take(own(bytes))).collect();
         for dispatch in work.dispatches {
             if dispatch.groups.contains(&0) {
                 continue;
@@ -269,10 +387,14 @@ impl Planner<'_> {
             let mut buffers = Vec::with_capacity(dispatch.operands.len());
             for operand in &dispatch.operands {
                 buffers.push(match operand {
-                    Operand::Input(place) => self.read(value(&node.inputs, *place, node)?)?,
-                    Operand::Output(place) => self.read(value(&node.outputs, *place, node)?)?,
+                    Operand::Input(place) => {
+                        self.read(value(&node.inputs, *place, node)?, &node.name).await?
+                    }
+                    Operand::Output(place) => {
+                        self.read(value(&node.outputs, *place, node)?, &node.name).await?
+                    }
                     Operand::Scratch(place) | Operand::ReadScratch(place) => scratch[*place],
-                    Operand::Table(words) => self.table(words)?,
+                    Operand::Table(words) => self.table(words).await.map_err(|error| own(&0).name(error))?,
                     Operand::Packed(packing) => {
                         let of = bound.constant(packing.input).ok_or_else(|| {
                             BackendError::Device(format!(
@@ -280,7 +402,9 @@ impl Planner<'_> {
                                 node.name, packing.input
                             ))
                         })?;
-                        self.constant(of, Some((&packing.form, &*packing.pack)))?
+                        let held = self.constant(of, Some((&packing.form, &*packing.pack))).await;
+                        let input = value(&node.inputs, packing.input, node)?;
+                        held.map_err(|error| self.own(input, &node.name).name(error))?
                     }
                 });
             }
@@ -306,8 +430,8 @@ impl Planner<'_> {
         Some((4 * start as u64, 4 * len as u64))
     }
 
-    fn output(&mut self, value: ValueId) -> Result<Output, BackendError> {
-        let buffer = self.read(value)?;
+    async fn output(&mut self, value: ValueId) -> Result<Output, BackendError> {
+        let buffer = self.read(value, "").await?;
         match (self.fact(value).as_tensor(), self.fact(value).concrete_shape()) {
             (Some(tensor), Some(shape)) => Ok(Output { buffer, dtype: tensor.dtype, shape }),
             _ => Err(BackendError::Device("an output has no concrete shape".into())),
@@ -321,7 +445,8 @@ impl Planner<'_> {
         placement: Vec<NodePlacement>,
     ) -> Result<Plan, BackendError> {
         let keys: Vec<Key> = self.drafts.iter().map(|draft| draft.key.clone()).collect();
-        let pipelines = self.shared.pipelines.get(&self.shared.gpu, &keys)?;
+        let pipelines = self.shared.pipelines.get(&self.shared.gpu, &keys);
+        let pipelines = pipelines.map_err(|error| self.refused(error, &placement))?;
         let mut last = usize::MAX;
         let steps = self.drafts.into_iter().zip(pipelines).map(|(draft, pipeline)| {
             let bound = self.region.bound(self.region.nodes[draft.node]);
@@ -339,9 +464,54 @@ impl Planner<'_> {
                 shape: bound.output_shape(0).map(|shape| shape.to_string()).unwrap_or_default(),
             }
         });
-        let steps = steps.collect();
-        Ok(Plan { steps, buffers: self.buffers, inputs, outputs, placement, params: self.params })
+        let steps: Vec<Step> = steps.collect();
+        let mut ends = vec![false; self.buffers.len()];
+        inputs.iter().flatten().for_each(|&buffer| ends[buffer] = true);
+        outputs.iter().for_each(|output| ends[output.buffer] = true);
+        let parts = parts(&steps);
+        Ok(Plan {
+            steps,
+            buffers: self.buffers,
+            inputs,
+            outputs,
+            placement,
+            params: self.params,
+            parts,
+            ends,
+        })
     }
+
+    /// Finds the node whose shader the driver refuses.
+    fn refused(&self, error: BackendError, placement: &[NodePlacement]) -> BackendError {
+        let (shared, gpu) = (self.shared, &self.shared.gpu);
+        let refused = |draft: &&Draft| shared.pipelines.get(gpu, std::slice::from_ref(&draft.key)).is_err();
+        match (&error, self.drafts.iter().find(refused)) {
+            (BackendError::Device(reason), Some(draft)) => BackendError::Kernel {
+                node: placement[draft.node].node.clone(),
+                op: placement[draft.node].op.clone(),
+                device: gpu.id.to_string(),
+                reason: reason.clone(),
+            },
+            _ => error,
+        }
+    }
+}
+
+/// Runs of steps of about the same work, [`PARTS`] of them or fewer.
+fn parts(steps: &[Step]) -> Vec<Range<usize>> {
+    // A dispatch has a cost of its own, and a byte is worth a few operations.
+    let work =
+        |step: &Step| 10_000u64.saturating_add(step.flops).saturating_add(step.bytes.saturating_mul(8));
+    let total = steps.iter().map(work).fold(0, u64::saturating_add);
+    let (mut parts, mut start, mut sum) = (Vec::new(), 0, 0u64);
+    for (index, step) in steps.iter().enumerate() {
+        sum = sum.saturating_add(work(step));
+        if sum >= total / PARTS || index + 1 == steps.len() {
+            parts.push(start..index + 1);
+            (start, sum) = (index + 1, 0);
+        }
+    }
+    parts
 }
 
 fn value(

@@ -4,27 +4,23 @@ use std::any::Any;
 
 use inferrum_backend::Decline;
 use inferrum_graph::Operator;
-use inferrum_ops::conv::{Conv, FusedConv};
+use inferrum_ops::conv::{Conv, ConvGeometry, FusedConv};
+use inferrum_ops::fused_activation::FusedActivation;
 use inferrum_ops::window::Window;
 use inferrum_tensor::DType;
 
 use crate::bindings::Bindings;
 use crate::conv_volume::lower_volume;
 use crate::epilogue::activate;
+use crate::filters;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word};
 use crate::shader::{FUNCTIONS, Template};
-use crate::tile::Tile;
 
 const TILED: &str = include_str!("../../../shaders/conv.wgsl");
 const DIRECT: &str = include_str!("../../../shaders/conv_direct.wgsl");
 
 /// Filters of a group below which tiles are mostly empty.
 const FEW_FILTERS: usize = 4;
-
-/// Position of the bias among the inputs.
-const BIAS: usize = 2;
-/// Position of the residual among the inputs.
-const RESIDUAL: usize = 3;
 
 pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     let any = op as &dyn Any;
@@ -49,46 +45,52 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
     params.extend(window_words(window)?);
     let output = lowering.output_shape(0)?;
     params.push(word(output.elements())?);
-    params.push(word(block(pixels, depth))?);
+    if geometry.out_channels < FEW_FILTERS || depth == 0 {
+        params.push(word(block(pixels, depth))?);
+        return lower_direct(&geometry, activation, params, lowering);
+    }
+    let pointwise = is_pointwise(window);
+    let wide = pointwise && pixels.is_multiple_of(4);
+    let mut loads = Bindings::default();
+    loads.read("x", if wide { "vec4<f32>" } else { "f32" }, Operand::Input(0));
+    let mut switches = vec![if pointwise { "pointwise" } else { "own_b" }];
+    switches.extend(wide.then_some("wide_b"));
+    let width = window.kernel.last().copied().unwrap_or(1);
+    let taps: usize = window.kernel.iter().product();
+    let values = vec![("kernel_width", width.to_string()), ("taps", taps.to_string())];
+    filters::Images { name: "conv", source: TILED, elements: pixels, loads, params, values, switches }
+        .lower(&geometry, activation, lowering)
+}
 
+/// An invocation for each output element.
+fn lower_direct(
+    geometry: &ConvGeometry,
+    activation: Option<FusedActivation>,
+    params: Vec<u32>,
+    lowering: &Lowering<'_>,
+) -> Result<Lowered, Decline> {
     let mut bindings = Bindings::default();
     bindings.read("x", "f32", Operand::Input(0));
     bindings.read("w", "f32", Operand::Input(1));
-    let (bias, residual) = (lowering.has(BIAS), lowering.has(RESIDUAL));
+    let (bias, residual) = (lowering.has(filters::BIAS), lowering.has(filters::RESIDUAL));
     if bias {
-        bindings.read("bias", "f32", Operand::Input(BIAS));
+        bindings.read("bias", "f32", Operand::Input(filters::BIAS));
     }
     if residual {
-        bindings.read("residual", "f32", Operand::Input(RESIDUAL));
+        bindings.read("residual", "f32", Operand::Input(filters::RESIDUAL));
     }
     bindings.write("output", "f32", Operand::Output(0));
-    let direct = geometry.out_channels < FEW_FILTERS || depth == 0;
-    let (name, source) = if direct { ("conv direct", DIRECT) } else { ("conv", TILED) };
-    let template = Template::new(name, source)
+    let shader = Template::new("conv direct", DIRECT)
         .including(FUNCTIONS)
         .params(params.len())
         .with("buffers", bindings.declarations())
         .with("activation", activate(activation)?)
-        .switch("pointwise", is_pointwise(window))
-        .switch("blocks", true)
         .switch("alone", geometry.out_channels == 1)
         .switch("bias", bias)
-        .switch("residual", residual);
-    if direct {
-        return Ok(Lowered::one(
-            name,
-            Dispatch::over(output.elements(), template.build(), bindings.operands(), params)?,
-        ));
-    }
-    let tile = Tile::of(geometry.out_channels, pixels);
-    let shader = tile.fill(template, false, false).build();
-    let (columns, rows) = tile.groups(geometry.out_channels, pixels);
-    let groups = [word(columns)?, word(rows)?, word(geometry.batch * geometry.groups)?];
-    if groups.iter().any(|&count| count > 65535) {
-        return Err(Decline("an image with more pixels, or more images, than the kernel takes".into()));
-    }
-    let operands = bindings.operands().iter().cloned().collect();
-    Ok(Lowered::one(format!("conv {}x{}", tile.m, tile.n), Dispatch { shader, operands, params, groups }))
+        .switch("residual", residual)
+        .build();
+    let elements = lowering.output_shape(0)?.elements();
+    Ok(Lowered::one("conv direct", Dispatch::over(elements, shader, bindings.operands(), params)?))
 }
 
 /// Length of the blocks in which products are summed: ONNX Runtime's, since a sum of quantised values that falls to the other

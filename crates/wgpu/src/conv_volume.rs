@@ -6,15 +6,10 @@ use inferrum_ops::fused_activation::FusedActivation;
 use inferrum_ops::window::Window;
 
 use crate::bindings::Bindings;
-use crate::epilogue::activate;
-use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word};
-use crate::shader::{FUNCTIONS, Template};
-use crate::tile::Tile;
+use crate::filters::Images;
+use crate::kernel::{Lowered, Lowering, Operand, word};
 
 const SOURCE: &str = include_str!("../../../shaders/conv_volume.wgsl");
-
-const BIAS: usize = 2;
-const RESIDUAL: usize = 3;
 
 /// The kernel of a convolution of three spatial axes, of float32.
 ///
@@ -31,34 +26,11 @@ pub(crate) fn lower_volume(
     let mut params =
         vec![word(geometry.out_channels)?, word(elements)?, word(depth)?, word(geometry.groups)?];
     params.extend(volume_words(window)?);
-    let mut bindings = Bindings::default();
-    bindings.read("x", "f32", Operand::Input(0));
-    bindings.read("w", "f32", Operand::Input(1));
-    let (bias, residual) = (lowering.has(BIAS), lowering.has(RESIDUAL));
-    if bias {
-        bindings.read("bias", "f32", Operand::Input(BIAS));
-    }
-    if residual {
-        bindings.read("residual", "f32", Operand::Input(RESIDUAL));
-    }
-    bindings.write("output", "f32", Operand::Output(0));
-    let template = Template::new("conv volume", SOURCE)
-        .including(FUNCTIONS)
-        .params(params.len())
-        .with("buffers", bindings.declarations())
-        .with("activation", activate(activation)?)
-        .switch("bias", bias)
-        .switch("residual", residual);
-    let tile = Tile::of(geometry.out_channels, elements);
-    let shader = tile.fill(template, false, false).build();
-    let (columns, rows) = tile.groups(geometry.out_channels, elements);
-    let groups = [word(columns)?, word(rows)?, word(geometry.batch * geometry.groups)?];
-    if groups.iter().any(|&count| count > 65535) {
-        return Err(Decline("more elements, or more volumes, than the kernel takes".into()));
-    }
-    let operands = bindings.operands().iter().cloned().collect();
-    let name = format!("conv volume {}x{}", tile.m, tile.n);
-    Ok(Lowered::one(name, Dispatch { shader, operands, params, groups }))
+    let mut loads = Bindings::default();
+    loads.read("x", "f32", Operand::Input(0));
+    let (values, switches) = (Vec::new(), Vec::new());
+    Images { name: "conv volume", source: SOURCE, elements, loads, params, values, switches }
+        .lower(geometry, activation, lowering)
 }
 
 /// Three each: input, kernel, strides, dilations, pads before; then the output's height and width.

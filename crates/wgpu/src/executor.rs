@@ -1,93 +1,70 @@
 //! Runs a plan.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use inferrum_backend::{
     BackendError, Destination, Executable, NodePlacement, Profile, Resident, RunContext, Span,
 };
+use inferrum_tensor::Tensor;
 
 use crate::backend::Shared;
-use crate::compile::{Buffer, Plan};
-use crate::tensor::{Staged, WgpuTensor};
+use crate::compile::{Buffer, Output, Plan};
+use crate::gpu::Submitted;
+use crate::memory::Memory;
+use crate::set::{Bindings, Outside, Set};
+use crate::tensor::{Arriving, Staged, WgpuTensor};
 use crate::timestamps::Timestamps;
-use crate::{storage, weights};
+use crate::{edge, staging, storage, weights};
 
-/// Bytes of sets of buffers that a plan keeps for later runs.
+/// Sets of buffers that a plan keeps for later runs.
 const KEPT_SETS: usize = 4;
 
 /// A plan with what it needs to run.
 pub(crate) struct WgpuExecutable {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) plan: Plan,
+    shared: Arc<Shared>,
+    plan: Plan,
     params: wgpu::Buffer,
-    /// Buffers of runs that are over.
+    /// Sets of runs that are over.
     idle: Mutex<Vec<Set>>,
 }
 
-/// The buffers of one run, and what binds them.
-struct Set {
-    buffers: Vec<wgpu::Buffer>,
-    bindings: Vec<wgpu::BindGroup>,
+/// An input as a run finds it.
+enum Source<'a> {
+    /// In the host's memory.
+    Host(Tensor),
+    /// Here.
+    Resident(&'a WgpuTensor),
+}
+
+/// How an output gets to where it is wanted.
+enum Way<'a> {
+    /// It stays in the device's memory.
+    Stay(Arc<Memory>),
+    /// It becomes a tensor on the host.
+    Host(Staged),
+    /// It goes to the caller's memory.
+    Caller(Staged, &'a mut [u8]),
 }
 
 impl WgpuExecutable {
     /// # Errors
     /// No memory.
-    pub(crate) fn new(shared: Arc<Shared>, plan: Plan) -> Result<WgpuExecutable, BackendError> {
+    pub(crate) async fn new(shared: Arc<Shared>, plan: Plan) -> Result<WgpuExecutable, BackendError> {
         let bytes: &[u8] = bytemuck::cast_slice(&plan.params);
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-        let params = shared.gpu.buffer("parameters of kernels", bytes.len().max(16), usage)?;
+        let params = shared.gpu.buffer("parameters of kernels", bytes.len().max(16), usage).await?;
         weights::write(&shared.gpu, &params, bytes);
         let executable = WgpuExecutable { shared, plan, params, idle: Mutex::default() };
         // The first run finds its memory there, or the model is refused before it.
-        let set = executable.set()?;
+        let set = Set::new(&executable.shared.gpu, &executable.plan).await?;
         executable.give_back(set);
         Ok(executable)
     }
 
-    fn set(&self) -> Result<Set, BackendError> {
-        let idle = self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop();
-        if let Some(set) = idle {
-            return Ok(set);
-        }
-        let gpu = &self.shared.gpu;
-        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
-        let buffers = self
-            .plan
-            .buffers
-            .iter()
-            .map(|buffer| match buffer {
-                Buffer::Constant(held) => Ok(wgpu::Buffer::clone(held)),
-                Buffer::Own(bytes) => gpu.buffer("intermediate values", *bytes, usage),
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let bindings = gpu.guarded("bindings of kernels", 0, || self.bindings(&buffers))?;
-        Ok(Set { buffers, bindings })
-    }
-
-    fn bindings(&self, buffers: &[wgpu::Buffer]) -> Vec<wgpu::BindGroup> {
-        let bind = |step: &crate::compile::Step| {
-            let params = step.params.map(|(offset, size)| wgpu::BindGroupEntry {
-                binding: 0,
-                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: &self.params,
-                    offset,
-                    size: std::num::NonZeroU64::new(size),
-                }),
-            });
-            let storage = step.buffers.iter().enumerate().map(|(i, &buffer)| wgpu::BindGroupEntry {
-                binding: i as u32 + 1,
-                resource: buffers[buffer].as_entire_binding(),
-            });
-            let entries: Vec<_> = params.into_iter().chain(storage).collect();
-            self.shared.gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: None,
-                layout: &step.pipeline.layout,
-                entries: &entries,
-            })
-        };
-        self.plan.steps.iter().map(bind).collect()
+    fn idle_set(&self) -> Option<Set> {
+        self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop()
     }
 
     fn give_back(&self, set: Set) {
@@ -97,53 +74,243 @@ impl WgpuExecutable {
         }
     }
 
-    /// Puts the inputs where the dispatches read them.
-    fn upload(
+    async fn run(
         &self,
         inputs: &[Resident],
-        set: &Set,
-        encoder: &mut wgpu::CommandEncoder,
-    ) -> Result<(), BackendError> {
-        for (input, place) in inputs.iter().zip(&self.plan.inputs) {
-            let Some(place) = place else { continue };
-            let buffer = &set.buffers[*place];
-            if let Some(tensor) = input.on::<WgpuTensor>(&self.shared.info.id)
-                && Arc::ptr_eq(&tensor.gpu, &self.shared.gpu)
-            {
-                let bytes = (tensor.bytes() as u64).next_multiple_of(4);
-                if bytes > 0 {
-                    encoder.copy_buffer_to_buffer(&tensor.buffer, 0, buffer, 0, bytes);
+        destinations: Vec<Destination<'_>>,
+        context: &RunContext<'_>,
+    ) -> Result<Vec<Option<Resident>>, BackendError> {
+        context.check()?;
+        self.shared.gpu.check()?;
+        let mut set = match self.idle_set() {
+            Some(set) => set,
+            None => Set::new(&self.shared.gpu, &self.plan).await?,
+        };
+        let result = self.run_in(&mut set, inputs, destinations, context).await;
+        // What failed elsewhere may have left a buffer mapped.
+        if matches!(result, Ok(_) | Err(BackendError::Stopped(_))) {
+            self.give_back(set);
+        }
+        result.map_err(|error| self.plan.during(error, 0..self.plan.steps.len()))
+    }
+
+    async fn run_in(
+        &self,
+        set: &mut Set,
+        inputs: &[Resident],
+        destinations: Vec<Destination<'_>>,
+        context: &RunContext<'_>,
+    ) -> Result<Vec<Option<Resident>>, BackendError> {
+        let gpu = &self.shared.gpu;
+        let sources = self.sources(inputs)?;
+        let mut outside = self.outside(&sources);
+        let mut destinations = destinations;
+        destinations.resize_with(self.plan.outputs.len(), Destination::default);
+        self.homes(&destinations, &mut outside).await?;
+        let foreign = set.bind(gpu, &self.plan, &self.params, &outside).await?;
+        let mut encoder = self.encoder();
+        self.upload(&sources, set, &outside, &mut encoder).await?;
+        set.staging.finish();
+        let times = match context.profile {
+            Some(_) => Timestamps::new(gpu, self.plan.steps.len()).await,
+            None => None,
+        };
+        let start = context.profile.map(Profile::now);
+        let mut ways = Vec::with_capacity(destinations.len());
+        let mut flight: Option<Submitted> = None;
+        let parts = self.parts(context);
+        for (number, part) in parts.iter().enumerate() {
+            self.record(set, &foreign, &mut encoder, times.as_ref(), part.clone());
+            if number + 1 == parts.len() {
+                if let Some(times) = &times {
+                    times.resolve(&mut encoder);
                 }
-                continue;
+                for (place, destination) in std::mem::take(&mut destinations).into_iter().enumerate() {
+                    ways.push(self.way(place, destination, set, &outside, &mut encoder).await?);
+                }
             }
-            let tensor = input.to_host()?;
-            let wide = storage::widened(&tensor).map_err(|error| BackendError::Device(error.to_string()))?;
-            let bytes = wide.as_deref().map_or(tensor.bytes(), bytemuck::cast_slice);
-            weights::write(&self.shared.gpu, buffer, bytes);
+            let recorded = std::mem::replace(&mut encoder, self.encoder());
+            let submitted = gpu.submit(recorded.finish());
+            if number == 0 {
+                set.staging.recall();
+            }
+            // One part is always on its way while the next one is recorded.
+            if let Some(before) = flight.replace(submitted) {
+                gpu.done(before).await?;
+                context.check()?;
+            }
+        }
+        let arriving: Vec<(Kept<'_>, &Output)> =
+            ways.into_iter().map(Way::map).zip(&self.plan.outputs).collect();
+        if let (Some(profile), Some(start), Some(times)) = (context.profile, start, times) {
+            self.spans(profile, start, &times.read(gpu).await?);
+        }
+        let mut results = Vec::with_capacity(arriving.len());
+        for (kept, output) in arriving {
+            results.push(self.finish(kept, output).await?);
+        }
+        gpu.check()?;
+        Ok(results)
+    }
+
+    fn encoder(&self) -> wgpu::CommandEncoder {
+        self.shared.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
+    }
+
+    /// Where the inputs are; what another device holds comes to the host.
+    fn sources<'a>(&self, inputs: &'a [Resident]) -> Result<Vec<Source<'a>>, BackendError> {
+        let source = |input: &'a Resident| match self.shared.held(input) {
+            Some(tensor) => Ok(Source::Resident(tensor)),
+            None => input.to_host().map(Source::Host),
+        };
+        inputs.iter().map(source).collect()
+    }
+
+    /// The memory of inputs that are here already: it is bound as it is, for no dispatch writes an input.
+    fn outside(&self, sources: &[Source<'_>]) -> Outside {
+        let resident = |(source, place): (&Source<'_>, &Option<usize>)| match source {
+            Source::Resident(tensor) => Some(((*place)?, Arc::clone(&tensor.memory))),
+            Source::Host(_) => None,
+        };
+        sources.iter().zip(&self.plan.inputs).filter_map(resident).collect()
+    }
+
+    /// Gives outputs that stay memory of their own, in which they are computed. An output that is an input under another shape
+    /// shares its memory.
+    async fn homes(
+        &self,
+        destinations: &[Destination<'_>],
+        outside: &mut Outside,
+    ) -> Result<(), BackendError> {
+        for (destination, output) in destinations.iter().zip(&self.plan.outputs) {
+            let stays = matches!(destination, Destination::Stay);
+            if let (true, Buffer::Own(own)) = (stays, &self.plan.buffers[output.buffer])
+                && !outside.contains_key(&output.buffer)
+            {
+                let memory = Memory::take(&self.shared.gpu, own.bytes).await.map_err(|e| own.name(e))?;
+                outside.insert(output.buffer, Arc::new(memory));
+            }
         }
         Ok(())
     }
 
-    /// Records the dispatches: in one pass, or in a pass each where their times are wanted.
-    fn record(&self, set: &Set, encoder: &mut wgpu::CommandEncoder, times: Option<&Timestamps>) {
-        let steps = || self.plan.steps.iter().zip(&set.bindings).enumerate();
-        let dispatch =
-            |pass: &mut wgpu::ComputePass<'_>, step: &crate::compile::Step, binding: &wgpu::BindGroup| {
-                pass.set_pipeline(&step.pipeline.pipeline);
-                pass.set_bind_group(0, binding, &[]);
-                pass.dispatch_workgroups(step.groups[0], step.groups[1], step.groups[2]);
-            };
+    /// Puts the inputs where the dispatches read them.
+    async fn upload(
+        &self,
+        sources: &[Source<'_>],
+        set: &mut Set,
+        outside: &Outside,
+        encoder: &mut wgpu::CommandEncoder,
+    ) -> Result<(), BackendError> {
+        let room = |(source, place): (&Source<'_>, &Option<usize>)| match (source, place) {
+            (Source::Host(tensor), Some(_)) => {
+                staging::room(tensor.len() * storage::element_bytes(tensor.dtype()))
+            }
+            _ => 0,
+        };
+        let mut coming: usize = sources.iter().zip(&self.plan.inputs).map(room).sum();
+        for (source, place) in sources.iter().zip(&self.plan.inputs) {
+            coming -= room((source, place));
+            let (Source::Host(tensor), Some(place)) = (source, *place) else { continue };
+            let Some(buffer) = set.buffer(outside, place).cloned() else { continue };
+            let wide = storage::widened(tensor).map_err(|error| BackendError::Device(error.to_string()))?;
+            let bytes = wide.as_deref().map_or(tensor.bytes(), bytemuck::cast_slice);
+            set.staging.upload(&self.shared.gpu, encoder, bytes, &buffer, coming).await?;
+        }
+        Ok(())
+    }
+
+    /// What is submitted at once: everything, or a few parts where the run may be stopped between them.
+    fn parts(&self, context: &RunContext<'_>) -> Vec<Range<usize>> {
+        match context.stop {
+            Some(_) if !self.plan.parts.is_empty() => self.plan.parts.clone(),
+            _ => vec![0..self.plan.steps.len()],
+        }
+    }
+
+    /// Records dispatches: in one pass, or in a pass each where their times are wanted.
+    fn record(
+        &self,
+        set: &Set,
+        foreign: &Bindings,
+        encoder: &mut wgpu::CommandEncoder,
+        times: Option<&Timestamps>,
+        part: Range<usize>,
+    ) {
+        let dispatch = |pass: &mut wgpu::ComputePass<'_>, index: usize| {
+            let step = &self.plan.steps[index];
+            pass.set_pipeline(&step.pipeline.pipeline);
+            pass.set_bind_group(0, set.bindings(foreign, index), &[]);
+            pass.dispatch_workgroups(step.groups[0], step.groups[1], step.groups[2]);
+        };
         match times {
             None => {
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-                steps().for_each(|(_, (step, binding))| dispatch(&mut pass, step, binding));
+                part.for_each(|index| dispatch(&mut pass, index));
             }
             Some(times) => {
-                for (index, (step, binding)) in steps() {
+                for index in part {
                     let mut pass = encoder.begin_compute_pass(&times.pass(index));
-                    dispatch(&mut pass, step, binding);
+                    dispatch(&mut pass, index);
                 }
-                times.resolve(encoder);
+            }
+        }
+    }
+
+    /// Records how an output gets to where it is wanted.
+    async fn way<'a>(
+        &self,
+        place: usize,
+        destination: Destination<'a>,
+        set: &mut Set,
+        outside: &Outside,
+        encoder: &mut wgpu::CommandEncoder,
+    ) -> Result<Way<'a>, BackendError> {
+        let gpu = &self.shared.gpu;
+        let output = &self.plan.outputs[place];
+        let bytes = output.shape.elements() * storage::element_bytes(output.dtype);
+        if let (Destination::Stay, Some(memory)) = (&destination, outside.get(&output.buffer)) {
+            return Ok(Way::Stay(Arc::clone(memory)));
+        }
+        let from = set.buffer(outside, output.buffer).cloned();
+        let from = from.ok_or_else(|| BackendError::Device("an output's buffer is not there".into()))?;
+        if matches!(destination, Destination::Stay) {
+            // A constant.
+            let memory = Memory::take(gpu, bytes).await?;
+            encoder.copy_buffer_to_buffer(&from, 0, memory.buffer(), 0, (bytes as u64).next_multiple_of(4));
+            return Ok(Way::Stay(Arc::new(memory)));
+        }
+        let to = set.readback(gpu, place, bytes).await?;
+        let staged = Staged::copy(encoder, &from, to, bytes);
+        Ok(match destination {
+            Destination::Caller(memory) => Way::Caller(staged, memory),
+            Destination::Stay | Destination::Fresh | Destination::Reuse(_) => Way::Host(staged),
+        })
+    }
+
+    async fn finish(&self, kept: Kept<'_>, output: &Output) -> Result<Option<Resident>, BackendError> {
+        let gpu = &self.shared.gpu;
+        match kept {
+            Kept::Stay(memory) => Ok(Some(Resident::Device(Arc::new(WgpuTensor {
+                gpu: Arc::clone(gpu),
+                memory,
+                dtype: output.dtype,
+                shape: output.shape.clone(),
+            })))),
+            Kept::Host(arriving) => arriving
+                .read(gpu, output.dtype, &output.shape)
+                .await
+                .map(|tensor| Some(Resident::Host(tensor))),
+            Kept::Caller(arriving, memory) => {
+                let tensor = arriving.read(gpu, output.dtype, &output.shape).await?;
+                let (expected, got) = (tensor.bytes().len(), memory.len());
+                if expected != got {
+                    return Err(BackendError::Device(format!(
+                        "an output of {expected} bytes got memory of {got}"
+                    )));
+                }
+                memory.copy_from_slice(tensor.bytes());
+                Ok(None)
             }
         }
     }
@@ -165,14 +332,22 @@ impl WgpuExecutable {
     }
 }
 
-/// How an output gets to where it is wanted.
-enum Way<'a> {
-    /// It stays in the device's memory.
-    Stay(WgpuTensor),
-    /// It becomes a tensor on the host.
-    Host(Staged),
-    /// It goes to the caller's memory.
-    Caller(Staged, &'a mut [u8]),
+/// An output of a run that is submitted.
+enum Kept<'a> {
+    Stay(Arc<Memory>),
+    Host(Arriving),
+    Caller(Arriving, &'a mut [u8]),
+}
+
+impl<'a> Way<'a> {
+    /// Asks for what the host wants.
+    fn map(self) -> Kept<'a> {
+        match self {
+            Way::Stay(memory) => Kept::Stay(memory),
+            Way::Host(staged) => Kept::Host(staged.map()),
+            Way::Caller(staged, memory) => Kept::Caller(staged.map(), memory),
+        }
+    }
 }
 
 impl Executable for WgpuExecutable {
@@ -182,50 +357,12 @@ impl Executable for WgpuExecutable {
         destinations: Vec<Destination<'_>>,
         context: &RunContext<'_>,
     ) -> Result<Vec<Option<Resident>>, BackendError> {
-        context.check()?;
-        let gpu = &self.shared.gpu;
-        gpu.check()?;
-        let set = self.set()?;
-        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        self.upload(inputs, &set, &mut encoder)?;
-        let profile = context.profile;
-        let times = profile.and_then(|_| Timestamps::new(gpu, self.plan.steps.len()));
-        self.record(&set, &mut encoder, times.as_ref());
-        let mut ways = Vec::with_capacity(self.plan.outputs.len());
-        let mut destinations = destinations.into_iter();
-        for output in &self.plan.outputs {
-            let from = &set.buffers[output.buffer];
-            let bytes = output.shape.elements() * storage::element_bytes(output.dtype);
-            ways.push(match destinations.next().unwrap_or_default() {
-                Destination::Stay => Way::Stay(self.stay(&mut encoder, from, output, bytes)?),
-                Destination::Fresh | Destination::Reuse(_) => {
-                    Way::Host(Staged::copy(gpu, &mut encoder, from, bytes)?)
-                }
-                Destination::Caller(memory) => {
-                    Way::Caller(Staged::copy(gpu, &mut encoder, from, bytes)?, memory)
-                }
-            });
-        }
-        let start = profile.map(Profile::now);
-        gpu.queue.submit([encoder.finish()]);
-        let awaited = ways.iter().any(|way| !matches!(way, Way::Stay(_)));
-        for way in &ways {
-            if let Way::Host(staged) | Way::Caller(staged, _) = way {
-                staged.map();
-            }
-        }
-        if let (Some(profile), Some(start), Some(times)) = (profile, start, &times) {
-            self.spans(profile, start, &times.read(gpu)?);
-        } else if awaited {
-            gpu.wait()?;
-        }
-        self.give_back(set);
-        ways.into_iter().zip(&self.plan.outputs).map(|(way, output)| finish(way, output)).collect()
+        edge::wait(WgpuExecutable::run(self, inputs, destinations, context))
     }
 
     fn workspace_bytes(&self) -> usize {
         let own = |buffer: &Buffer| match buffer {
-            Buffer::Own(bytes) => *bytes,
+            Buffer::Own(own) => own.bytes,
             Buffer::Constant(_) => 0,
         };
         self.plan.buffers.iter().map(own).fold(0, usize::saturating_add)
@@ -236,47 +373,5 @@ impl Executable for WgpuExecutable {
     }
 }
 
-impl WgpuExecutable {
-    /// A copy of an output that outlives the run.
-    fn stay(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        from: &wgpu::Buffer,
-        output: &crate::compile::Output,
-        bytes: usize,
-    ) -> Result<WgpuTensor, BackendError> {
-        let gpu = &self.shared.gpu;
-        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
-        let buffer = gpu.buffer("an output", bytes, usage)?;
-        if bytes > 0 {
-            encoder.copy_buffer_to_buffer(from, 0, &buffer, 0, (bytes as u64).next_multiple_of(4));
-        }
-        Ok(WgpuTensor {
-            gpu: Arc::clone(gpu),
-            device: self.shared.info.id.as_str().into(),
-            buffer,
-            dtype: output.dtype,
-            shape: output.shape.clone(),
-        })
-    }
-}
-
-fn finish(way: Way<'_>, output: &crate::compile::Output) -> Result<Option<Resident>, BackendError> {
-    match way {
-        Way::Stay(tensor) => Ok(Some(Resident::Device(Arc::new(tensor)))),
-        Way::Host(staged) => {
-            staged.read(output.dtype, &output.shape).map(|tensor| Some(Resident::Host(tensor)))
-        }
-        Way::Caller(staged, memory) => {
-            let tensor = staged.read(output.dtype, &output.shape)?;
-            let (expected, got) = (tensor.bytes().len(), memory.len());
-            if expected != got {
-                return Err(BackendError::Device(format!(
-                    "an output of {expected} bytes got memory of {got}"
-                )));
-            }
-            memory.copy_from_slice(tensor.bytes());
-            Ok(None)
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -6,16 +6,26 @@ use inferrum_backend::BackendError;
 
 use crate::abilities::{Abilities, Without};
 use crate::adapter::Found;
+use crate::answer::{Answer, answer};
+use crate::edge;
+use crate::memory::Recycled;
 
 /// An opened adapter.
 pub(crate) struct Gpu {
+    /// What `--device` calls it.
+    pub(crate) id: Arc<str>,
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     pub(crate) features: wgpu::Features,
     pub(crate) limits: wgpu::Limits,
     pub(crate) abilities: Abilities,
+    /// Memory of tensors that are gone.
+    pub(crate) recycled: Recycled,
     /// What went wrong where nobody asked: the device was lost, or a driver failed.
     failure: Arc<Mutex<Option<String>>>,
+    /// How often commands of runs were submitted.
+    #[cfg(test)]
+    pub(crate) submitted: std::sync::atomic::AtomicUsize,
 }
 
 impl Gpu {
@@ -23,24 +33,32 @@ impl Gpu {
     ///
     /// # Errors
     /// The driver refuses.
-    pub(crate) fn open(found: &Found, without: Without) -> Result<Gpu, BackendError> {
+    pub(crate) async fn open(id: &str, found: &Found, without: Without) -> Result<Gpu, BackendError> {
+        Gpu::open_within(id, found, without, found.adapter.limits()).await
+    }
+
+    /// As [`Gpu::open`], with limits of the caller's.
+    pub(crate) async fn open_within(
+        id: &str,
+        found: &Found,
+        without: Without,
+        limits: wgpu::Limits,
+    ) -> Result<Gpu, BackendError> {
         let wanted = wgpu::Features::SHADER_F16
             | wgpu::Features::SHADER_INT64
             | wgpu::Features::SUBGROUP
             | wgpu::Features::TIMESTAMP_QUERY
             | wgpu::Features::PIPELINE_CACHE;
         let features = wanted & found.adapter.features() & !without.features();
-        let limits = found.adapter.limits();
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("inferrum"),
             required_features: features,
             required_limits: limits.clone(),
             ..wgpu::DeviceDescriptor::default()
         };
-        let (device, queue) =
-            pollster::block_on(found.adapter.request_device(&descriptor)).map_err(|error| {
-                BackendError::Device(format!("{} cannot be opened: {error}", found.info.name))
-            })?;
+        let (device, queue) = found.adapter.request_device(&descriptor).await.map_err(|error| {
+            BackendError::Device(format!("{} cannot be opened: {error}", found.info.name))
+        })?;
         let failure = Arc::new(Mutex::new(None));
         let note = Arc::clone(&failure);
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
@@ -49,30 +67,50 @@ impl Gpu {
         }));
         let note = Arc::clone(&failure);
         device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                note_first(&note, format!("the device was lost: {message}"));
-            }
+            note_first(&note, format!("the driver says `{reason:?}` {message}").trim_end().to_owned());
         });
-        let abilities = Abilities::new(features, limits.clone());
-        Ok(Gpu { device, queue, features, limits, abilities, failure })
+        let abilities = Abilities::new(features, limits.clone(), found.info.device_type);
+        Ok(Gpu {
+            id: id.into(),
+            device,
+            queue,
+            features,
+            limits,
+            abilities,
+            recycled: Recycled::default(),
+            failure,
+            #[cfg(test)]
+            submitted: Default::default(),
+        })
     }
 
     /// An error if the device failed some time ago.
     ///
     /// # Errors
-    /// What went wrong then.
+    /// [`BackendError::DeviceLost`], with what went wrong then.
     pub(crate) fn check(&self) -> Result<(), BackendError> {
         let failure = self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        failure
-            .as_ref()
-            .map_or(Ok(()), |text| Err(BackendError::Device(format!("{text}; make a new session to go on"))))
+        failure.as_ref().map_or(Ok(()), |reason| {
+            Err(BackendError::DeviceLost {
+                device: self.id.to_string(),
+                reason: reason.clone(),
+                during: String::new(),
+            })
+        })
+    }
+
+    /// The root of an error: nothing succeeds on a device that is lost, whatever it says.
+    pub(crate) fn explained(&self, error: BackendError) -> BackendError {
+        // The driver tells of a loss once nothing is on its way any more.
+        let _ = self.device.poll(wgpu::PollType::wait_indefinitely());
+        self.check().err().unwrap_or(error)
     }
 
     /// Calls `f`, whose mistakes (invalid shaders and the like) and needs of memory become errors.
     ///
     /// # Errors
     /// What the device refused; `what` is the memory for.
-    pub(crate) fn guarded<R>(
+    pub(crate) async fn scoped<R>(
         &self,
         what: &str,
         bytes: usize,
@@ -82,50 +120,115 @@ impl Gpu {
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let result = f();
-        let (internal, validation) =
-            (pollster::block_on(internal.pop()), pollster::block_on(validation.pop()));
-        let memory = pollster::block_on(memory.pop());
+        // All scopes are closed before anything is awaited: they belong to this thread.
+        let (internal, validation, memory) = (internal.pop(), validation.pop(), memory.pop());
+        let (internal, validation, memory) = (internal.await, validation.await, memory.await);
         if let Some(error) = memory {
-            log::debug!("{error}");
-            return Err(BackendError::OutOfMemory { what: what.into(), needed: bytes, available: 0 });
+            let error = self.no_memory(what, bytes, &error.to_string());
+            return Err(self.explained(error));
         }
         match validation.or(internal) {
-            Some(error) => Err(BackendError::Device(format!("{what}: {error}"))),
+            Some(error) => Err(self.explained(BackendError::Device(format!("{what}: {error}")))),
             None => Ok(result),
         }
     }
 
-    /// Waits until everything submitted so far is done.
+    /// As [`Gpu::scoped`], for threads that only this library has: the compilers of shaders.
+    ///
+    /// # Errors
+    /// As [`Gpu::scoped`].
+    pub(crate) fn guarded<R>(
+        &self,
+        what: &str,
+        bytes: usize,
+        f: impl FnOnce() -> R,
+    ) -> Result<R, BackendError> {
+        edge::wait(self.scoped(what, bytes, f))
+    }
+
+    /// Waits for an answer to what was submitted: natively the device is made to finish all of it, in a browser the answer
+    /// comes by itself.
     ///
     /// # Errors
     /// The device failed.
-    pub(crate) fn wait(&self) -> Result<(), BackendError> {
-        self.device
-            .poll(wgpu::PollType::wait_indefinitely())
-            .map_err(|error| BackendError::Device(format!("the GPU does not answer: {error}")))?;
+    pub(crate) async fn told<T>(&self, answer: Answer<T>) -> Result<T, BackendError> {
+        self.turn(wgpu::PollType::wait_indefinitely())?;
+        let gone = || BackendError::Device("the GPU does not answer".into());
+        answer.await.ok_or_else(|| self.explained(gone()))
+    }
+
+    /// Waits until a submission, the last one so far, is done; later ones may follow before this is called.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub(crate) async fn done(&self, submitted: Submitted) -> Result<(), BackendError> {
+        self.turn(wgpu::PollType::Wait { submission_index: Some(submitted.index), timeout: None })?;
+        submitted.done.await;
         self.check()
+    }
+
+    fn turn(&self, poll: wgpu::PollType) -> Result<(), BackendError> {
+        let silent = |error| BackendError::Device(format!("the GPU does not answer: {error}"));
+        self.device.poll(poll).map_err(|error| self.explained(silent(error)))?;
+        self.check()
+    }
+
+    /// Submits commands, to wait for them later.
+    pub(crate) fn submit(&self, commands: wgpu::CommandBuffer) -> Submitted {
+        #[cfg(test)]
+        self.submitted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let index = self.queue.submit([commands]);
+        let (call, done) = answer();
+        self.queue.on_submitted_work_done(move || call(()));
+        Submitted { index, done }
     }
 
     /// A buffer of at least `bytes` bytes, which is never empty.
     ///
     /// # Errors
-    /// No memory, or more than the adapter binds at once.
-    pub(crate) fn buffer(
+    /// [`BackendError::DeviceMemory`]: no memory, or more than the adapter has in one piece.
+    pub(crate) async fn buffer(
         &self,
         what: &str,
         bytes: usize,
         usage: wgpu::BufferUsages,
     ) -> Result<wgpu::Buffer, BackendError> {
-        let size = (bytes.max(4) as u64).next_multiple_of(4);
-        if size > self.limits.max_buffer_size {
-            return Err(BackendError::Device(format!(
-                "{what} takes {bytes} bytes; the adapter's max_buffer_size is {}",
-                self.limits.max_buffer_size
-            )));
-        }
-        let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
-        self.guarded(what, bytes, || self.device.create_buffer(&descriptor))
+        self.buffer_with(what, bytes, usage, false).await
     }
+
+    /// As [`Gpu::buffer`], mapped for writing if so asked for.
+    pub(crate) async fn buffer_with(
+        &self,
+        what: &str,
+        bytes: usize,
+        usage: wgpu::BufferUsages,
+        mapped_at_creation: bool,
+    ) -> Result<wgpu::Buffer, BackendError> {
+        let size = (bytes.max(4) as u64).next_multiple_of(8);
+        if size > self.limits.max_buffer_size {
+            let reason = format!("the adapter's max_buffer_size is {}", self.limits.max_buffer_size);
+            return Err(self.no_memory(what, bytes, &reason));
+        }
+        let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation };
+        self.scoped(what, bytes, || self.device.create_buffer(&descriptor)).await
+    }
+
+    fn no_memory(&self, what: &str, needed: usize, reason: &str) -> BackendError {
+        BackendError::DeviceMemory {
+            device: self.id.to_string(),
+            what: what.into(),
+            node: None,
+            value: None,
+            needed,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Commands on their way.
+pub(crate) struct Submitted {
+    index: wgpu::SubmissionIndex,
+    done: Answer<()>,
 }
 
 fn note_first(failure: &Mutex<Option<String>>, text: String) {

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::abilities::Abilities;
 use crate::shader::Shader;
+use crate::tuner::Choose;
 
 /// Invocations of a workgroup of kernels that take one element each.
 pub(crate) const WORKGROUP: usize = 64;
@@ -22,6 +23,8 @@ pub(crate) struct Lowering<'a> {
     pub(crate) bound: &'a BoundNode<'a>,
     /// What the adapter can do.
     pub(crate) abilities: &'a Abilities,
+    /// Who says which form of a kernel is taken.
+    pub(crate) chooser: &'a dyn Choose,
 }
 
 impl<'a> std::ops::Deref for Lowering<'a> {

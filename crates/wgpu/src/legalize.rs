@@ -10,6 +10,7 @@ use inferrum_tensor::DType;
 
 use crate::abilities::Abilities;
 use crate::lower::{KERNELS, lower};
+use crate::tuner::Forced;
 
 /// The rooms whose kernels take float16, for some shapes and attributes at least.
 pub(crate) const HALF: &[&str] = &[
@@ -101,7 +102,7 @@ fn tried(graph: &Graph, node: &Node, abilities: &Abilities) -> Option<bool> {
         return None;
     }
     let outputs = node.outputs.iter().zip(&outputs).map(|(id, fact)| id.map(|_| fact)).collect();
-    Some(lower(&BoundNode { node, inputs, outputs }, abilities).is_ok())
+    Some(lower(&BoundNode { node, inputs, outputs }, abilities, &Forced::default()).is_ok())
 }
 
 fn stand_in(shape: &ShapeFact) -> Option<ShapeFact> {

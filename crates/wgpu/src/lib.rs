@@ -6,13 +6,18 @@
 
 mod abilities;
 mod adapter;
+mod answer;
 mod backend;
 mod bindings;
 mod compile;
 mod conv_volume;
 mod copies;
+mod edge;
 mod epilogue;
 mod executor;
+#[cfg(test)]
+mod failures;
+mod filters;
 mod gpu;
 mod index_tuples;
 mod indices;
@@ -23,14 +28,18 @@ mod integers;
 mod kernel;
 mod legalize;
 mod lower;
+mod memory;
 mod moments;
 mod pipelines;
+mod product;
 mod recurrent;
 mod requantize;
 mod rows;
+mod set;
 mod shader;
 #[cfg(any(test, feature = "testing"))]
 pub mod shaders;
+mod staging;
 mod storage;
 mod strides;
 mod tensor;
@@ -38,6 +47,7 @@ mod tensor;
 mod testing;
 mod tile;
 mod timestamps;
+mod tuner;
 mod weights;
 
 pub use abilities::Abilities;

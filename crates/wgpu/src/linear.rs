@@ -1,23 +1,21 @@
 //! Matrix products of f32 with their epilogue, by tiles.
 
+use std::sync::Arc;
+
 use inferrum_backend::{Decline, Loops, dense_strides};
 use inferrum_ops::fused::linear::Linear;
 use inferrum_ops::fused_activation::FusedActivation;
 use inferrum_ops::fused_matmul::FusedMatMul;
 use inferrum_ops::matmul::MatMulGeometry;
-use inferrum_tensor::{DType, Shape};
+use inferrum_tensor::{DType, Shape, Tensor};
 
 use crate::bindings::Bindings;
 use crate::epilogue::activate;
-use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word};
-use crate::shader::{FUNCTIONS, Template};
+use crate::kernel::{Lowered, Lowering, Operand, Packing, word};
+use crate::product::Product;
 use crate::strides::{loop_words, offsets};
-use crate::tile::Tile;
 
 const SOURCE: &str = include_str!("../../../shaders/linear.wgsl");
-
-/// Workgroups along the third axis that every adapter takes.
-const MOST_BATCHES: usize = 65535;
 
 pub(crate) fn lower(op: &Linear, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     let residual = lowering.has(Linear::RESIDUAL).then_some(Addend { input: Linear::RESIDUAL, scale: 1.0 });
@@ -46,9 +44,6 @@ pub(crate) fn lower_product(
     let m = if joined { geometry.batch.elements() * geometry.m } else { geometry.m };
     let (n, k) = (geometry.n, geometry.k);
     let batch = if joined { Shape::scalar() } else { geometry.batch.clone() };
-    if batch.elements() > MOST_BATCHES {
-        return Err(Decline(format!("{} products, the kernel takes {MOST_BATCHES}", batch.elements())));
-    }
     let strides = [a.batch_strides(&batch), b.batch_strides(&batch)];
     let loops = Loops::new(&batch, &[&strides[0], &strides[1]])?;
     let mut params = vec![word(m)?, word(n)?, word(k)?, product.alpha.to_bits()];
@@ -58,19 +53,29 @@ pub(crate) fn lower_product(
     let walk = offsets(loops.dims().len(), 2, params.len(), "batch");
     params.extend(loop_words(&loops, &[0, 1])?);
 
-    let mut bindings = Bindings::default();
-    bindings.read("a", "f32", Operand::Input(0));
-    bindings.read("b", "f32", Operand::Input(1));
-    let mut addends = String::new();
+    let right = Right::of(&b, lowering, [k, n], &strides[1]);
+    let mut loads = Bindings::default();
+    loads.read("a", "f32", Operand::Input(0));
+    let element = if right == Right::ByElement { "f32" } else { "vec4<f32>" };
+    let by_fours = || Operand::Packed(b.by_fours([k, n]));
+    loads.read("b", element, if right == Right::Packed { by_fours() } else { Operand::Input(1) });
+
     let bias =
         lowering.has(Linear::BIAS) && addend.as_ref().is_none_or(|addend| addend.input != Linear::BIAS);
+    let walked = match &addend {
+        Some(addend) => Some(Loops::broadcast(&output, &[&lowering.shape(addend.input)?])?),
+        None => None,
+    };
+    let wide = n % 4 == 0 && walked.as_ref().is_none_or(|loops| loops.is_dense(0));
+    let element = if wide { "vec4<f32>" } else { "f32" };
+    let mut stores = Bindings::default();
+    let mut addends = String::new();
     if bias {
-        bindings.read("bias", "f32", Operand::Input(Linear::BIAS));
-        addends.push_str("    value += bias[column];\n");
+        stores.read("bias", element, Operand::Input(Linear::BIAS));
+        addends.push_str("    value += bias[column / WIDTH];\n");
     }
-    if let Some(Addend { input, scale }) = addend {
-        bindings.read("addend", "f32", Operand::Input(input));
-        let loops = Loops::broadcast(&output, &[&lowering.shape(input)?])?;
+    if let (Some(Addend { input, scale }), Some(loops)) = (addend, walked) {
+        stores.read("addend", element, Operand::Input(input));
         let first = params.len();
         params.push(scale.to_bits());
         let at = if loops.is_dense(0) {
@@ -83,24 +88,58 @@ pub(crate) fn lower_product(
         };
         addends.push_str(&format!("    value += bitcast<f32>(param({first}u)) * addend[{at}];\n"));
     }
-    bindings.write("output", "f32", Operand::Output(0));
+    stores.write("output", element, Operand::Output(0));
 
-    let tile = Tile::of(m, n);
-    let (columns, rows) = tile.groups(m, n);
-    let template = Template::new("linear", SOURCE).including(FUNCTIONS).params(params.len());
-    let shader = tile
-        .fill(template, a.row == 1 && a.column != 1, b.row == 1 && b.column != 1)
-        .with("buffers", bindings.declarations())
-        .with("offsets", walk)
-        .with("addends", addends)
-        .with("activation", activate(activation)?)
-        .build();
-    let groups = [word(columns)?, word(rows)?, word(batch.elements())?];
-    if groups[0].max(groups[1]) as usize > MOST_BATCHES {
-        return Err(Decline(format!("{m} x {n} sums are more than the kernel takes")));
+    let switches = [
+        ("a_by_row", a.row == 1 && a.column != 1),
+        ("b_by_depth", right == Right::ByElement && b.row == 1 && b.column != 1),
+        ("wide_b", right != Right::ByElement),
+        ("packed_b", right == Right::Packed),
+        ("wide_y", wide),
+    ];
+    let switches: Vec<&str> = switches.into_iter().filter_map(|(name, on)| on.then_some(name)).collect();
+    Product {
+        name: "gemm",
+        source: SOURCE,
+        included: None,
+        kind: switches.join(" "),
+        batches: batch.elements(),
+        m,
+        n,
+        k,
+        loads,
+        stores,
+        params,
+        values: vec![("offsets", walk), ("addends", addends), ("activation", activate(activation)?)],
+        switches,
     }
-    let operands = bindings.operands().iter().cloned().collect();
-    Ok(Lowered::one(format!("gemm {}x{}", tile.m, tile.n), Dispatch { shader, operands, params, groups }))
+    .lower(lowering)
+}
+
+/// How the right operand is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Right {
+    /// Element by element.
+    ByElement,
+    /// By vectors of four columns, as it stands in memory.
+    ByFours,
+    /// By vectors of four columns; a constant, of which every row starts at a vector.
+    Packed,
+}
+
+impl Right {
+    fn of(side: &Side, lowering: &Lowering<'_>, [k, n]: [usize; 2], batch_strides: &[isize]) -> Right {
+        let fours = |stride: usize| stride.is_multiple_of(4);
+        let batches_fit = batch_strides.iter().all(|stride| fours(stride.unsigned_abs()));
+        if side.column == 1 && fours(n) && fours(side.row) && batches_fit {
+            return Right::ByFours;
+        }
+        let limits = &lowering.abilities.limits;
+        let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) as usize;
+        let fits = k.saturating_mul(n.next_multiple_of(4)).saturating_mul(4) <= most;
+        let alone = batch_strides.iter().all(|&stride| stride == 0);
+        if lowering.constant(1).is_some() && alone && fits { Right::Packed } else { Right::ByElement }
+    }
 }
 
 /// An operand of a product as it stands in memory.
@@ -140,6 +179,23 @@ impl Side {
         })
     }
 
+    /// The operand with its columns next to each other, as many as make vectors of four.
+    fn by_fours(&self, [k, n]: [usize; 2]) -> Packing {
+        let (row, column) = (self.row, self.column);
+        let pack = move |tensor: &Tensor| {
+            let elements = tensor.as_slice::<f32>().map_err(|error| Decline(error.to_string()))?;
+            let width = n.next_multiple_of(4);
+            let mut words = vec![0; k * width];
+            for (depth, words) in words.chunks_exact_mut(width.max(1)).enumerate() {
+                for (place, word) in words[..n].iter_mut().enumerate() {
+                    *word = elements.get(depth * row + place * column).copied().unwrap_or(0.0).to_bits();
+                }
+            }
+            Ok(words)
+        };
+        Packing { input: 1, form: format!("{k}x{n} by fours, strides {row}, {column}"), pack: Arc::new(pack) }
+    }
+
     /// Strides along the axes of `batch`, 0 where the operand repeats.
     fn batch_strides(&self, batch: &Shape) -> Vec<isize> {
         let own = self.strides.len().saturating_sub(2);
@@ -157,31 +213,47 @@ impl Side {
 mod tests {
     use super::*;
     use crate::testing::{Tolerance, agree_with, random};
+    use crate::tile::{Form, TILES_OF_ALL_SIZES};
 
-    const SUMS: Tolerance = Tolerance { relative: 1e-5, absolute: 3e-5 };
+    const SUMS: Tolerance = Tolerance { relative: 1e-5, absolute: 1e-4 };
+
+    /// A product with everything around it, and alone.
+    fn check([m, k, n]: [usize; 3], trans_a: bool, trans_b: bool, activation: Option<FusedActivation>) {
+        let product = FusedMatMul { alpha: 0.5, trans_a, trans_b, ..FusedMatMul::default() };
+        let a = if trans_a { [k, m] } else { [m, k] };
+        let b = if trans_b { [n, k] } else { [k, n] };
+        let op = Linear { product, activation };
+        let mut inputs = [
+            Some((random(&a, 1), false)),
+            Some((random(&b, 2), true)),
+            Some((random(&[n], 3), true)),
+            Some((random(&[m, n], 4), false)),
+        ];
+        agree_with(op.clone(), &inputs, 1, SUMS);
+        inputs[1] = Some((random(&b, 5), false));
+        agree_with(op, &inputs[..2], 1, SUMS);
+    }
 
     #[test]
-    fn sizes_around_the_tiles() {
-        for (m, k, n) in
-            [(1, 1, 1), (3, 17, 5), (16, 16, 16), (33, 127, 65), (64, 40, 130), (1, 300, 70), (100, 3, 1)]
-        {
+    fn operands_either_way() {
+        for extents in [[1, 1, 1], [3, 17, 5], [33, 127, 65], [2, 300, 72], [100, 3, 1]] {
             for (trans_a, trans_b) in [(false, false), (true, false), (false, true), (true, true)] {
-                let product = FusedMatMul { alpha: 0.5, trans_a, trans_b, ..FusedMatMul::default() };
-                let a = if trans_a { [k, m] } else { [m, k] };
-                let b = if trans_b { [n, k] } else { [k, n] };
-                for activation in [None, Some(FusedActivation::Gelu)] {
-                    let op = Linear { product: product.clone(), activation };
-                    let inputs = [
-                        Some((random(&a, 1), false)),
-                        Some((random(&b, 2), true)),
-                        Some((random(&[n], 3), true)),
-                        Some((random(&[m, n], 4), false)),
-                    ];
-                    agree_with(op.clone(), &inputs, 1, SUMS);
-                    agree_with(op, &inputs[..2], 1, SUMS);
-                }
+                check(extents, trans_a, trans_b, None);
             }
         }
+    }
+
+    #[test]
+    fn every_tile_and_parts_of_the_depth() {
+        for tile in TILES_OF_ALL_SIZES {
+            let (m, n) = (2 * tile.m(), 2 * tile.n() - 1);
+            let among = |form: &Form| matches!(form, Form::Tiles { tile: other, .. } if *other == tile);
+            assert!(Form::candidates(1, m, n, 40, 4).iter().any(among), "{tile:?} is not tried");
+            check([m, 40, n], false, false, Some(FusedActivation::Gelu));
+        }
+        assert!(Form::candidates(1, 33, 36, 1100, 4).iter().any(|form| form.splits() > 1));
+        check([33, 1100, 36], false, false, Some(FusedActivation::Relu));
+        check([5, 1030, 7], false, true, None);
     }
 
     #[test]

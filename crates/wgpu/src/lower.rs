@@ -8,6 +8,7 @@ use inferrum_tensor::DType;
 use crate::abilities::Abilities;
 use crate::kernel::{Lower, Lowered, Lowering, Operand};
 use crate::storage;
+use crate::tuner::Choose;
 
 pub(crate) static KERNELS: LazyLock<KernelTable<Lower>> = LazyLock::new(|| KernelTable::new(crate::KERNELS));
 
@@ -15,7 +16,11 @@ pub(crate) static KERNELS: LazyLock<KernelTable<Lower>> = LazyLock::new(|| Kerne
 ///
 /// # Errors
 /// Why there is none.
-pub(crate) fn lower(bound: &BoundNode<'_>, abilities: &Abilities) -> Result<Lowered, Decline> {
+pub(crate) fn lower(
+    bound: &BoundNode<'_>,
+    abilities: &Abilities,
+    chooser: &dyn Choose,
+) -> Result<Lowered, Decline> {
     let op = bound.node.op.as_ref();
     for (kind, facts) in [("input", &bound.inputs), ("output", &bound.outputs)] {
         for (place, fact) in facts.iter().enumerate().filter_map(|(i, fact)| fact.map(|fact| (i, fact))) {
@@ -36,7 +41,7 @@ pub(crate) fn lower(bound: &BoundNode<'_>, abilities: &Abilities) -> Result<Lowe
         return Ok(Lowered::many("nothing", Vec::new()));
     }
     let row = KERNELS.find(op).ok_or_else(|| Decline(format!("no GPU kernel for {}", op.key())))?;
-    let lowered = (row.lower)(op, &Lowering { bound, abilities })?;
+    let lowered = (row.lower)(op, &Lowering { bound, abilities, chooser })?;
     if let Lowered::Work(work) = &lowered {
         for operand in work.dispatches.iter().flat_map(|dispatch| &dispatch.operands) {
             if let Operand::Input(place) = *operand
@@ -44,6 +49,12 @@ pub(crate) fn lower(bound: &BoundNode<'_>, abilities: &Abilities) -> Result<Lowe
             {
                 fits("input", place, fact, abilities)?;
             }
+        }
+        let most = abilities.limits.max_storage_buffer_binding_size;
+        if let Some(&bytes) = work.scratch.iter().find(|&&bytes| bytes as u64 > most) {
+            return Err(Decline(format!(
+                "its intermediate values take {bytes} bytes; the adapter's max_storage_buffer_binding_size is {most}"
+            )));
         }
     }
     Ok(lowered)

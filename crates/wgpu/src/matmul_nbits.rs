@@ -6,11 +6,12 @@ use inferrum_backend::Decline;
 use inferrum_ops::matmul_nbits::MatMulNBits;
 use inferrum_tensor::{DType, Tensor};
 
-use crate::bindings::Bindings;
-use crate::kernel::{Dispatch, Lowered, Lowering, Operand, Packing, linear_groups, word, words};
+use crate::bindings::{Bindings, fours};
+use crate::epilogue::activate;
+use crate::kernel::{Dispatch, Lowered, Lowering, Operand, Packing, linear_groups, words};
+use crate::product::Product;
 use crate::shader::Template;
 use crate::storage;
-use crate::tile::Tile;
 
 const ROWS: &str = include_str!("../../../shaders/matmul_nbits.wgsl");
 const TILES: &str = include_str!("../../../shaders/matmul_nbits_tile.wgsl");
@@ -29,9 +30,6 @@ const MOST_FEW: usize = 2 * FEW;
 
 /// Invocations of a workgroup that takes a few rows.
 const TEAM: usize = 64;
-
-/// Workgroups along an axis that every adapter takes.
-const MOST_GROUPS: usize = 65535;
 
 pub(crate) fn lower(op: &MatMulNBits, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     lowering.require_floats(&[WEIGHTS, ZEROS, BLOCK_OF_ROW])?;
@@ -54,17 +52,16 @@ pub(crate) fn lower(op: &MatMulNBits, lowering: &Lowering<'_>) -> Result<Lowered
     let m = lowering.output_shape(0)?.elements() / n.max(1);
     // Columns start at a vector.
     let words_of_column = (op.blocks() * op.block_bytes()).div_ceil(4).next_multiple_of(4);
-    let form = Form::of(m, n, words_of_column / 4);
+    let vectors = words_of_column / 4;
+    let few = m <= MOST_FEW;
+    let form = Form::of(m, n, vectors);
     let (column_groups, row_groups) = form.groups(m, n);
     let groups = column_groups.saturating_mul(row_groups);
-    let vectors = words_of_column / 4;
     let params = words([column_groups, groups, m, n, k, op.blocks(), op.block_size, vectors])?;
     // Four neighbours of a row are one vector where rows start at vectors.
-    let whole = matches!(form, Form::Rows { .. }) && k % 4 == 0;
+    let whole = few && k.is_multiple_of(4);
     let mut bindings = Bindings::default();
-    let element = lowering.float(0)?;
-    let element = if whole { format!("vec4<{element}>") } else { element.to_owned() };
-    bindings.read("a", &element, Operand::Input(0));
+    bindings.read("a", &fours(lowering.float(0)?, whole), Operand::Input(0));
     let column_bytes = op.blocks() * op.block_bytes();
     let name = format!("columns of {column_bytes} bytes in vectors");
     bindings.read(
@@ -82,76 +79,87 @@ pub(crate) fn lower(op: &MatMulNBits, lowering: &Lowering<'_>) -> Result<Lowered
         bindings.read("zeros", lowering.float(ZEROS)?, Operand::Input(ZEROS));
     }
     let bias = lowering.has(BIAS);
+    let bits = [
+        ("bits", op.bits.to_string()),
+        ("of_word", (32 / op.bits).to_string()),
+        ("mask", ((1u32 << op.bits) - 1).to_string()),
+        ("half", (1u32 << (op.bits - 1)).to_string()),
+    ];
+    let switches = [("zero", zero), ("bias", bias), ("whole", whole)];
+    let mut switches: Vec<&str> = switches.into_iter().filter_map(|(name, on)| on.then_some(name)).collect();
+    if !few {
+        let wide = n.is_multiple_of(4);
+        let mut stores = Bindings::default();
+        if bias {
+            stores.read("bias", &fours(lowering.float(BIAS)?, wide), Operand::Input(BIAS));
+        }
+        stores.write("y", &fours(lowering.output_float(0)?, wide), Operand::Output(0));
+        switches.push("b_by_depth");
+        switches.extend(wide.then_some("wide_y"));
+        let mut values = bits.to_vec();
+        values.push(("activation", activate(None)?));
+        return Product {
+            name: "matmul nbits",
+            source: TILES,
+            included: None,
+            kind: format!("{} {} {}", op.bits, lowering.float(0)?, switches.join(" ")),
+            batches: 1,
+            m,
+            n,
+            k,
+            loads: bindings,
+            stores,
+            params,
+            values,
+            switches,
+        }
+        .lower(lowering);
+    }
     if bias {
         bindings.read("bias", lowering.float(BIAS)?, Operand::Input(BIAS));
     }
     bindings.write("y", lowering.output_float(0)?, Operand::Output(0));
-    let (name, source) = match form {
-        Form::Rows { .. } => ("matmul nbits", ROWS),
-        Form::Tiles(_) => ("matmul nbits tile", TILES),
-    };
-    let template = Template::new(name, source)
+    let mut template = Template::new("matmul nbits", ROWS)
         .params(params.len())
         .with("buffers", bindings.declarations())
-        .with("bits", op.bits)
-        .with("of_word", 32 / op.bits)
-        .with("mask", (1u32 << op.bits) - 1)
-        .with("half", 1usize << (op.bits - 1))
-        .switch("whole", whole)
-        .switch("zero", zero)
-        .switch("bias", bias);
+        .with("rows", form.rows)
+        .with("columns", form.columns)
+        .with("sums", form.rows * form.columns)
+        .with("lanes", form.lanes)
+        .with("teams", TEAM / form.lanes);
+    for (name, value) in bits {
+        template = template.with(name, value);
+    }
+    let shader = switches.into_iter().fold(template, |template, name| template.switch(name, true)).build();
     let operands = bindings.operands().iter().cloned().collect();
-    Ok(match form {
-        Form::Rows { rows, columns, lanes } => {
-            let shader = template
-                .with("rows", rows)
-                .with("columns", columns)
-                .with("sums", rows * columns)
-                .with("lanes", lanes)
-                .with("teams", TEAM / lanes)
-                .build();
-            let groups = linear_groups(groups)?;
-            Lowered::one(format!("matmul nbits rows {rows}"), Dispatch { shader, operands, params, groups })
-        }
-        Form::Tiles(tile) => {
-            let shader = tile.fill(template, false, true).build();
-            let groups = [word(column_groups)?, word(row_groups)?, 1];
-            if column_groups.max(row_groups) > MOST_GROUPS {
-                return Err(Decline(format!("{m} x {n} sums are more than the kernel takes")));
-            }
-            let name = format!("matmul nbits {}x{}", tile.m, tile.n);
-            Lowered::one(name, Dispatch { shader, operands, params, groups })
-        }
-    })
+    let groups = linear_groups(groups)?;
+    Ok(Lowered::one(
+        format!("matmul nbits rows {}", form.rows),
+        Dispatch { shader, operands, params, groups },
+    ))
 }
 
-/// How sums are shared out.
+/// How the sums of few rows are shared out: teams of so many invocations of a workgroup take so many rows and columns, and share
+/// out the depth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    /// Teams of so many invocations of a workgroup take so many rows and columns, and share out the depth.
-    Rows { rows: usize, columns: usize, lanes: usize },
-    /// Tiles of a product that unpacks its right operand.
-    Tiles(Tile),
+struct Form {
+    rows: usize,
+    columns: usize,
+    lanes: usize,
 }
 
 impl Form {
     /// The form for `m` rows and `n` columns of so many vectors.
     fn of(m: usize, n: usize, vectors: usize) -> Form {
-        if m > MOST_FEW {
-            return Form::Tiles(Tile::of(m, n));
-        }
         // Long enough for a team, whatever the depth is; several columns share what is read of the rows.
         let lanes = vectors.next_power_of_two().clamp(8, TEAM);
         let columns = if n >= 2048 { 4 } else { 2 };
-        Form::Rows { rows: m.clamp(1, FEW), columns, lanes }
+        Form { rows: m.clamp(1, FEW), columns, lanes }
     }
 
     /// Workgroups along columns and rows.
     fn groups(self, m: usize, n: usize) -> (usize, usize) {
-        match self {
-            Form::Rows { rows, columns, lanes } => (n.div_ceil(columns * (TEAM / lanes)), m.div_ceil(rows)),
-            Form::Tiles(tile) => tile.groups(m, n),
-        }
+        (n.div_ceil(self.columns * (TEAM / self.lanes)), m.div_ceil(self.rows))
     }
 }
 

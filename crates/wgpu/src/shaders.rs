@@ -6,6 +6,7 @@ use inferrum_graph::{Graph, NodeError};
 use crate::abilities::Abilities;
 use crate::kernel::Lowered;
 use crate::lower::lower;
+use crate::tuner::Forced;
 
 /// A graph as an adapter of these abilities takes it.
 ///
@@ -15,18 +16,24 @@ pub fn legalize(graph: Graph, abilities: &Abilities) -> Result<Graph, NodeError>
     crate::legalize::legalize(graph, abilities)
 }
 
-/// The shaders of a node on an adapter of these abilities: their names and texts.
+/// The shaders of a node, in all its forms, on an adapter of these abilities: their names and texts.
 ///
 /// # Errors
 /// Why the node has no kernel.
 pub fn of_node(bound: &BoundNode<'_>, abilities: &Abilities) -> Result<Vec<(&'static str, String)>, Decline> {
-    Ok(match lower(bound, abilities)? {
-        Lowered::View => Vec::new(),
-        Lowered::Work(work) => {
-            let shaders = work.dispatches.into_iter().map(|dispatch| dispatch.shader);
-            shaders.map(|shader| (shader.name, shader.source)).collect()
+    let mut shaders = Vec::new();
+    let mut form = 0;
+    loop {
+        let forced = Forced::new(form);
+        if let Lowered::Work(work) = lower(bound, abilities, &forced)? {
+            let made = work.dispatches.into_iter().map(|dispatch| dispatch.shader);
+            shaders.extend(made.map(|shader| (shader.name, shader.source)));
         }
-    })
+        form += 1;
+        if form >= forced.forms() {
+            return Ok(shaders);
+        }
+    }
 }
 
 /// Whether a shader is valid WGSL that asks for no more than an adapter of these abilities can do.

@@ -5,23 +5,35 @@ use std::sync::Arc;
 use inferrum_backend::{BackendError, DeviceTensor};
 use inferrum_tensor::{DType, Shape, Tensor};
 
+use crate::answer::{Answer, answer};
+use crate::edge;
 use crate::gpu::Gpu;
+use crate::memory::Memory;
 use crate::storage;
 
-/// A tensor in a GPU's memory.
+/// A tensor in a GPU's memory. Nothing writes there as long as it lives.
 pub(crate) struct WgpuTensor {
     pub(crate) gpu: Arc<Gpu>,
-    /// The id of the device.
-    pub(crate) device: Arc<str>,
-    pub(crate) buffer: wgpu::Buffer,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) dtype: DType,
     pub(crate) shape: Shape,
 }
 
 impl WgpuTensor {
-    /// Bytes of its elements as they stand in the buffer.
-    pub(crate) fn bytes(&self) -> usize {
+    /// Bytes of its elements as they stand in the memory.
+    fn bytes(&self) -> usize {
         self.shape.elements() * storage::element_bytes(self.dtype)
+    }
+
+    async fn read(&self) -> Result<Tensor, BackendError> {
+        self.gpu.check()?;
+        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let to = self.gpu.buffer("a tensor on its way to the host", self.bytes(), usage).await?;
+        let staged = Staged::copy(&mut encoder, self.memory.buffer(), to, self.bytes());
+        self.gpu.queue.submit([encoder.finish()]);
+        let arriving = staged.map();
+        arriving.read(&self.gpu, self.dtype, &self.shape).await
     }
 }
 
@@ -35,71 +47,63 @@ impl DeviceTensor for WgpuTensor {
     }
 
     fn device(&self) -> &str {
-        &self.device
+        &self.gpu.id
     }
 
     fn read(&self) -> Result<Tensor, BackendError> {
-        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let staged = Staged::copy(&self.gpu, &mut encoder, &self.buffer, self.bytes())?;
-        self.gpu.queue.submit([encoder.finish()]);
-        staged.map();
-        self.gpu.wait()?;
-        staged.read(self.dtype, &self.shape)
+        edge::wait(WgpuTensor::read(self))
     }
 }
 
-/// Elements on their way to the host.
+/// Elements whose copy for the host is recorded.
 pub(crate) struct Staged {
     buffer: wgpu::Buffer,
     bytes: usize,
-    failed: Arc<std::sync::Mutex<Option<String>>>,
+}
+
+/// Elements on their way to the host.
+pub(crate) struct Arriving {
+    staged: Staged,
+    mapped: Answer<Result<(), wgpu::BufferAsyncError>>,
 }
 
 impl Staged {
-    /// Records the copy of a buffer's first `bytes`.
-    ///
-    /// # Errors
-    /// No memory.
+    /// Records the copy of a buffer's first `bytes` to a buffer that the host can read.
     pub(crate) fn copy(
-        gpu: &Gpu,
         encoder: &mut wgpu::CommandEncoder,
         from: &wgpu::Buffer,
+        to: wgpu::Buffer,
         bytes: usize,
-    ) -> Result<Staged, BackendError> {
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let buffer = gpu.buffer("an output on its way to the host", bytes, usage)?;
+    ) -> Staged {
         if bytes > 0 {
-            encoder.copy_buffer_to_buffer(from, 0, &buffer, 0, (bytes as u64).next_multiple_of(4));
+            encoder.copy_buffer_to_buffer(from, 0, &to, 0, (bytes as u64).next_multiple_of(4));
         }
-        Ok(Staged { buffer, bytes, failed: Arc::default() })
+        Staged { buffer: to, bytes }
     }
 
-    /// Asks for the elements; they are there when [`Gpu::wait`] returns.
-    pub(crate) fn map(&self) {
-        let failed = Arc::clone(&self.failed);
-        self.buffer.map_async(wgpu::MapMode::Read, .., move |result| {
-            if let Err(error) = result {
-                *failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(error.to_string());
-            }
-        });
+    /// Asks for the elements, once the copy is submitted.
+    pub(crate) fn map(self) -> Arriving {
+        let (call, mapped) = answer();
+        self.buffer.map_async(wgpu::MapMode::Read, .., call);
+        Arriving { staged: self, mapped }
     }
+}
 
-    /// The elements.
+impl Arriving {
+    /// The elements, when they are there.
     ///
     /// # Errors
-    /// The copy failed, or the host has no memory.
-    pub(crate) fn read(&self, dtype: DType, shape: &Shape) -> Result<Tensor, BackendError> {
-        let failed = self.failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-        if let Some(error) = failed {
-            return Err(BackendError::Device(format!("an output cannot be read back: {error}")));
-        }
+    /// The device failed, or the host has no memory.
+    pub(crate) async fn read(self, gpu: &Gpu, dtype: DType, shape: &Shape) -> Result<Tensor, BackendError> {
+        let Staged { buffer, bytes } = self.staged;
         let error = |error: &dyn std::fmt::Display| {
-            BackendError::Device(format!("an output cannot be read back: {error}"))
+            gpu.explained(BackendError::Device(format!("a tensor cannot be read back: {error}")))
         };
-        let view = self.buffer.get_mapped_range(..).map_err(|e| error(&e))?;
-        let tensor = storage::narrowed(dtype, shape, &view[..self.bytes]).map_err(|e| error(&e));
+        gpu.told(self.mapped).await?.map_err(|e| error(&e))?;
+        let view = buffer.get_mapped_range(..).map_err(|e| error(&e))?;
+        let tensor = storage::narrowed(dtype, shape, &view[..bytes]).map_err(|e| error(&e));
         drop(view);
-        self.buffer.unmap();
+        buffer.unmap();
         tensor
     }
 }

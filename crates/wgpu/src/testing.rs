@@ -6,15 +6,17 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 pub(crate) use inferrum_backend::testing::{Tolerance, random, random_of};
 use inferrum_backend::testing::{one_node, region};
-use inferrum_backend::{Backend, BoundNode, Resident, RunContext};
-use inferrum_graph::{Fact, Facts, Graph, NodeId, Operator};
+use inferrum_backend::{Backend, BoundNode, Executable, Region, Resident, RunContext};
+use inferrum_graph::{Attr, Fact, Facts, Graph, NodeDef, NodeId, Operator};
 use inferrum_ops::conv::Conv;
 use inferrum_ops::window::{Extents, Padding, WindowSpec};
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
 use crate::abilities::{Abilities, Without};
+use crate::edge;
 use crate::legalize::HALF;
-use crate::lower::KERNELS;
+use crate::lower::{KERNELS, lower};
+use crate::tuner::Forced;
 use crate::{WgpuBackend, shaders};
 
 /// What an adapter does without, from one test backend to the next.
@@ -42,6 +44,11 @@ pub(crate) fn backends() -> &'static [WgpuBackend] {
 /// The first of [`backends`].
 pub(crate) fn backend() -> Option<&'static WgpuBackend> {
     backends().first()
+}
+
+/// The device of [`backend`].
+pub(crate) fn gpu() -> Option<Arc<crate::gpu::Gpu>> {
+    backend().map(|backend| Arc::clone(&backend.shared().gpu))
 }
 
 /// A type of every way that elements stand in a GPU's memory.
@@ -161,7 +168,7 @@ pub(crate) fn declined(op: impl Operator, inputs: &[(Tensor, bool)]) -> Option<S
     Some(backend.claim(&region.bound(NodeId(0))).expect_err("it is declined").to_string())
 }
 
-/// The outputs of `count` runs of a graph of one node by the GPU, for each of the [`backends`] with shaders of its own; no runs
+/// The outputs of `count` runs of a graph of one node by the GPU in each of its forms, for each of the [`backends`] with shaders of its own; no runs
 /// without an adapter.
 fn runs(mut graph: Graph, feeds: Vec<Tensor>, outputs: &[Fact], count: usize) -> Vec<Vec<Tensor>> {
     for (id, fact) in graph.outputs.clone().iter().zip(outputs) {
@@ -196,14 +203,23 @@ fn runs(mut graph: Graph, feeds: Vec<Tensor>, outputs: &[Fact], count: usize) ->
         };
         seen.push(shaders);
         backend.claim(&bound).expect("it is lowered");
-        let executable = backend.compile(&region).expect("compiles");
-        let run = |_| {
-            let got = executable.run(&residents, Vec::new(), &RunContext::default()).expect("runs");
-            let host =
-                |got: &Option<Resident>| got.as_ref().expect("an output").to_host().expect("it is read");
-            got.iter().map(host).collect()
-        };
-        all.extend((0..count).map(run));
+        let mut form = 0;
+        loop {
+            let forced = Forced::new(form);
+            let lower = |bound: &BoundNode<'_>| lower(bound, &backend.shared.gpu.abilities, &forced);
+            let executable = edge::wait(backend.shared.compile(&region, lower)).expect("compiles");
+            let run = |_| {
+                let got = executable.run(&residents, Vec::new(), &RunContext::default()).expect("runs");
+                let host =
+                    |got: &Option<Resident>| got.as_ref().expect("an output").to_host().expect("it is read");
+                got.iter().map(host).collect()
+            };
+            all.extend((0..count).map(run));
+            form += 1;
+            if form >= forced.forms() {
+                break;
+            }
+        }
     }
     all
 }
@@ -268,4 +284,30 @@ pub(crate) fn convolutions() -> Vec<(Vec<usize>, Vec<usize>, Conv)> {
         (x.to_vec(), w.to_vec(), Conv { group, window })
     })
     .collect()
+}
+
+/// Adds a node of an operator of the standard's with integer attributes.
+pub(crate) fn add(
+    graph: &mut Graph,
+    op_type: &str,
+    attrs: &[(&str, i64)],
+    inputs: &[inferrum_graph::ValueId],
+) -> inferrum_graph::ValueId {
+    let attrs = attrs.iter().map(|(name, value)| ((*name).to_owned(), Attr::Int(*value))).collect();
+    let mut def = NodeDef::new(op_type, 21, attrs);
+    def.inputs = vec![true; inputs.len()];
+    let op = inferrum_ops::parse("", &mut def).expect("it exists").expect("it is well-formed");
+    let inputs = inputs.iter().copied().map(Some).collect();
+    graph.add_node(op_type, op, inputs).expect("it takes the inputs")
+}
+
+/// All of a graph, whose shapes are known, as a region.
+pub(crate) fn whole(graph: Graph) -> Region {
+    Region {
+        nodes: (0..graph.nodes().len()).map(NodeId).collect(),
+        facts: Arc::new(graph.values().iter().map(|value| value.fact.clone()).collect()),
+        inputs: graph.inputs.clone(),
+        outputs: graph.outputs.clone(),
+        graph: Arc::new(graph),
+    }
 }

@@ -1,54 +1,203 @@
-//! The tiles of matrix products.
+//! The ways to cut a matrix product into workgroups.
+
+use std::fmt::Write as _;
 
 use crate::shader::Template;
 
-/// The loops of matrix products, for [`Template::including`].
-const SOURCE: &str = include_str!("../../../shaders/tile.wgsl");
-
-/// A tile of sums, which a workgroup of 16 x 16 invocations computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tile {
-    /// Rows.
-    pub(crate) m: usize,
-    /// Columns.
-    pub(crate) n: usize,
-}
+/// The loops of tiles and of few rows, for [`Template::including`].
+const TILES: &str = include_str!("../../../shaders/tile.wgsl");
+const FEW_ROWS: &str = include_str!("../../../shaders/gemv.wgsl");
 
 /// Depth of a tile.
-const DEPTH: usize = 16;
+pub(crate) const DEPTH: usize = 16;
+
+/// Sums that a workgroup of `across` x `down` invocations computes, each of them `rows` x `columns`, multiples of four.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tile {
+    pub(crate) across: usize,
+    pub(crate) down: usize,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+}
+
+/// Every tile that kernels are made with: for each the invocations of a row divide those of a workgroup, so that an invocation
+/// always loads the same columns, and what is shared takes 16 KiB at most.
+pub(crate) const TILES_OF_ALL_SIZES: [Tile; 12] = [
+    tile(16, 16, 8, 8),
+    tile(16, 16, 8, 4),
+    tile(16, 16, 4, 8),
+    tile(8, 8, 8, 8),
+    tile(16, 16, 4, 4),
+    tile(8, 8, 8, 4),
+    tile(8, 8, 4, 8),
+    tile(8, 8, 4, 4),
+    tile(16, 4, 4, 4),
+    tile(4, 16, 4, 4),
+    tile(32, 2, 4, 4),
+    tile(2, 32, 4, 4),
+];
+
+const fn tile(across: usize, down: usize, rows: usize, columns: usize) -> Tile {
+    Tile { across, down, rows, columns }
+}
 
 impl Tile {
-    /// The tile for a product of `m` rows and `n` columns: smaller ones where a large one would be mostly empty.
-    pub(crate) fn of(m: usize, n: usize) -> Tile {
-        let side = |extent: usize| {
-            if extent > 32 {
-                64
-            } else if extent > 16 {
-                32
-            } else {
-                16
+    /// Rows of sums.
+    pub(crate) fn m(self) -> usize {
+        self.down * self.rows
+    }
+
+    /// Columns of sums.
+    pub(crate) fn n(self) -> usize {
+        self.across * self.columns
+    }
+
+    /// Sums that an invocation gets out of what it loads, relative to the largest tile: products for each load.
+    fn worth(self) -> f64 {
+        (self.rows * self.columns) as f64 / (self.rows + self.columns) as f64 / 4.0
+    }
+
+    fn fill(self, template: Template) -> Template {
+        let (mut sums, mut products, mut stores) = (String::new(), String::new(), String::new());
+        for i in 0..self.rows / 4 {
+            let _ = writeln!(products, "            let a{i} = tile_a[a + {i}u];");
+        }
+        for j in 0..self.columns / 4 {
+            let _ = writeln!(products, "            let b{j} = tile_b[b + {}u];", j * self.across);
+        }
+        for i in 0..self.rows {
+            for j in 0..self.columns / 4 {
+                let lane = ["x", "y", "z", "w"][i % 4];
+                let a = i / 4;
+                let _ = writeln!(sums, "    var s{i}_{j} = vec4<f32>();");
+                let _ =
+                    writeln!(products, "            s{i}_{j} = fma(vec4<f32>(a{a}.{lane}), b{j}, s{i}_{j});");
+                let _ = writeln!(
+                    stores,
+                    "    four_y(batch, row + {i}u, column + {}u, s{i}_{j});",
+                    4 * j * self.across
+                );
             }
-        };
-        Tile { m: side(m), n: side(n) }
-    }
-
-    /// Workgroups for a product.
-    pub(crate) fn groups(self, m: usize, n: usize) -> (usize, usize) {
-        (n.div_ceil(self.n), m.div_ceil(self.m))
-    }
-
-    /// Puts the loops after the functions that they call. `a_by_depth` says that neighbouring rows of the left operand lie
-    /// side by side, `b_by_depth` that neighbouring depths of the right one do.
-    pub(crate) fn fill(self, template: Template, a_by_depth: bool, b_by_depth: bool) -> Template {
+        }
         template
-            .including(SOURCE)
-            .with("tile_m", self.m)
-            .with("tile_n", self.n)
-            .with("rows", self.m / 16)
-            .with("columns", self.n / 16)
-            .with("size_a", self.m * DEPTH)
-            .with("size_b", self.n * DEPTH)
-            .switch("a_by_depth", a_by_depth)
-            .switch("b_by_depth", b_by_depth)
+            .including(TILES)
+            .with("sums", sums)
+            .with("products", products)
+            .with("stores", stores)
+            .with("tile_m", self.m())
+            .with("tile_n", self.n())
+            .with("tile_k", DEPTH)
+            .with("across", self.across)
+            .with("down", self.down)
+            .with("rows", self.rows)
+            .with("fours_of_rows", self.rows / 4)
+            .with("columns", self.columns)
+    }
+}
+
+/// How a product is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// By tiles; the depth in `splits` parts, whose sums are added by a dispatch of their own.
+    Tiles { tile: Tile, splits: usize },
+    /// `rows` rows at once: `across` invocations by four columns, `down` parts of the depth.
+    FewRows { across: usize, down: usize, rows: usize },
+}
+
+/// Rows up to which a product is tried by [`Form::FewRows`].
+const MOST_FEW_ROWS: usize = 4;
+
+/// Depth of the smallest part that is worth a dispatch of its own.
+const LEAST_PART: usize = 256;
+
+impl Form {
+    /// The forms to choose from for `batches` products of `m` x `k` by `k` x `n`; the likeliest is first.
+    ///
+    /// `at_once` workgroups run at the same time on the adapter.
+    pub(crate) fn candidates(batches: usize, m: usize, n: usize, k: usize, at_once: usize) -> Vec<Form> {
+        let mut rated = Vec::new();
+        for tile in TILES_OF_ALL_SIZES {
+            for splits in [1, 2, 4, 8] {
+                if splits > 1 && k < splits * LEAST_PART {
+                    continue;
+                }
+                let groups = m.div_ceil(tile.m()) * n.div_ceil(tile.n()) * batches.max(1) * splits;
+                let waves = groups.div_ceil(at_once.max(1)) as f64;
+                let each = (tile.m() * tile.n()) as f64 * (k as f64 / splits as f64 + 64.0);
+                // Parts are written, read and added by a dispatch of their own.
+                let adding =
+                    if splits > 1 { (m * n * (splits + 4)) as f64 * 8.0 / at_once as f64 } else { 0.0 };
+                rated.push((waves * each / tile.worth() + adding, Form::Tiles { tile, splits }));
+            }
+        }
+        rated.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        let mut forms: Vec<Form> = rated.into_iter().map(|(_, form)| form).take(5).collect();
+        if m <= MOST_FEW_ROWS {
+            let rows = m.next_power_of_two().max(1);
+            let few = [(16, 16), (4, 64), (64, 4)].map(|(across, down)| Form::FewRows { across, down, rows });
+            forms.splice(0..0, few);
+        }
+        forms
+    }
+
+    /// A name for profiles.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Form::Tiles { tile, splits: 1 } => format!("{}x{}", tile.m(), tile.n()),
+            Form::Tiles { tile, splits } => format!("{}x{} in {splits}", tile.m(), tile.n()),
+            Form::FewRows { across, down, .. } => format!("rows {across}x{down}"),
+        }
+    }
+
+    /// In how many parts a sum's products are added by workgroups of their own.
+    pub(crate) fn splits(self) -> usize {
+        match self {
+            Form::Tiles { splits, .. } => splits,
+            Form::FewRows { .. } => 1,
+        }
+    }
+
+    /// Workgroups along the columns and the rows.
+    pub(crate) fn groups(self, m: usize, n: usize) -> (usize, usize) {
+        match self {
+            Form::Tiles { tile, .. } => (n.div_ceil(tile.n()), m.div_ceil(tile.m())),
+            Form::FewRows { across, rows, .. } => (n.div_ceil(4 * across), m.div_ceil(rows)),
+        }
+    }
+
+    /// Puts the loops before the functions that they call.
+    pub(crate) fn fill(self, template: Template) -> Template {
+        match self {
+            Form::Tiles { tile, .. } => tile.fill(template),
+            Form::FewRows { across, down, rows } => {
+                template.including(FEW_ROWS).with("across", across).with("down", down).with("rows", rows)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_keep_what_the_loops_assume() {
+        for tile in TILES_OF_ALL_SIZES {
+            let invocations = tile.across * tile.down;
+            assert_eq!((tile.rows % 4, tile.columns % 4), (0, 0), "{tile:?}");
+            assert_eq!(invocations % (tile.n() / 4), 0, "{tile:?}: an invocation loads other columns");
+            assert!(invocations <= 256, "{tile:?}");
+            assert!((tile.m() + tile.n()) * DEPTH * 4 <= 16 << 10, "{tile:?}: shared memory");
+        }
+    }
+
+    #[test]
+    fn the_likeliest_form_fits_the_product() {
+        let first = |batches, m, n, k, at_once| Form::candidates(batches, m, n, k, at_once)[0];
+        assert_eq!(first(1, 1024, 1024, 512, 4), Form::Tiles { tile: tile(16, 16, 8, 8), splits: 1 });
+        assert!(matches!(first(1, 1, 768, 768, 4), Form::FewRows { rows: 1, .. }));
+        // Where a few large tiles leave most of the adapter idle, smaller ones or parts do the work.
+        assert_ne!(first(1, 64, 49, 512, 128), Form::Tiles { tile: tile(16, 16, 8, 8), splits: 1 });
+        assert!(first(1, 64, 64, 8192, 128).splits() > 1);
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use inferrum_backend::BackendError;
 
+use crate::answer::answer;
 use crate::gpu::Gpu;
 
 /// Queries for the passes of one submission.
@@ -16,7 +17,7 @@ pub(crate) struct Timestamps {
 
 impl Timestamps {
     /// Queries for `passes` passes; None where the adapter has no clock, or not for so many.
-    pub(crate) fn new(gpu: &Gpu, passes: usize) -> Option<Timestamps> {
+    pub(crate) async fn new(gpu: &Gpu, passes: usize) -> Option<Timestamps> {
         let known = gpu.features.contains(wgpu::Features::TIMESTAMP_QUERY);
         if !known || passes == 0 || 2 * passes > wgpu::QUERY_SET_MAX_QUERIES as usize {
             return None;
@@ -24,11 +25,11 @@ impl Timestamps {
         let count = 2 * passes as u32;
         let bytes = 8 * count as usize;
         let descriptor = wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count };
-        let queries = gpu.guarded("timestamps", 0, || gpu.device.create_query_set(&descriptor)).ok()?;
+        let queries = gpu.scoped("timestamps", 0, || gpu.device.create_query_set(&descriptor)).await.ok()?;
         let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
-        let resolved = gpu.buffer("timestamps", bytes, usage).ok()?;
+        let resolved = gpu.buffer("timestamps", bytes, usage).await.ok()?;
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let staged = gpu.buffer("timestamps", bytes, usage).ok()?;
+        let staged = gpu.buffer("timestamps", bytes, usage).await.ok()?;
         Some(Timestamps { queries, resolved, staged, passes })
     }
 
@@ -54,9 +55,11 @@ impl Timestamps {
     ///
     /// # Errors
     /// The device failed.
-    pub(crate) fn read(&self, gpu: &Gpu) -> Result<Vec<(Duration, Duration)>, BackendError> {
-        self.staged.map_async(wgpu::MapMode::Read, .., |_| ());
-        gpu.wait()?;
+    pub(crate) async fn read(&self, gpu: &Gpu) -> Result<Vec<(Duration, Duration)>, BackendError> {
+        let (call, mapped) = answer();
+        self.staged.map_async(wgpu::MapMode::Read, .., call);
+        let told = gpu.told(mapped).await?;
+        told.map_err(|error| BackendError::Device(format!("timestamps cannot be read: {error}")))?;
         let failed = |error| BackendError::Device(format!("timestamps cannot be read: {error}"));
         let view = self.staged.get_mapped_range(..).map_err(failed)?;
         let period = f64::from(gpu.queue.get_timestamp_period());

@@ -29,7 +29,7 @@ impl Weights {
     ///
     /// # Errors
     /// No memory, or it cannot be packed.
-    pub(crate) fn get(
+    pub(crate) async fn get(
         &self,
         gpu: &Gpu,
         tensor: &Tensor,
@@ -49,7 +49,7 @@ impl Weights {
         };
         let bytes = words.as_deref().map_or(bytes, bytemuck::cast_slice);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
-        let buffer = Arc::new(gpu.buffer("a constant", bytes.len(), usage)?);
+        let buffer = Arc::new(gpu.buffer("a constant", bytes.len(), usage).await?);
         write(gpu, &buffer, bytes);
         tensor.release();
         lock().insert(key, Held { buffer: Arc::clone(&buffer), _of: tensor.clone() });

@@ -1,0 +1,117 @@
+//! Tests that provoke what a device refuses: each failure is typed, names the node, and leaves the next session whole.
+
+use std::sync::Arc;
+
+use inferrum_backend::{Backend, BackendError, BoundNode, DeviceTensor, Resident, RunContext};
+use inferrum_graph::{Fact, Graph};
+use inferrum_tensor::{DType, Shape};
+
+use crate::WgpuBackend;
+use crate::edge;
+use crate::kernel::{Lowered, Work};
+use crate::testing::{add, backend, random, whole};
+
+/// `Exp(Relu(x))`.
+fn graph(shape: &[usize]) -> Graph {
+    let mut graph = Graph::new("test");
+    let x = graph.add_input("x", Fact::tensor(DType::F32, Shape::from(shape)));
+    let relu = add(&mut graph, "Relu", &[], &[x]);
+    let exp = add(&mut graph, "Exp", &[], &[relu]);
+    graph.outputs = vec![exp];
+    graph
+}
+
+/// A session of another user's works.
+fn the_next_one_works(backend: &WgpuBackend) {
+    let executable = backend.compile(&whole(graph(&[3, 5]))).expect("it compiles");
+    let x: Resident = random(&[3, 5], 7).into();
+    let got = executable.run(&[x], Vec::new(), &RunContext::default()).expect("it runs");
+    assert!(got[0].as_ref().expect("an output").to_host().expect("it is read").len() == 15);
+}
+
+#[test]
+fn a_lost_device_is_a_typed_error_and_is_opened_anew() {
+    if backend().is_none() {
+        return;
+    }
+    let lost = WgpuBackend::private(|_| ());
+    let executable = lost.compile(&whole(graph(&[3, 5]))).expect("it compiles");
+    let x: Resident = random(&[3, 5], 7).into();
+    let inputs = std::slice::from_ref(&x);
+    let stay = || vec![inferrum_backend::Destination::Stay];
+    let kept = executable.run(inputs, stay(), &RunContext::default()).expect("it runs").remove(0);
+    let Some(Resident::Device(kept)) = kept else { panic!("it stayed") };
+    lost.shared().gpu.device.destroy();
+    let is_lost = |error: &BackendError| matches!(error, BackendError::DeviceLost { .. });
+    let error = executable.run(inputs, Vec::new(), &RunContext::default()).expect_err("it is gone");
+    assert!(is_lost(&error), "{error}");
+    assert!(error.to_string().contains("wgpu:0") && error.to_string().contains("new session"), "{error}");
+    let error = DeviceTensor::read(&*kept).expect_err("it is gone");
+    assert!(is_lost(&error), "{error}");
+    let error = lost.compile(&whole(graph(&[2]))).map(|_| ()).expect_err("it is gone");
+    assert!(is_lost(&error), "{error}");
+    the_next_one_works(&WgpuBackend::open(None).expect("it opens"));
+}
+
+#[test]
+fn a_loss_names_the_nodes_that_ran() {
+    let Some(backend) = backend() else { return };
+    let region = whole(graph(&[3, 5]));
+    let shared = backend.shared();
+    let plan = edge::wait(crate::compile::compile(shared, &region, |bound| shared.lower(bound)));
+    let plan = plan.expect("it compiles");
+    let lost =
+        BackendError::DeviceLost { device: "wgpu:0".into(), reason: "r".into(), during: String::new() };
+    let told = plan.during(lost, 0..plan.steps.len()).to_string();
+    assert!(told.contains("lost while `Relu` to `Exp` ran: r"), "{told}");
+}
+
+#[test]
+fn memory_that_is_not_there_is_told_with_value_and_node() {
+    if backend().is_none() {
+        return;
+    }
+    let small = WgpuBackend::private(|limits| {
+        limits.max_buffer_size = 1 << 20;
+        limits.max_storage_buffer_binding_size = 1 << 20;
+    });
+    let region = whole(graph(&[1 << 19]));
+    // As the session asks: the node is declined, so that the processor runs it.
+    let declined = small.claim(&region.bound(region.nodes[0])).expect_err("too large");
+    assert!(declined.0.contains("max_storage_buffer_binding_size"), "{declined}");
+    // Past that check: the device's own answer.
+    let shared = small.shared();
+    let error = edge::wait(shared.compile(&region, |bound| shared.lower_unchecked(bound)));
+    match error.map(|_| ()).expect_err("too large") {
+        BackendError::DeviceMemory { node: Some(node), value: Some(value), needed, reason, .. } => {
+            assert_eq!((node.as_str(), needed), ("Relu", 4 << 19));
+            assert!(!value.is_empty() && reason.contains("max_buffer_size"), "{value}: {reason}");
+        }
+        other => panic!("{other}"),
+    }
+    the_next_one_works(&small);
+}
+
+#[test]
+fn a_shader_that_the_driver_refuses_is_told_with_its_node() {
+    let Some(backend) = backend() else { return };
+    let shared = backend.shared();
+    let broken = |bound: &BoundNode<'_>| {
+        let lowered = shared.lower(bound)?;
+        let Lowered::Work(Work { name, mut dispatches, scratch }) = lowered else { return Ok(lowered) };
+        if bound.node.name == "Exp" {
+            dispatches.iter_mut().for_each(|dispatch| dispatch.shader.source.push_str("\nfn half("));
+        }
+        Ok(Lowered::Work(Work { name, dispatches, scratch }))
+    };
+    let error = edge::wait(shared.compile(&whole(graph(&[3, 5])), broken)).map(|_| ());
+    match error.expect_err("half a function") {
+        BackendError::Kernel { node, op, device, reason } => {
+            assert_eq!((node.as_str(), op.as_str(), device.as_str()), ("Exp", "Exp", "wgpu:0"));
+            assert!(reason.contains("half"), "{reason}");
+        }
+        other => panic!("{other}"),
+    }
+    assert!(Arc::ptr_eq(&shared.gpu, &backend.shared().gpu) && shared.gpu.check().is_ok());
+    the_next_one_works(backend);
+}

@@ -1,0 +1,104 @@
+//! Convolutions as matrix products: rows are the filters of a group, columns the elements of an image.
+
+use std::sync::Arc;
+
+use inferrum_backend::Decline;
+use inferrum_ops::conv::ConvGeometry;
+use inferrum_ops::fused_activation::FusedActivation;
+use inferrum_tensor::Tensor;
+
+use crate::bindings::Bindings;
+use crate::epilogue::activate;
+use crate::kernel::{Lowered, Lowering, Operand, Packing};
+use crate::product::Product;
+
+/// What such products have in common, put before the sources of [`Images`].
+const SOURCE: &str = include_str!("../../../shaders/filters.wgsl");
+
+/// Position of the bias among the inputs.
+pub(crate) const BIAS: usize = 2;
+/// Position of the residual among the inputs.
+pub(crate) const RESIDUAL: usize = 3;
+
+/// How a kernel reads its images.
+pub(crate) struct Images {
+    pub(crate) name: &'static str,
+    pub(crate) source: &'static str,
+    /// Elements of an output image.
+    pub(crate) elements: usize,
+    pub(crate) loads: Bindings,
+    pub(crate) params: Vec<u32>,
+    pub(crate) values: Vec<(&'static str, String)>,
+    pub(crate) switches: Vec<&'static str>,
+}
+
+impl Images {
+    /// The kernel of a convolution of f32 with a bias and a residual, if the node has them.
+    ///
+    /// # Errors
+    /// More elements than the kernel takes.
+    pub(crate) fn lower(
+        mut self,
+        geometry: &ConvGeometry,
+        activation: Option<FusedActivation>,
+        lowering: &Lowering<'_>,
+    ) -> Result<Lowered, Decline> {
+        let filters = geometry.out_channels;
+        let depth = geometry.in_channels * geometry.window.kernel.iter().product::<usize>();
+        if lowering.constant(1).is_some() {
+            self.loads.read("w", "vec4<f32>", Operand::Packed(by_fours(geometry.groups, filters, depth)));
+            self.switches.extend(["wide_a", "a_by_row"]);
+        } else {
+            self.loads.read("w", "f32", Operand::Input(1));
+        }
+        let wide = self.elements.is_multiple_of(4);
+        let element = if wide { "vec4<f32>" } else { "f32" };
+        let mut stores = Bindings::default();
+        if lowering.has(BIAS) {
+            stores.read("bias", "f32", Operand::Input(BIAS));
+            self.switches.push("bias");
+        }
+        if lowering.has(RESIDUAL) {
+            stores.read("residual", element, Operand::Input(RESIDUAL));
+            self.switches.push("residual");
+        }
+        stores.write("output", element, Operand::Output(0));
+        self.switches.extend(wide.then_some("wide_y"));
+        self.values.push(("activation", activate(activation)?));
+        let taps =
+            geometry.window.kernel.iter().map(|extent| extent.to_string()).collect::<Vec<_>>().join("x");
+        Product {
+            name: self.name,
+            source: self.source,
+            included: Some(SOURCE),
+            kind: format!("{taps} {}", self.switches.join(" ")),
+            batches: geometry.batch * geometry.groups,
+            m: filters,
+            n: self.elements,
+            k: depth,
+            loads: self.loads,
+            stores,
+            params: self.params,
+            values: self.values,
+            switches: self.switches,
+        }
+        .lower(lowering)
+    }
+}
+
+/// The filters of each group with those of a depth next to each other, as many as make vectors of four.
+fn by_fours(groups: usize, filters: usize, depth: usize) -> Packing {
+    let pack = move |tensor: &Tensor| {
+        let elements = tensor.as_slice::<f32>().map_err(|error| Decline(error.to_string()))?;
+        let width = filters.next_multiple_of(4);
+        let mut words = vec![0; groups * depth * width];
+        for (filter, row) in elements.chunks_exact(depth.max(1)).enumerate() {
+            let start = filter / filters * depth * width + filter % filters;
+            for (at, element) in row.iter().enumerate() {
+                words[start + at * width] = element.to_bits();
+            }
+        }
+        Ok(words)
+    };
+    Packing { input: 1, form: format!("{groups} groups of {filters} filters by fours"), pack: Arc::new(pack) }
+}

@@ -1,0 +1,121 @@
+//! Matrix products: the loops of a [`Form`] around an operator's loads and stores.
+
+use inferrum_backend::Decline;
+
+use crate::bindings::Bindings;
+use crate::kernel::{Dispatch, Lowered, Lowering, Operand, Work, linear_groups, word};
+use crate::shader::{FUNCTIONS, Template};
+use crate::tile::{DEPTH, Form};
+use crate::tuner::Question;
+
+const SOURCE: &str = include_str!("../../../shaders/product.wgsl");
+const ADD: &str = include_str!("../../../shaders/split_sums.wgsl");
+
+/// Workgroups along an axis that every adapter takes.
+const MOST_GROUPS: usize = 65535;
+
+/// Invocations of a workgroup that adds parts of sums.
+const ADDING: usize = 64;
+
+/// `batches` products of `m` x `k` by `k` x `n`, and what an operator's shader says of them.
+pub(crate) struct Product {
+    pub(crate) name: &'static str,
+    /// WGSL: `begin` and, between `#if loads` and `#if stores`, what `product.wgsl` asks for.
+    pub(crate) source: &'static str,
+    /// What its operators share with others.
+    pub(crate) included: Option<&'static str>,
+    pub(crate) batches: usize,
+    pub(crate) m: usize,
+    pub(crate) n: usize,
+    pub(crate) k: usize,
+    /// What is multiplied.
+    pub(crate) loads: Bindings,
+    /// What is added, and the output.
+    pub(crate) stores: Bindings,
+    pub(crate) params: Vec<u32>,
+    /// Replacements in the source, and switches that are on.
+    pub(crate) values: Vec<(&'static str, String)>,
+    pub(crate) switches: Vec<&'static str>,
+    /// Tells apart, for the tuner, products of the same extents that are loaded in other ways.
+    pub(crate) kind: String,
+}
+
+impl Product {
+    /// The kernel in the form that suits the adapter best.
+    ///
+    /// # Errors
+    /// More workgroups than an adapter counts.
+    pub(crate) fn lower(self, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+        let (m, n, k) = (self.m, self.n, self.k);
+        let forms = Form::candidates(self.batches, m, n, k, lowering.abilities.at_once);
+        let question =
+            Question { kernel: format!("{} {}", self.name, self.kind), extents: [self.batches, m, n, k] };
+        let form = forms[lowering.chooser.choose(question, forms.len())];
+        let mut params = self.params.clone();
+        let split_words = params.len();
+        let splits = form.splits();
+        let part = k.div_ceil(splits).next_multiple_of(DEPTH);
+        for number in [splits, part, self.batches] {
+            params.push(word(number)?);
+        }
+        let (columns, rows) = form.groups(m, n);
+        let groups = [columns, rows, self.batches * splits];
+        if groups.iter().any(|&count| count > MOST_GROUPS) {
+            return Err(Decline(format!(
+                "{} products of {m} x {n} are more than the kernel takes",
+                self.batches
+            )));
+        }
+        let groups = groups.map(|count| count as u32);
+        let name = format!("{} {}", self.name, form.name());
+        if splits == 1 {
+            let bindings = self.loads.clone().and(&self.stores);
+            let template =
+                self.template(&bindings, params.len()).switch("loads", true).switch("stores", true);
+            let shader = form.fill(template).with("split_words", split_words).build();
+            let operands = bindings.operands().iter().cloned().collect();
+            return Ok(Lowered::one(name, Dispatch { shader, operands, params, groups }));
+        }
+        let elements = [self.batches, splits, m, n.next_multiple_of(4)];
+        let bytes = elements.iter().try_fold(4usize, |product, &extent| product.checked_mul(extent));
+        let bytes = bytes
+            .filter(|&bytes| bytes < 1 << 31)
+            .ok_or_else(|| Decline("parts of sums are too large".into()))?;
+        let mut bindings = self.loads.clone();
+        bindings.write("parts", "vec4<f32>", Operand::Scratch(0));
+        let template = self.template(&bindings, params.len()).switch("loads", true).switch("split", true);
+        let shader = form.fill(template).with("split_words", split_words).build();
+        let multiply = Dispatch {
+            shader,
+            operands: bindings.operands().iter().cloned().collect(),
+            params: params.clone(),
+            groups,
+        };
+        let mut bindings = Bindings::default();
+        bindings.read("parts", "vec4<f32>", Operand::ReadScratch(0));
+        let bindings = bindings.and(&self.stores);
+        let template = self.template(&bindings, params.len()).including(ADD).switch("stores", true);
+        let shader = template.with("split_words", split_words).build();
+        let fours = self.batches * m * n.div_ceil(4);
+        let groups = linear_groups(fours.div_ceil(ADDING))?;
+        let add =
+            Dispatch { shader, operands: bindings.operands().iter().cloned().collect(), params, groups };
+        Ok(Lowered::Work(Work { name, dispatches: vec![multiply, add], scratch: vec![bytes] }))
+    }
+
+    /// The operator's source with everything but loops.
+    fn template(&self, bindings: &Bindings, params: usize) -> Template {
+        let mut template = Template::new(self.name, self.source)
+            .including(FUNCTIONS)
+            .including(SOURCE)
+            .params(params)
+            .with("buffers", bindings.declarations());
+        for (name, value) in &self.values {
+            template = template.with(name, value);
+        }
+        if let Some(included) = self.included {
+            template = template.including(included);
+        }
+        self.switches.iter().fold(template, |template, name| template.switch(name, true))
+    }
+}

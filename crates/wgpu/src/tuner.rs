@@ -1,0 +1,247 @@
+//! Which of several forms of a kernel an adapter runs fastest: measured once, and kept on disk.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use inferrum_backend::{
+    BackendError, BoundNode, Cache, Destination, Executable, Profile, Region, Resident, RunContext,
+};
+use inferrum_graph::{NodeId, ValueId};
+use inferrum_tensor::Tensor;
+
+use crate::backend::Shared;
+use crate::edge;
+use crate::lower::lower;
+
+/// The variable that says for how many seconds forms are measured when a model is compiled; 0 is never.
+pub(crate) const TUNE_VARIABLE: &str = "INFERRUM_TUNE";
+
+/// Seconds where the variable says nothing. A processor that plays the GPU takes the likeliest form.
+const SECONDS: f64 = 2.0;
+
+/// Runs that are timed of each form.
+const ROUNDS: usize = 3;
+
+/// The name of the cache's entry.
+const ENTRY: &str = "wgpu-forms";
+
+/// A kernel that has several forms, and the extents that decide which is fastest.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Question {
+    pub(crate) kernel: String,
+    pub(crate) extents: [usize; 4],
+}
+
+impl Question {
+    fn multiplications(&self) -> f64 {
+        self.extents.iter().map(|&extent| extent as f64).product()
+    }
+}
+
+/// Who says which form of a kernel is taken.
+pub(crate) trait Choose {
+    /// The number of one of `forms` forms, the first of which is the likeliest.
+    fn choose(&self, question: Question, forms: usize) -> usize;
+}
+
+/// The form of this number, or the last one; how many there are.
+#[derive(Default)]
+pub(crate) struct Forced {
+    form: usize,
+    forms: Cell<usize>,
+}
+
+impl Forced {
+    pub(crate) fn new(form: usize) -> Forced {
+        Forced { form, forms: Cell::new(1) }
+    }
+
+    /// How many forms there are of what was lowered with this.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn forms(&self) -> usize {
+        self.forms.get()
+    }
+}
+
+impl Choose for Forced {
+    fn choose(&self, _: Question, forms: usize) -> usize {
+        self.forms.set(forms.max(1));
+        self.form.min(forms.saturating_sub(1))
+    }
+}
+
+/// Writes down what is asked.
+#[derive(Default)]
+struct Asked(RefCell<Option<(Question, usize)>>);
+
+impl Choose for Asked {
+    fn choose(&self, question: Question, forms: usize) -> usize {
+        *self.0.borrow_mut() = Some((question, forms));
+        0
+    }
+}
+
+/// The choices made for an adapter and its driver.
+pub(crate) struct Choices {
+    made: Mutex<BTreeMap<Question, usize>>,
+    /// How long forms may still be measured.
+    left: Mutex<Duration>,
+    cache: Cache,
+    key: String,
+}
+
+impl Choices {
+    /// Those that earlier processes kept in `cache`.
+    pub(crate) fn open(info: &wgpu::AdapterInfo, cache: Cache) -> Choices {
+        let key = format!("{} {} {} {}", info.name, info.backend, info.driver, info.driver_info);
+        let made = cache.get(ENTRY, &key).map(|bytes| read(&bytes)).unwrap_or_default();
+        let software = info.device_type == wgpu::DeviceType::Cpu;
+        let seconds = std::env::var(TUNE_VARIABLE).ok().and_then(|text| text.parse::<f64>().ok());
+        let seconds = seconds.unwrap_or(if software { 0.0 } else { SECONDS }).clamp(0.0, 3600.0);
+        Choices { made: Mutex::new(made), left: Mutex::new(Duration::from_secs_f64(seconds)), cache, key }
+    }
+
+    fn made(&self) -> MutexGuard<'_, BTreeMap<Question, usize>> {
+        self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn keep(&self) {
+        self.cache.put(ENTRY, &self.key, &written(&self.made()));
+    }
+}
+
+impl Choose for Choices {
+    fn choose(&self, question: Question, forms: usize) -> usize {
+        self.made().get(&question).copied().filter(|&form| form < forms).unwrap_or(0)
+    }
+}
+
+/// A choice to a line: kernel, extents, form, with tabs between.
+fn written(made: &BTreeMap<Question, usize>) -> Vec<u8> {
+    let line = |(question, form): (&Question, &usize)| {
+        let [a, b, c, d] = question.extents;
+        format!("{}\t{a}\t{b}\t{c}\t{d}\t{form}\n", question.kernel)
+    };
+    made.iter().map(line).collect::<String>().into_bytes()
+}
+
+/// The choices in an entry; lines that are none are left out.
+fn read(bytes: &[u8]) -> BTreeMap<Question, usize> {
+    let choice = |line: &str| {
+        let mut fields = line.split('\t');
+        let kernel = fields.next()?.to_owned();
+        let mut number = || fields.next()?.parse::<usize>().ok();
+        let extents = [number()?, number()?, number()?, number()?];
+        Some((Question { kernel, extents }, number()?))
+    };
+    String::from_utf8_lossy(bytes).lines().filter_map(choice).collect()
+}
+
+/// Measures the forms of a region's kernels of which nothing is known yet, those with most work first, until the time for it is
+/// spent. What cannot be measured is left to be found out when the region is compiled.
+pub(crate) fn tune(shared: &Arc<Shared>, region: &Region) {
+    let choices = &shared.choices;
+    let mut left = choices.left.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if left.is_zero() {
+        return;
+    }
+    let mut open: BTreeMap<Question, (NodeId, usize)> = BTreeMap::new();
+    for &id in &region.nodes {
+        let asked = Asked::default();
+        let lowered = lower(&region.bound(id), &shared.gpu.abilities, &asked);
+        if let (Ok(_), Some((question, forms))) = (lowered, asked.0.into_inner())
+            && forms > 1
+            && !choices.made().contains_key(&question)
+        {
+            open.insert(question, (id, forms));
+        }
+    }
+    let mut open: Vec<_> = open.into_iter().collect();
+    open.sort_by(|(a, _), (b, _)| b.multiplications().total_cmp(&a.multiplications()));
+    let mut found = false;
+    for (question, (id, forms)) in open {
+        let start = Instant::now();
+        let times = (0..forms).map(|form| time(shared, region, id, form));
+        let times: Vec<(usize, Duration)> =
+            times.enumerate().filter_map(|(form, time)| Some((form, time.ok()?))).collect();
+        log::debug!("{} {:?}: {times:?}", question.kernel, question.extents);
+        if let Some(&(best, _)) = times.iter().min_by_key(|&&(_, time)| time) {
+            choices.made().insert(question, best);
+            found = true;
+        }
+        *left = left.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            break;
+        }
+    }
+    if found {
+        choices.keep();
+    }
+}
+
+/// How long a node takes in a form, over memory of its own.
+fn time(shared: &Arc<Shared>, region: &Region, id: NodeId, form: usize) -> Result<Duration, BackendError> {
+    let node = &region.graph.nodes()[id.0];
+    let comes = |value: &ValueId| region.facts[value.index()].value().is_none();
+    let mut inputs: Vec<_> = node.inputs.iter().flatten().copied().filter(comes).collect();
+    inputs.sort_unstable();
+    inputs.dedup();
+    let alone = Region {
+        nodes: vec![id],
+        inputs,
+        outputs: node.outputs.iter().flatten().copied().collect(),
+        graph: Arc::clone(&region.graph),
+        facts: Arc::clone(&region.facts),
+    };
+    let forced = Forced::new(form);
+    let executable = edge::wait(
+        shared.compile(&alone, |bound: &BoundNode<'_>| lower(bound, &shared.gpu.abilities, &forced)),
+    )?;
+    let feed = |value: &ValueId| {
+        let fact = &region.facts[value.index()];
+        let refused = || BackendError::Device("a value has no shape yet".into());
+        let (tensor, shape) = fact.as_tensor().zip(fact.concrete_shape()).ok_or_else(refused)?;
+        let zeros = Tensor::zeros(tensor.dtype, shape);
+        zeros.map(Resident::Host).map_err(|error| BackendError::Device(error.to_string()))
+    };
+    let feeds = alone.inputs.iter().map(feed).collect::<Result<Vec<_>, _>>()?;
+    let mut best = Duration::MAX;
+    // The first run also pays for what the driver does once.
+    for round in 0..=ROUNDS {
+        let profile = Profile::new();
+        let context = RunContext { profile: Some(&profile), ..RunContext::default() };
+        let stay = alone.outputs.iter().map(|_| Destination::Stay).collect();
+        executable.run(&feeds, stay, &context)?;
+        let took: Duration = profile.spans().iter().map(|span| span.duration).sum();
+        if round > 0 {
+            best = best.min(took);
+        }
+    }
+    if best.is_zero() {
+        return Err(BackendError::Device("the adapter has no clock".into()));
+    }
+    Ok(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_come_back_and_nonsense_does_not() {
+        let question = |kernel: &str, m| Question { kernel: kernel.into(), extents: [1, m, 3, 4] };
+        let made = BTreeMap::from([(question("gemm a", 2), 3), (question("conv", 7), 0)]);
+        let mut bytes = written(&made);
+        bytes.extend(b"gemm\t1\t2\nconv\t1\t2\t3\t4\tfive\n\xff\n");
+        assert_eq!(read(&bytes), made);
+    }
+
+    #[test]
+    fn a_form_that_is_not_there_is_the_last() {
+        let forced = Forced::new(7);
+        let question = Question { kernel: "gemm".into(), extents: [1; 4] };
+        assert_eq!((forced.choose(question, 3), forced.forms()), (2, 3));
+    }
+}
