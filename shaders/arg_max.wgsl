@@ -64,8 +64,8 @@ fn main(
     let start = (row / step) * extent * step + row % step;
     // A lane beyond the row begins with the row's first element, as some lane does anyway.
     let nearest = select(0u, lane, lane < extent);
-    var found = Best(x[start + nearest * step], nearest);
-    for (var i = lane; i < extent; i += LANES) { found = best(found, Best(x[start + i * step], i)); }
+    var found = Best(f32(x[start + nearest * step]), nearest);
+    for (var i = lane; i < extent; i += LANES) { found = best(found, Best(f32(x[start + i * step]), i)); }
 #if grouped
 #if subgroups
     found = across(found);

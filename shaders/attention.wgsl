@@ -36,10 +36,10 @@ fn masked(product: f32, batch: u32, head: u32, query: u32, key: u32) -> f32 {
 #if mask
     let row = start_of(20u, batch, head) + query * param(22u);
 #if constant_mask
-    let given = mask[row];
+    let given = {{given}}(mask[row]);
 #else
     if (key >= param(23u)) { return hidden; }
-    let given = mask[row + key];
+    let given = {{given}}(mask[row + key]);
 #endif
 #if truths
     score = select(score, {{fill}}, given == 0u);
@@ -67,7 +67,7 @@ fn main(
     let v_start = start_of(14u, batch, head / param(5u));
     for (var i = lane; i < ROWS * width; i += 64u) {
         let query = min(first + i / width, param(0u) - 1u);
-        queries[i] = q[q_start + query * param(10u) + i % width] * bitcast<f32>(param(6u));
+        queries[i] = f32(q[q_start + query * param(10u) + i % width]) * bitcast<f32>(param(6u));
     }
     if (lane < ROWS) {
         greatest[lane] = -infinity();
@@ -84,7 +84,7 @@ fn main(
         if (key < param(1u)) {
             let k_at = k_start + key * param(13u);
             for (var d = 0u; d < width; d++) {
-                let element = k[k_at + d];
+                let element = f32(k[k_at + d]);
                 for (var row = 0u; row < ROWS; row++) {
                     products[row] = fma(queries[row * width + d], element, products[row]);
                 }
@@ -139,7 +139,7 @@ fn main(
             for (var column = 0u; column < COLUMNS; column++) {
                 let d = column * 64u + lane;
                 if (d < param(3u)) {
-                    let value = v[v_start + (start + i) * param(16u) + d];
+                    let value = f32(v[v_start + (start + i) * param(16u) + d]);
                     for (var row = 0u; row < ROWS; row++) {
                         let weight = scores[row * 64u + i];
                         let place = row * COLUMNS + column;
@@ -163,7 +163,7 @@ fn main(
 #if zero_nan
                 if (is_nan(sums[row])) { value = 0.0; }
 #endif
-                y[y_at + d] = value;
+                y[y_at + d] = Out(value);
             }
         }
     }

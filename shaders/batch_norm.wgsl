@@ -11,6 +11,7 @@ fn main(
     let at = invocation(workgroup, workgroups, local, 64u);
     if (at >= param(0u)) { return; }
     let channel = (at / param(1u)) % param(2u);
-    let inverse = 1.0 / sqrt(variance[channel] + bitcast<f32>(param(3u)));
-    y[at] = (x[at] - mean[channel]) * inverse * scale[channel] + bias[channel];
+    let inverse = 1.0 / sqrt(f32(variance[channel]) + bitcast<f32>(param(3u)));
+    let centred = f32(x[at]) - f32(mean[channel]);
+    y[at] = Out(centred * inverse * f32(scale[channel]) + f32(bias[channel]));
 }

@@ -37,14 +37,14 @@ fn main(
             var x_at = x_start + ih * param(12u) + iw;
             var w_at = w_start + kh * param(5u) + kw;
             for (var channel = 0u; channel < param(14u); channel++) {
-                sum = fma(x[x_at], weights[w_at], sum);
+                sum = fma(f32(x[x_at]), f32(weights[w_at]), sum);
                 x_at += plane;
                 w_at += param(15u) * taps;
             }
         }
     }
 #if bias
-    sum += bias[map];
+    sum += f32(bias[map]);
 #endif
-    y[at] = sum;
+    y[at] = Out(sum);
 }

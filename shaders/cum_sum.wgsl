@@ -2,8 +2,8 @@
 
 alias T = {{type}};
 
-@group(0) @binding(1) var<storage, read> input: array<T>;
-@group(0) @binding(2) var<storage, read_write> output: array<T>;
+@group(0) @binding(1) var<storage, read> input: array<{{element}}>;
+@group(0) @binding(2) var<storage, read_write> output: array<{{element}}>;
 
 #if wide
 fn join(a: T, b: T) -> T {
@@ -47,7 +47,7 @@ fn main(
         let step = begin + local;
         let exists = column < param(0u) && step < param(1u);
         var total = START;
-        if (exists) { total = input[place(column, step)]; }
+        if (exists) { total = T(input[place(column, step)]); }
         sums[local] = total;
         workgroupBarrier();
         // W. D. Hillis, G. L. Steele: in each round every total takes in as many elements as it has.
@@ -63,9 +63,9 @@ fn main(
 #if exclusive
             var before = START;
             if (local > 0u) { before = sums[local - 1u]; }
-            output[place(column, step)] = join(carry, before);
+            output[place(column, step)] = {{element}}(join(carry, before));
 #else
-            output[place(column, step)] = join(carry, total);
+            output[place(column, step)] = {{element}}(join(carry, total));
 #endif
         }
         carry = join(carry, sums[255]);
@@ -85,11 +85,11 @@ fn main(
     for (var step = 0u; step < param(1u); step++) {
         let at = place(column, step);
         let before = total;
-        total = join(total, input[at]);
+        total = join(total, T(input[at]));
 #if exclusive
-        output[at] = before;
+        output[at] = {{element}}(before);
 #else
-        output[at] = total;
+        output[at] = {{element}}(total);
 #endif
     }
 }

@@ -52,7 +52,7 @@ fn main(
     }
 #if linear
 #if bias
-    new_sum += bias[(d * 6u + 5u) * hidden + place.element];
+    new_sum += f32(bias[(d * 6u + 5u) * hidden + place.element]);
 #endif
     new_sum *= act0(d, clipped(reset_sum));
 #endif

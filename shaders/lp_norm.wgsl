@@ -18,7 +18,7 @@ fn main(
     let start = (row / step) * extent * step + row % step;
     var sum = 0.0;
     for (var i = lane; i < extent; i += LANES) {
-        let value = x[start + i * step];
+        let value = f32(x[start + i * step]);
 #if squares
         sum = fma(value, value, sum);
 #else
@@ -33,6 +33,6 @@ fn main(
 #endif
     for (var i = lane; i < extent; i += LANES) {
         let at = start + i * step;
-        y[at] = select(x[at] / norm, 0.0, norm == 0.0);
+        y[at] = Out(select(f32(x[at]) / norm, 0.0, norm == 0.0));
     }
 }

@@ -18,9 +18,9 @@ fn main(
     let end = min(channel + param(4u), param(2u));
     var sum = 0.0;
     for (var c = first; c < end; c++) {
-        let value = x[image + c * plane];
+        let value = f32(x[image + c * plane]);
         sum = fma(value, value, sum);
     }
     let mean = bitcast<f32>(param(5u)) * sum;
-    y[at] = x[at] / power(bitcast<f32>(param(7u)) + mean, bitcast<f32>(param(6u)));
+    y[at] = Out(f32(x[at]) / power(bitcast<f32>(param(7u)) + mean, bitcast<f32>(param(6u))));
 }

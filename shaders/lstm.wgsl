@@ -35,8 +35,8 @@ fn main(
     let old = c[at];
 #if peepholes
     let p_start = d * 3u * hidden + place.element;
-    sums.x += peepholes[p_start] * old;
-    sums.z += peepholes[p_start + 2u * hidden] * old;
+    sums.x += f32(peepholes[p_start]) * old;
+    sums.z += f32(peepholes[p_start + 2u * hidden]) * old;
 #endif
     let input_gate = act0(d, clipped(sums.x));
 #if input_forget
@@ -46,7 +46,7 @@ fn main(
 #endif
     let cell = forget_gate * old + input_gate * act1(d, clipped(sums.w));
 #if peepholes
-    sums.y += peepholes[p_start + hidden] * cell;
+    sums.y += f32(peepholes[p_start + hidden]) * cell;
 #endif
     let value = act0(d, clipped(sums.y)) * act2(d, cell);
     c[at] = cell;

@@ -16,14 +16,14 @@ var<workgroup> parts: array<array<f32, 64>, {{sums}}>;
 /// Four neighbours of a row, 0 from the end of the depth on.
 fn load_a(row: u32, at: u32) -> vec4<f32> {
 #if whole
-    return a[(row * param(4u) + at) / 4u];
+    return vec4<f32>(a[(row * param(4u) + at) / 4u]);
 #else
     let start = row * param(4u) + at;
     let left = param(4u) - at;
-    var four = vec4<f32>(a[start], 0.0, 0.0, 0.0);
-    if (left > 1u) { four.y = a[start + 1u]; }
-    if (left > 2u) { four.z = a[start + 2u]; }
-    if (left > 3u) { four.w = a[start + 3u]; }
+    var four = vec4<f32>(f32(a[start]), 0.0, 0.0, 0.0);
+    if (left > 1u) { four.y = f32(a[start + 1u]); }
+    if (left > 2u) { four.z = f32(a[start + 2u]); }
+    if (left > 3u) { four.w = f32(a[start + 3u]); }
     return four;
 #endif
 }
@@ -54,9 +54,9 @@ fn main(
             var origin: array<f32, {{columns}}>;
             for (var c = 0u; c < COLUMNS; c++) {
                 let of_block = min(first_column + c, param(3u) - 1u) * param(5u) + block;
-                scale[c] = scales[of_block];
+                scale[c] = f32(scales[of_block]);
 #if zero
-                origin[c] = zeros[of_block];
+                origin[c] = f32(zeros[of_block]);
 #else
                 origin[c] = {{half}}.0;
 #endif
@@ -91,9 +91,9 @@ fn main(
             if (row >= param(2u) || column >= param(3u)) { continue; }
             var sum = parts[r * COLUMNS + c][local];
 #if bias
-            sum += bias[column];
+            sum += f32(bias[column]);
 #endif
-            y[row * param(3u) + column] = sum;
+            y[row * param(3u) + column] = Out(sum);
         }
     }
 }

@@ -13,18 +13,18 @@ fn begin(batch: u32) {
 const BITS = {{bits}}u;
 const OF_WORD = {{of_word}}u;
 
-fn load_a(row: u32, depth: u32) -> f32 { return a[row * k + depth]; }
+fn load_a(row: u32, depth: u32) -> f32 { return f32(a[row * k + depth]); }
 
 fn load_b(depth: u32, column: u32) -> f32 {
     let word = depth / OF_WORD;
     let packed = weights[column * param(7u) + word / 4u][word % 4u];
     let block = column * param(5u) + depth / param(6u);
 #if zero
-    let origin = zeros[block];
+    let origin = f32(zeros[block]);
 #else
     let origin = {{half}}.0;
 #endif
-    return (f32(extractBits(packed, depth % OF_WORD * BITS, BITS)) - origin) * scales[block];
+    return (f32(extractBits(packed, depth % OF_WORD * BITS, BITS)) - origin) * f32(scales[block]);
 }
 #endif
 
@@ -34,9 +34,9 @@ fn load_b(depth: u32, column: u32) -> f32 {
 fn store(row: u32, column: u32, sums: Sums) {
     let at = (row * n + column) / WIDTH;
 #if bias
-    y[at] = activated(sums + bias[column / WIDTH]);
+    y[at] = Out(activated(sums + Sums(bias[column / WIDTH])));
 #else
-    y[at] = activated(sums);
+    y[at] = Out(activated(sums));
 #endif
 }
 #endif

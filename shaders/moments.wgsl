@@ -34,9 +34,9 @@ fn main(
         let at = start + i;
         let loaded = load(row, i, at);
         let value = (loaded - mean) * inverse;
-        y[at] = {{result}};
+        y[at] = Out({{result}});
 #if sum
-        sum[at] = loaded;
+        sum[at] = Out(loaded);
 #endif
     }
 }

@@ -26,7 +26,7 @@ fn main(
             let iw = w - param(11u);
             let inside = ih < param(2u) && iw < param(3u);
             if (inside) {
-                let value = x[plane + ih * param(3u) + iw];
+                let value = {{type}}(x[plane + ih * param(3u) + iw]);
                 {{join}}
             }
 #if count_include_pad
@@ -36,5 +36,5 @@ fn main(
 #endif
         }
     }
-    y[at] = {{finish}};
+    y[at] = {{element}}({{finish}});
 }

@@ -43,5 +43,5 @@ fn main(
             }
         }
     }
-    y[at] = {{finish}};
+    y[at] = {{element}}({{finish}});
 }

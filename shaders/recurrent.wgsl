@@ -38,7 +38,7 @@ fn write_y(place: Place, value: f32) {
 #else
     let outer = (place.step * param(3u) + place.direction) * param(2u) + place.sequence;
 #endif
-    y[outer * param(4u) + place.element] = value;
+    y[outer * param(4u) + place.element] = Out(value);
 }
 #else
 fn write_y(place: Place, value: f32) {}

@@ -24,12 +24,12 @@ fn main(
     var sum = 0.0;
     var w_at = direction * param(4u) * gates + gate;
     for (var i = 0u; i < param(4u); i++) {
-        sum = fma(x[x_start + i], w[w_at], sum);
+        sum = fma(f32(x[x_start + i]), w[w_at], sum);
         w_at += gates;
     }
 #if bias
-    sum += bias[direction * 2u * gates + gate];
-    if (gate < param(6u)) { sum += bias[(direction * 2u + 1u) * gates + gate]; }
+    sum += f32(bias[direction * 2u * gates + gate]);
+    if (gate < param(6u)) { sum += f32(bias[(direction * 2u + 1u) * gates + gate]); }
 #endif
     projected[at] = sum;
 }

@@ -20,10 +20,10 @@ fn main(
     let there = at;
 #endif
 #if restore
-    states[there] = kept[at];
+    states[there] = Out(kept[at]);
 #else
 #if given
-    kept[at] = states[there];
+    kept[at] = f32(states[there]);
 #else
     kept[at] = 0.0;
 #endif

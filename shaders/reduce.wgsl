@@ -53,11 +53,11 @@ fn main(
     var shift = 0.0;
 #if shifted
     shift = -infinity();
-    for (var i = lane; i < count; i += LANES) { shift = max(shift, x[start + reduced(i)]); }
+    for (var i = lane; i < count; i += LANES) { shift = max(shift, f32(x[start + reduced(i)])); }
     shift = greatest_of(lane, shift);
 #endif
     var total = {{neutral}};
-    for (var i = lane; i < count; i += LANES) { total = join(total, element(x[start + reduced(i)], shift)); }
+    for (var i = lane; i < count; i += LANES) { total = join(total, element(f32(x[start + reduced(i)]), shift)); }
     total = joined(lane, total);
-    if (lane == 0u) { y[row] = finish(total, shift, f32(count)); }
+    if (lane == 0u) { y[row] = Out(finish(total, shift, f32(count))); }
 }

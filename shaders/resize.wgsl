@@ -19,7 +19,7 @@ fn main(
 {{places}}
     if (outside) {
 #if float
-        y[at] = bitcast<f32>(param(1u));
+        y[at] = Out(bitcast<f32>(param(1u)));
 #endif
         return;
     }
@@ -28,6 +28,6 @@ fn main(
 #else
     var sum = 0.0;
 {{loops}}
-    y[at] = sum;
+    y[at] = Out(sum);
 #endif
 }

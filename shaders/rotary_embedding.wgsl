@@ -13,7 +13,7 @@ fn main(
     if (at >= param(0u)) { return; }
     let column = at % param(1u);
     if (column >= param(4u)) {
-        y[at] = x[at];
+        y[at] = Out(f32(x[at]));
         return;
     }
     let index = at / param(1u);
@@ -29,7 +29,7 @@ fn main(
     let position = positions[place];
 #endif
     if (position.y != 0u || position.x >= param(5u)) {
-        y[at] = 0.0;
+        y[at] = Out(0.0);
         return;
     }
     let row = position.x;
@@ -46,7 +46,8 @@ fn main(
     let is_first = column < half;
     let other = select(at - half, at + half, is_first);
 #endif
-    let cosine = cosines[row * half + pair];
-    let sine = sines[row * half + pair];
-    y[at] = x[at] * cosine + select(x[other], -x[other], is_first) * sine;
+    let cosine = f32(cosines[row * half + pair]);
+    let sine = f32(sines[row * half + pair]);
+    let beside = f32(x[other]);
+    y[at] = Out(f32(x[at]) * cosine + select(beside, -beside, is_first) * sine);
 }

@@ -16,11 +16,11 @@ fn main(
     let extent = param(1u);
     let step = param(2u);
     let start = (row / step) * extent * step + row % step;
-    var greatest = x[start];
-    for (var i = lane; i < extent; i += LANES) { greatest = max(greatest, x[start + i * step]); }
+    var greatest = f32(x[start]);
+    for (var i = lane; i < extent; i += LANES) { greatest = max(greatest, f32(x[start + i * step])); }
     greatest = greatest_of(lane, greatest);
     var sum = 0.0;
-    for (var i = lane; i < extent; i += LANES) { sum += exp(x[start + i * step] - greatest); }
+    for (var i = lane; i < extent; i += LANES) { sum += exp(f32(x[start + i * step]) - greatest); }
     sum = sum_of(lane, sum);
 #if log
     let shift = log(sum);
@@ -30,9 +30,9 @@ fn main(
     for (var i = lane; i < extent; i += LANES) {
         let at = start + i * step;
 #if log
-        y[at] = (x[at] - greatest) - shift;
+        y[at] = Out((f32(x[at]) - greatest) - shift);
 #else
-        y[at] = exp(x[at] - greatest) * scale;
+        y[at] = Out(exp(f32(x[at]) - greatest) * scale);
 #endif
     }
 }

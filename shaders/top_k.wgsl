@@ -45,7 +45,7 @@ fn main(
     for (var n = 0u; n < param(3u); n++) {
         var found = Entry(0.0, NONE);
         for (var i = lane; i < extent; i += LANES) {
-            let entry = Entry(x[start + i * step], i);
+            let entry = Entry(f32(x[start + i * step]), i);
             if (n == 0u || precedes(last, entry)) { found = first_of(found, entry); }
         }
 #if grouped
@@ -62,7 +62,7 @@ fn main(
 #endif
         if (lane == 0u) {
 #if values
-            y[y_start + n * step] = last.value;
+            y[y_start + n * step] = Out(last.value);
 #endif
 #if indices
             indices[y_start + n * step] = vec2<u32>(last.index, 0u);

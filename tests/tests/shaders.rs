@@ -48,7 +48,7 @@ fn look(folder: &PathBuf, seen: &Mutex<Seen>) {
         };
         for (name, text) in new {
             if let Err(error) = shaders::validate(&text, abilities) {
-                let error = format!("{}: `{name}` with {abilities:?}:\n{error}", case.name);
+                let error = format!("{}: `{name}` with {}:\n{error}", case.name, abilities.names());
                 seen.lock().unwrap().wrong.push(error);
             }
         }

@@ -18,6 +18,25 @@ pub struct KernelRow<L> {
     pub lower: L,
 }
 
+/// Declares the rooms of a device's kernels, which are modules of the crate's root, and their table `KERNELS`. First comes the
+/// type of what makes a kernel, a function pointer; then `room: operator type, ...;`. The room's function `lower` makes the
+/// kernel.
+#[macro_export]
+macro_rules! kernels {
+    ($lower:ty; $($room:ident: $($op:ty),+;)*) => {
+        $(mod $room;)*
+        pub(crate) const KERNELS: &[$crate::KernelRow<$lower>] = &[$($($crate::KernelRow {
+            operator: || std::any::TypeId::of::<$op>(),
+            path: stringify!($op),
+            room: stringify!($room),
+            lower: |op, lowering| match op.downcast_ref::<$op>() {
+                Some(op) => $room::lower(op, lowering),
+                None => Err($crate::Decline("another operator".into())),
+            },
+        }),+),*];
+    };
+}
+
 impl<L> KernelRow<L> {
     /// The room of the operator: the module of its type.
     pub fn operator_room(&self) -> &'static str {

@@ -34,4 +34,4 @@ pub use profile::{Profile, Span};
 pub use region::Region;
 pub use resident::{DeviceTensor, Resident};
 pub use transfers::{Crossing, Transfer, TransferLog, Transfers};
-pub use widen::widen;
+pub use widen::{widen, widen_unless};

@@ -16,10 +16,21 @@ use inferrum_tensor::{DType, Tensor};
 ///
 /// # Errors
 /// An operator refuses its inputs; they were accepted before, so this is a bug here.
-pub fn widen(mut graph: Graph) -> Result<Graph, NodeError> {
+pub fn widen(graph: Graph) -> Result<Graph, NodeError> {
+    widen_unless(graph, &|_, _| false)
+}
+
+/// Whether a device computes a node of a graph as it is.
+type Keeps<'a> = &'a dyn Fn(&Graph, &Node) -> bool;
+
+/// As [`widen`], but for the nodes that `keeps` says the device computes in the narrow type.
+///
+/// # Errors
+/// As [`widen`].
+pub fn widen_unless(mut graph: Graph, keeps: Keeps<'_>) -> Result<Graph, NodeError> {
     let nodes = std::mem::take(graph.nodes_mut());
-    let mut pass =
-        Pass { graph, made: Vec::with_capacity(nodes.len()), wide: HashMap::new(), absent: HashMap::new() };
+    let made = Vec::with_capacity(nodes.len());
+    let mut pass = Pass { graph, keeps, made, wide: HashMap::new(), absent: HashMap::new() };
     for node in nodes {
         pass.node(node)?;
     }
@@ -31,9 +42,10 @@ pub fn widen(mut graph: Graph) -> Result<Graph, NodeError> {
     Ok(graph)
 }
 
-struct Pass {
+struct Pass<'a> {
     /// The graph, without its nodes.
     graph: Graph,
+    keeps: Keeps<'a>,
     made: Vec<Node>,
     /// The float32 form of values.
     wide: HashMap<ValueId, ValueId>,
@@ -41,16 +53,20 @@ struct Pass {
     absent: HashMap<ValueId, DType>,
 }
 
-impl Pass {
+impl Pass<'_> {
     fn node(&mut self, mut node: Node) -> Result<(), NodeError> {
         if let Some(control) = node.op.control() {
-            let bodies = control.bodies().into_iter().map(|body| widen(Graph::clone(body)).map(Arc::new));
+            let bodies = control
+                .bodies()
+                .into_iter()
+                .map(|body| widen_unless(Graph::clone(body), self.keeps).map(Arc::new));
             node.op = control.with_bodies(bodies.collect::<Result<_, _>>()?);
             return self.keep(node);
         }
         let narrow = |id: &ValueId| self.narrow_type(*id).is_some();
         let touches = node.inputs.iter().chain(&node.outputs).flatten().any(narrow);
-        if touches && self.takes_wide(&node) { self.widen(node) } else { self.keep(node) }
+        let widens = touches && !(self.keeps)(&self.graph, &node) && self.takes_wide(&node);
+        if widens { self.widen(node) } else { self.keep(node) }
     }
 
     /// The node as it is.

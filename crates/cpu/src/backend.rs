@@ -1,10 +1,9 @@
 //! The CPU as a backend.
 
-use std::any::TypeId;
 use std::sync::{Arc, LazyLock};
 
 use inferrum_backend::{
-    Backend, BackendError, BoundNode, Cost, Decline, DeviceInfo, Executable, KernelRow, KernelTable, Region,
+    Backend, BackendError, BoundNode, Cost, Decline, DeviceInfo, Executable, KernelTable, Region,
 };
 use inferrum_graph::Graph;
 
@@ -98,15 +97,6 @@ impl Backend for CpuBackend {
     fn measured_peak(&self) -> Option<f64> {
         Some(peak::measure(self.isa, &self.threads))
     }
-}
-
-/// The kernel table's rows from a list of `room: Operator, ...;`.
-pub(crate) const fn row<O: 'static>(
-    room: &'static str,
-    path: &'static str,
-    lower: Lower,
-) -> KernelRow<Lower> {
-    KernelRow { operator: || TypeId::of::<O>(), path, room, lower }
 }
 
 /// The processor's name as the operating system gives it.

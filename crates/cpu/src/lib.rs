@@ -30,7 +30,6 @@ pub use weights::Weights;
 
 use inferrum_backend::KernelRow;
 
-use crate::backend::row;
 use crate::kernel::Lower;
 
 /// The rooms of the operators that have kernels here, for some of their types and shapes at least.
@@ -38,20 +37,8 @@ pub fn operator_rooms() -> impl Iterator<Item = &'static str> {
     KERNELS.iter().map(KernelRow::operator_room)
 }
 
-/// The table of kernels: `room: operator type, ...;`. The room's function `lower` makes the kernel.
-macro_rules! kernels {
-    ($($room:ident: $($op:ty),+;)*) => {
-        $(mod $room;)*
-        pub(crate) const KERNELS: &[KernelRow<Lower>] = &[$($(row::<$op>(stringify!($room), stringify!($op), |op, lowering| {
-            match op.downcast_ref::<$op>() {
-                Some(op) => $room::lower(op, lowering),
-                None => Err(inferrum_backend::Decline("another operator".into())),
-            }
-        })),+),*];
-    };
-}
-
-kernels! {
+inferrum_backend::kernels! {
+    Lower;
     arg_max: inferrum_ops::arg_max::ArgReduce;
     attention: inferrum_ops::attention::Attention, inferrum_ops::fused::attention::Attention,
         inferrum_ops::multi_head_attention::MultiHeadAttention;

@@ -39,6 +39,13 @@ impl Abilities {
         }
     }
 
+    /// The names of those that are there, for tests.
+    pub fn names(&self) -> String {
+        let name = |on: bool, name| on.then_some(name);
+        let names = [name(self.f16, "f16"), name(self.subgroups, "subgroups"), name(self.i64, "i64")];
+        names.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+
     /// Every combination of abilities, under the limits that WebGPU guarantees: what shaders are tested under without an
     /// adapter.
     pub fn every() -> Vec<Abilities> {

@@ -2,7 +2,6 @@
 
 use inferrum_backend::Decline;
 use inferrum_ops::arg_max::ArgReduce;
-use inferrum_tensor::DType;
 
 use crate::bindings::Bindings;
 use crate::kernel::{Lowered, Lowering, Operand, words};
@@ -12,7 +11,7 @@ use crate::shader::{FUNCTIONS, Template};
 const SOURCE: &str = include_str!("../../../shaders/arg_max.wgsl");
 
 pub(crate) fn lower(op: &ArgReduce, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
-    lowering.require_dtype(DType::F32, &[])?;
+    lowering.require_floats(&[])?;
     let shape = lowering.shape(0)?;
     let axis = shape.axis(op.axis).ok_or_else(|| Decline(format!("axis {} is out of range", op.axis)))?;
     let (outer, extent, inner) = shape.split_at_axis(axis);
@@ -21,7 +20,7 @@ pub(crate) fn lower(op: &ArgReduce, lowering: &Lowering<'_>) -> Result<Lowered, 
     }
     let count = outer.saturating_mul(inner);
     let mut bindings = Bindings::default();
-    bindings.read("x", "f32", Operand::Input(0));
+    bindings.read("x", lowering.float(0)?, Operand::Input(0));
     bindings.write("y", "vec2<u32>", Operand::Output(0));
     let params = words([count, extent, inner])?;
     let rows = Rows::of(count, extent, inner == 1);

@@ -13,6 +13,7 @@ use inferrum_tensor::{DType, Shape};
 use crate::bindings::Bindings;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, Work, word, words};
 use crate::shader::{FUNCTIONS, Template};
+use crate::storage;
 
 const SOURCE: &str = include_str!("../../../shaders/attention.wgsl");
 const APPEND: &str = include_str!("../../../shaders/append.wgsl");
@@ -74,7 +75,7 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
 }
 
 fn fused(op: &Fused, lowering: &Lowering<'_>) -> Result<Plan, Decline> {
-    lowering.require_dtype(DType::F32, &[Fused::MASK])?;
+    lowering.require_floats(&[Fused::MASK])?;
     let shapes = [lowering.shape(0)?, lowering.shape(1)?, lowering.shape(2)?];
     let sdpa = op.sdpa([&shapes[0], &shapes[1], &shapes[2]]).map_err(declined)?;
     let mask = match lowering.has(Fused::MASK) {
@@ -96,7 +97,7 @@ fn onnx(op: &Attention, lowering: &Lowering<'_>) -> Result<Plan, Decline> {
     if lowering.has(VALID_KEYS) || lowering.wants(3) {
         return Err(Decline("a number of valid keys, or scores as an output".into()));
     }
-    lowering.require_dtype(DType::F32, &[MASK])?;
+    lowering.require_floats(&[MASK])?;
     let shapes = [lowering.shape(0)?, lowering.shape(1)?, lowering.shape(2)?];
     let past = past(lowering, PAST)?;
     let cached = past.map_or(0, |(_, cached)| cached);
@@ -113,7 +114,7 @@ fn multi_head(op: &MultiHeadAttention, lowering: &Lowering<'_>) -> Result<Plan, 
     if [3, 4, 8, 9].into_iter().any(|index| lowering.has(index)) || lowering.wants(3) {
         return Err(Decline("a bias, padding or buffers, or scores as an output".into()));
     }
-    lowering.require_dtype(DType::F32, &[])?;
+    lowering.require_floats(&[ADDED])?;
     let (q, k, v) = (lowering.shape(0)?, lowering.shape(1)?, lowering.shape(2)?);
     let layout = match k.rank() {
         3 => Layout::LengthFirst,
@@ -158,7 +159,7 @@ impl Mask {
         fill: f32,
     ) -> Result<Mask, Decline> {
         let fill = match lowering.dtype(input)? {
-            DType::F32 => None,
+            DType::F16 | DType::F32 => None,
             DType::Bool => Some(fill),
             other => return Err(Decline(format!("a mask of {other}"))),
         };
@@ -215,18 +216,19 @@ impl Plan {
         params.push(mask.and_then(|mask| mask.fill).unwrap_or(0.0).to_bits());
 
         let mut bindings = Bindings::default();
-        bindings.read("q", "f32", Operand::Input(0));
-        for (name, operand) in [("k", k), ("v", v)] {
+        bindings.read("q", lowering.float(0)?, Operand::Input(0));
+        for (name, input, operand) in [("k", 1, k), ("v", 2, v)] {
+            let element = lowering.float(input)?;
             match operand.is_written() {
-                true => bindings.write(name, "f32", operand),
-                false => bindings.read(name, "f32", operand),
+                true => bindings.write(name, element, operand),
+                false => bindings.read(name, element, operand),
             }
         }
         if let Some(mask) = mask {
-            let element = if mask.fill.is_some() { "u32" } else { "f32" };
+            let element = if mask.fill.is_some() { "u32" } else { lowering.float(mask.input)? };
             bindings.read("mask", element, Operand::Input(mask.input));
         }
-        bindings.write("y", "f32", Operand::Output(0));
+        bindings.write("y", lowering.output_float(0)?, Operand::Output(0));
         let hidden = if self.undefined == Undefined::Nan && kv_len > 0 { "nan()" } else { "0.0" };
         let reach = self.sdpa.reach;
         let shader = Template::new("attention", SOURCE)
@@ -240,6 +242,7 @@ impl Plan {
             .with("score_tile", rows * LANES)
             .with("totals", rows * columns)
             .with("hidden", hidden)
+            .with("given", if mask.is_some_and(|mask| mask.fill.is_some()) { "u32" } else { "f32" })
             .with("fill", "bitcast<f32>(param(27u))")
             .switch("softcap", self.sdpa.softcap != 0.0)
             .switch("reach", reach.left.is_some() || reach.right.is_some())
@@ -279,17 +282,21 @@ impl Plan {
         let written = if wanted {
             Operand::Output(index)
         } else {
-            work.scratch.push(elements.saturating_mul(size_of::<f32>()));
+            work.scratch.push(elements.saturating_mul(storage::element_bytes(lowering.dtype(index)?)));
             Operand::Scratch(work.scratch.len() - 1)
         };
         let mut params = words([elements, kv_len, cached, width, kv_heads])?;
         params.extend(words(new)?);
         let mut bindings = Bindings::default();
-        bindings.read("new_rows", "f32", Operand::Input(index));
+        let element = lowering.float(index)?;
+        bindings.read("new_rows", element, Operand::Input(index));
         if let Some((input, _)) = self.past {
-            bindings.read("past_rows", "f32", Operand::Input(input + index - 1));
+            if lowering.float(input + index - 1)? != element {
+                return Err(Decline("a cache of another type".into()));
+            }
+            bindings.read("past_rows", element, Operand::Input(input + index - 1));
         }
-        bindings.write("all_rows", "f32", written.clone());
+        bindings.write("all_rows", element, written.clone());
         let shader = Template::new("append", APPEND)
             .params(params.len())
             .with("buffers", bindings.declarations())

@@ -2,7 +2,6 @@
 
 use inferrum_backend::Decline;
 use inferrum_ops::batch_norm::BatchNormalization;
-use inferrum_tensor::DType;
 
 use crate::bindings::Bindings;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, words};
@@ -11,7 +10,7 @@ use crate::shader::Template;
 const SOURCE: &str = include_str!("../../../shaders/batch_norm.wgsl");
 
 pub(crate) fn lower(op: &BatchNormalization, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
-    lowering.require_dtype(DType::F32, &[])?;
+    lowering.require_floats(&[])?;
     if op.training.is_some() {
         return Err(Decline("training".into()));
     }
@@ -23,9 +22,9 @@ pub(crate) fn lower(op: &BatchNormalization, lowering: &Lowering<'_>) -> Result<
     };
     let mut bindings = Bindings::default();
     for (input, name) in ["x", "scale", "bias", "mean", "variance"].into_iter().enumerate() {
-        bindings.read(name, "f32", Operand::Input(input));
+        bindings.read(name, lowering.float(input)?, Operand::Input(input));
     }
-    bindings.write("y", "f32", Operand::Output(0));
+    bindings.write("y", lowering.output_float(0)?, Operand::Output(0));
     let mut params = words([shape.elements(), plane, channels])?;
     params.push(op.epsilon.to_bits());
     let shader = Template::new("batch norm", SOURCE)
@@ -39,6 +38,7 @@ pub(crate) fn lower(op: &BatchNormalization, lowering: &Lowering<'_>) -> Result<
 mod tests {
     use super::*;
     use crate::testing::{Tolerance, agree, random};
+    use inferrum_tensor::DType;
     use inferrum_tensor::Tensor;
 
     #[test]

@@ -1,4 +1,7 @@
 //! The buffers of a shader and their declarations.
+//!
+//! Floats are computed with as f32, however they are stored: shaders read `f32(x[i])` and write `Out(value)`, where `Out` is the
+//! type of the first output of floats; so it is for vectors of four.
 
 use std::fmt::Write as _;
 
@@ -18,6 +21,11 @@ struct Declared {
     name: String,
     element: String,
     access: &'static str,
+}
+
+/// A WGSL type of numbers, or vectors of four of them.
+pub(crate) fn fours(element: &str, wide: bool) -> String {
+    if wide { format!("vec4<{element}>") } else { element.to_owned() }
 }
 
 impl Bindings {
@@ -46,6 +54,14 @@ impl Bindings {
     /// What stands for `{{buffers}}`.
     pub(crate) fn declarations(&self) -> String {
         let mut text = String::new();
+        let written = self.declared.iter().zip(&self.operands);
+        let mut outputs = written.filter(|(_, operand)| matches!(operand, Operand::Output(_)));
+        let float = |element: &str| matches!(element, "f16" | "f32" | "vec4<f16>" | "vec4<f32>");
+        if let Some((out, _)) =
+            outputs.find(|(declared, _)| declared.access != "read" && float(&declared.element))
+        {
+            let _ = writeln!(text, "alias Out = {};", out.element);
+        }
         for (place, Declared { name, element, access }) in self.declared.iter().enumerate() {
             let binding = place + 1;
             let _ = writeln!(

@@ -2,7 +2,6 @@
 
 use inferrum_backend::Decline;
 use inferrum_ops::conv_transpose::ConvTranspose;
-use inferrum_tensor::DType;
 
 use crate::bindings::Bindings;
 use crate::conv::window_words;
@@ -14,7 +13,7 @@ const SOURCE: &str = include_str!("../../../shaders/conv_transpose.wgsl");
 const BIAS: usize = 2;
 
 pub(crate) fn lower(op: &ConvTranspose, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
-    lowering.require_dtype(DType::F32, &[])?;
+    lowering.require_floats(&[])?;
     let (x, w) = (lowering.shape(0)?, lowering.shape(1)?);
     let geometry = op.geometry(&x, &w).map_err(|error| Decline(error.to_string()))?;
     let window = &geometry.window;
@@ -24,13 +23,13 @@ pub(crate) fn lower(op: &ConvTranspose, lowering: &Lowering<'_>) -> Result<Lower
     let height = if window.output.len() == 2 { window.output[0] } else { 1 };
     params.extend(words([height, geometry.in_channels, geometry.out_channels, geometry.groups])?);
     let mut bindings = Bindings::default();
-    bindings.read("x", "f32", Operand::Input(0));
-    bindings.read("weights", "f32", Operand::Input(1));
+    bindings.read("x", lowering.float(0)?, Operand::Input(0));
+    bindings.read("weights", lowering.float(1)?, Operand::Input(1));
     let bias = lowering.has(BIAS);
     if bias {
-        bindings.read("bias", "f32", Operand::Input(BIAS));
+        bindings.read("bias", lowering.float(BIAS)?, Operand::Input(BIAS));
     }
-    bindings.write("y", "f32", Operand::Output(0));
+    bindings.write("y", lowering.output_float(0)?, Operand::Output(0));
     let shader = Template::new("conv transpose", SOURCE)
         .params(params.len())
         .with("buffers", bindings.declarations())

@@ -47,47 +47,57 @@ pub(crate) fn whole(input: usize, output: usize, lowering: &Lowering<'_>) -> Res
     dispatches(&[Part { input, output, dims: vec![elements], source: walk(), target: walk() }], lowering)
 }
 
-/// Words of an element of `dtype`.
+/// Bytes of an element of `dtype`.
 ///
 /// # Errors
 /// No type that a GPU stores.
-pub(crate) fn element_words(dtype: DType) -> Result<usize, Decline> {
-    match storage::element_bytes(dtype) / 4 {
+pub(crate) fn element_bytes(dtype: DType) -> Result<usize, Decline> {
+    match storage::element_bytes(dtype) {
         0 => Err(Decline(format!("{dtype} has no form on a GPU"))),
-        words => Ok(words),
+        bytes => Ok(bytes),
     }
 }
 
-/// The WGSL type of `words` words that are copied together: 1, 2 or 4.
-pub(crate) fn word_type(words: usize) -> &'static str {
-    match words {
-        1 => "u32",
-        2 => "vec2<u32>",
+/// The WGSL type of as many bytes, which are copied together: 2, 4, 8 or 16.
+pub(crate) fn copy_type(bytes: usize) -> &'static str {
+    match bytes {
+        2 => "f16",
+        4 => "u32",
+        8 => "vec2<u32>",
         _ => "vec4<u32>",
     }
 }
 
-/// The most elements, of `words` words each, that may be copied together; `fits` says for a number of them whether everything
+/// The most elements, of `bytes` bytes each, that may be copied together; `fits` says for a number of them whether everything
 /// comes in such multiples.
-pub(crate) fn together(words: usize, fits: impl Fn(usize) -> bool) -> usize {
-    [4, 2].into_iter().find(|&factor| words * factor <= 4 && fits(factor)).unwrap_or(1)
+pub(crate) fn together(bytes: usize, fits: impl Fn(usize) -> bool) -> usize {
+    [8, 4, 2].into_iter().find(|&factor| bytes * factor <= 16 && fits(factor)).unwrap_or(1)
 }
 
-/// The words of a tensor of one element.
+/// The words of a tensor of one element: of a float16 twice in one word, then once as float32.
 ///
 /// # Errors
 /// No memory; no type that a GPU stores.
 pub(crate) fn words_of(tensor: &Tensor) -> Result<Vec<u32>, Decline> {
-    let words = element_words(tensor.dtype())?;
+    let words = element_bytes(tensor.dtype())?.div_ceil(4);
+    if let (DType::F16, &[low, high]) = (tensor.dtype(), tensor.bytes()) {
+        let half = half::f16::from_ne_bytes([low, high]);
+        return Ok(vec![u32::from(half.to_bits()) * 0x1_0001, half.to_f32().to_bits()]);
+    }
     let wide = storage::widened(tensor).map_err(|error| Decline(error.to_string()))?;
     let word = |x: &[u8]| u32::from_ne_bytes([x[0], x[1], x[2], x[3]]);
     let all = wide.unwrap_or_else(|| tensor.bytes().chunks_exact(4).map(word).collect());
     if all.len() == words { Ok(all) } else { Err(Decline(format!("{} elements", tensor.len()))) }
 }
 
-/// `count` times the element whose `words` words are parameters from `param(first)` on, as a value of the shader's type `T`.
-pub(crate) fn repeated(first: usize, words: usize, count: usize) -> String {
-    let all = (0..words * count).map(|i| format!("param({}u)", first + i % words));
+/// `count` times the element whose `bytes` bytes are parameters from `param(first)` on ([`words_of`]), as a value of the
+/// shader's type `T`.
+pub(crate) fn repeated(first: usize, bytes: usize, count: usize) -> String {
+    if bytes * count == 2 {
+        return format!("f16(bitcast<f32>(param({}u)))", first + 1);
+    }
+    let words = bytes.div_ceil(4);
+    let all = (0..bytes * count / 4).map(|i| format!("param({}u)", first + i % words));
     format!("T({})", all.collect::<Vec<_>>().join(", "))
 }
 
@@ -95,7 +105,8 @@ pub(crate) fn repeated(first: usize, words: usize, count: usize) -> String {
 struct Piece<'a> {
     part: &'a Part,
     loops: Loops,
-    words: usize,
+    /// Bytes of an element.
+    bytes: usize,
 }
 
 impl Piece<'_> {
@@ -143,8 +154,8 @@ fn dispatches(parts: &[Part], lowering: &Lowering<'_>) -> Result<Vec<Dispatch>, 
     let mut dispatches = Vec::new();
     let mut joined: Vec<Piece<'_>> = Vec::new();
     for part in parts.iter().filter(|part| part.elements() > 0) {
-        let words = element_words(lowering.dtype(part.input)?)?;
-        let piece = Piece { part, loops: part.loops()?, words };
+        let bytes = element_bytes(lowering.dtype(part.input)?)?;
+        let piece = Piece { part, loops: part.loops()?, bytes };
         if let Some(across) = piece.across() {
             dispatches.push(tiled(&piece, across)?);
             continue;
@@ -178,8 +189,8 @@ fn buffers(pieces: &[Piece<'_>]) -> Vec<(bool, usize)> {
 
 /// Pieces of elements of one size as one dispatch.
 fn strided(pieces: &[Piece<'_>]) -> Result<Dispatch, Decline> {
-    let words = pieces.first().map_or(1, |piece| piece.words);
-    let factor = together(words, |factor| pieces.iter().all(|piece| piece.comes_in(factor)));
+    let bytes = pieces.first().map_or(4, |piece| piece.bytes);
+    let factor = together(bytes, |factor| pieces.iter().all(|piece| piece.comes_in(factor)));
     let mut declared = String::new();
     let mut operands = Vec::new();
     for (place, (written, number)) in buffers(pieces).into_iter().enumerate() {
@@ -217,7 +228,7 @@ fn strided(pieces: &[Piece<'_>]) -> Result<Dispatch, Decline> {
     // All numbers of invocations of the last workgroups must fit a word too.
     word(count)?;
     let shader = Template::new("copies", SOURCE)
-        .with("type", word_type(words * factor))
+        .with("type", copy_type(bytes * factor))
         .with("buffers", declared)
         .with("copies", text)
         .params(params.len())
@@ -247,7 +258,7 @@ fn tiled(piece: &Piece<'_>, across: usize) -> Result<Dispatch, Decline> {
     let walk = offsets(outer.dims().len(), 2, params.len(), "outer");
     params.extend(loop_words(&outer, &[0, 1])?);
     let shader = Template::new("transpose", TILES)
-        .with("type", word_type(piece.words))
+        .with("type", copy_type(piece.bytes))
         .with("offsets", walk)
         .params(params.len())
         .build();

@@ -22,7 +22,7 @@ pub(crate) fn lower(op: &Cumulative, lowering: &Lowering<'_>) -> Result<Lowered,
     let wide = matches!(dtype, DType::I64 | DType::U64);
     let stored = match dtype {
         DType::I64 | DType::U64 if op.product => return Err(Decline(format!("products of {dtype}"))),
-        DType::F32 | DType::I32 | DType::U32 | DType::I64 | DType::U64 => storage::words(dtype),
+        DType::F16 | DType::F32 | DType::I32 | DType::U32 | DType::I64 | DType::U64 => storage::words(dtype),
         _ => None,
     };
     let stored = stored.ok_or_else(|| Decline(format!("running totals of {dtype}")))?;
@@ -31,7 +31,8 @@ pub(crate) fn lower(op: &Cumulative, lowering: &Lowering<'_>) -> Result<Lowered,
     let scan = extent >= LONG && columns < MANY_COLUMNS;
     let params = words([columns, extent, inner])?;
     let shader = Template::new("cum_sum", SOURCE)
-        .with("type", stored)
+        .with("type", if dtype == DType::F16 { "f32" } else { stored })
+        .with("element", stored)
         .switch("wide", wide)
         .switch("product", op.product)
         .switch("reverse", op.reverse)

@@ -3,7 +3,7 @@
 use inferrum_backend::Decline;
 use inferrum_ops::gather::Gather;
 
-use crate::copies::{self, element_words, together, word_type};
+use crate::copies::{self, copy_type, element_bytes, together};
 use crate::indices;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, words};
 use crate::shader::Template;
@@ -21,13 +21,13 @@ pub(crate) fn lower(op: &Gather, lowering: &Lowering<'_>) -> Result<Lowered, Dec
     if shape.elements() == 0 {
         return Err(Decline("there is nothing that indices may name".into()));
     }
-    let element = element_words(lowering.dtype(0)?)?;
+    let element = element_bytes(lowering.dtype(0)?)?;
     let factor = together(element, |factor| inner.is_multiple_of(factor));
     let count = lowering.output_shape(0)?.elements() / factor;
     let params = words([count, inner / factor, indices, extent])?;
     let template = Template::new("gather", SOURCE).params(params.len());
     let shader =
-        indices::reading(template, 1, &[extent], lowering)?.with("type", word_type(element * factor)).build();
+        indices::reading(template, 1, &[extent], lowering)?.with("type", copy_type(element * factor)).build();
     let operands = [Operand::Input(0), Operand::Input(1), Operand::Output(0)];
     Ok(Lowered::one("gather rows", Dispatch::over(count, shader, &operands, params)?))
 }

@@ -3,7 +3,7 @@
 use inferrum_backend::{Decline, Loops, dense_strides};
 use inferrum_ops::gather_elements::GatherElements;
 
-use crate::copies::{element_words, word_type};
+use crate::copies::{copy_type, element_bytes};
 use crate::indices;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, words};
 use crate::shader::Template;
@@ -25,7 +25,7 @@ pub(crate) fn lower(op: &GatherElements, lowering: &Lowering<'_>) -> Result<Lowe
     params.extend(loop_words(&loops, &[0])?);
     let template = Template::new("gather_elements", SOURCE).params(params.len());
     let shader = indices::reading(template, 1, &[shape[axis]], lowering)?
-        .with("type", word_type(element_words(lowering.dtype(0)?)?))
+        .with("type", copy_type(element_bytes(lowering.dtype(0)?)?))
         .with("offsets", walk)
         .build();
     let operands = [Operand::Input(0), Operand::Input(1), Operand::Output(0)];

@@ -3,7 +3,7 @@
 use inferrum_backend::Decline;
 use inferrum_ops::gather_nd::GatherND;
 
-use crate::copies::{element_words, together, word_type};
+use crate::copies::{copy_type, element_bytes, together};
 use crate::index_tuples::Tuples;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, words};
 use crate::shader::Template;
@@ -15,7 +15,7 @@ pub(crate) fn lower(op: &GatherND, lowering: &Lowering<'_>) -> Result<Lowered, D
     if lowering.shape(0)?.elements() == 0 {
         return Err(Decline("there is nothing that indices may name".into()));
     }
-    let element = element_words(lowering.dtype(0)?)?;
+    let element = element_bytes(lowering.dtype(0)?)?;
     let factor = together(element, |factor| tuples.run.is_multiple_of(factor));
     let run = tuples.run / factor;
     let count = lowering.output_shape(0)?.elements() / factor;
@@ -25,7 +25,7 @@ pub(crate) fn lower(op: &GatherND, lowering: &Lowering<'_>) -> Result<Lowered, D
     let template = Template::new("gather_nd", SOURCE).params(params.len());
     let shader = tuples
         .reading(template, lowering)?
-        .with("type", word_type(element * factor))
+        .with("type", copy_type(element * factor))
         .with("count", place)
         .build();
     let operands = [Operand::Input(1), Operand::Input(0), Operand::Output(0)];

@@ -6,14 +6,12 @@ use inferrum_backend::Decline;
 use inferrum_graph::Operator;
 use inferrum_ops::group_norm::GroupNormalization;
 use inferrum_ops::instance_norm::InstanceNormalization;
-use inferrum_tensor::DType;
 
 use crate::kernel::{Lowered, Lowering, Operand, words};
 use crate::moments::Normalization;
 
 pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     let any = op as &dyn Any;
-    lowering.require_dtype(DType::F32, &[])?;
     let shape = lowering.shape(0)?;
     if shape.rank() < 2 {
         return Err(Decline(format!("an input of shape {shape}")));
@@ -27,10 +25,14 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
         };
     let plane: usize = shape[2..].iter().product();
     let of_group = channels.checked_div(groups).unwrap_or(0);
-    let mut norm =
-        Normalization::new(shape[0].saturating_mul(groups), of_group.saturating_mul(plane), epsilon)?;
-    norm.bindings.read("scale", "f32", Operand::Input(1));
-    norm.bindings.read("bias", "f32", Operand::Input(2));
+    let mut norm = Normalization::new(
+        shape[0].saturating_mul(groups),
+        of_group.saturating_mul(plane),
+        epsilon,
+        lowering,
+    )?;
+    norm.bindings.read("scale", lowering.float(1)?, Operand::Input(1));
+    norm.bindings.read("bias", lowering.float(2)?, Operand::Input(2));
     let first = norm.params.len();
     norm.params.extend(words([groups, of_group, plane])?);
     let group = format!("row % param({first}u)");
@@ -39,7 +41,7 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
     } else {
         format!("({group}) * param({}u) + i / param({}u)", first + 1, first + 2)
     };
-    norm.result = format!("value * scale[{entry}] + bias[{entry}]");
+    norm.result = format!("value * f32(scale[{entry}]) + f32(bias[{entry}])");
     norm.lower("group norm", true, false, lowering)
 }
 
@@ -47,6 +49,7 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
 mod tests {
     use super::*;
     use crate::testing::{Tolerance, agree, random};
+    use inferrum_tensor::DType;
 
     #[test]
     fn groups_and_instances() {

@@ -20,18 +20,18 @@ pub(crate) fn lower(op: &GRU, lowering: &Lowering<'_>) -> Result<Lowered, Declin
     let bias = linear && lowering.has(BIAS);
     for step in 0..steps.geometry.steps {
         if !linear {
-            let mut bindings = steps.bindings(step, false);
+            let mut bindings = steps.bindings(step, false)?;
             bindings.write("scaled", "f32", Operand::Scratch(OWN));
             let template = steps.template("gru reset", SOURCE, false)?;
             let shader = template.with("buffers", bindings.declarations()).switch("reset", true).build();
             steps.step(step, shader, &bindings)?;
         }
-        let mut bindings = steps.bindings(step, true);
+        let mut bindings = steps.bindings(step, true)?;
         if !linear {
             bindings.read("scaled", "f32", Operand::ReadScratch(OWN));
         }
         if bias {
-            bindings.read("bias", "f32", Operand::Input(BIAS));
+            bindings.read("bias", lowering.float(BIAS)?, Operand::Input(BIAS));
         }
         let shader = steps
             .template("gru", SOURCE, true)?

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use inferrum_backend::{BoundNode, Decline};
-use inferrum_tensor::Tensor;
+use inferrum_tensor::{DType, Tensor};
 use smallvec::SmallVec;
 
 use crate::abilities::Abilities;
@@ -32,6 +32,49 @@ impl<'a> std::ops::Deref for Lowering<'a> {
 
     fn deref(&self) -> &BoundNode<'a> {
         self.bound
+    }
+}
+
+impl Lowering<'_> {
+    /// The WGSL type of a float input's elements. Shaders read them as `f32(x[i])`, which changes nothing where they are f32.
+    ///
+    /// # Errors
+    /// It is missing, no float, or the adapter does not store its type.
+    pub(crate) fn float(&self, input: usize) -> Result<&'static str, Decline> {
+        let dtype = self.dtype(input)?;
+        self.float_type(dtype)
+            .ok_or_else(|| Decline(format!("input {input} is {dtype}, the kernel takes {}", self.floats())))
+    }
+
+    /// The WGSL type of a float output's elements. Shaders write them as `Out(value)`.
+    ///
+    /// # Errors
+    /// As [`Lowering::float`].
+    pub(crate) fn output_float(&self, output: usize) -> Result<&'static str, Decline> {
+        let dtype = self.output_dtype(output)?;
+        self.float_type(dtype)
+            .ok_or_else(|| Decline(format!("output {output} is {dtype}, the kernel gives {}", self.floats())))
+    }
+
+    /// Declines unless every given input, but for those in `other`, is of floats that the adapter stores.
+    ///
+    /// # Errors
+    /// [`Decline`] that names the input.
+    pub(crate) fn require_floats(&self, other: &[usize]) -> Result<(), Decline> {
+        let mut given = (0..self.inputs.len()).filter(|input| self.has(*input) && !other.contains(input));
+        given.try_for_each(|input| self.float(input).map(drop))
+    }
+
+    fn float_type(&self, dtype: DType) -> Option<&'static str> {
+        match dtype {
+            DType::F32 => Some("f32"),
+            DType::F16 if self.abilities.f16 => Some("f16"),
+            _ => None,
+        }
+    }
+
+    fn floats(&self) -> &'static str {
+        if self.abilities.f16 { "float32 or float16" } else { "float32" }
     }
 }
 

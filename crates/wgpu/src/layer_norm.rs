@@ -5,7 +5,6 @@ use std::any::Any;
 use inferrum_backend::Decline;
 use inferrum_graph::Operator;
 use inferrum_ops::layer_norm::{LayerNormalization, RMSNormalization};
-use inferrum_tensor::DType;
 
 use crate::kernel::{Lowered, Lowering};
 use crate::moments::Normalization;
@@ -21,17 +20,16 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
             (None, Some(op)) => (op.axis, op.epsilon, false),
             (None, None) => return Err(Decline("another operator".into())),
         };
-    lowering.require_dtype(DType::F32, &[])?;
     if lowering.wants(1) || lowering.wants(2) {
         return Err(Decline("the moments as an output".into()));
     }
     let shape = lowering.shape(0)?;
     let axis = shape.axis(axis).ok_or_else(|| Decline(format!("axis {axis} is out of range")))?;
     let (outer, extent, inner) = shape.split_at_axis(axis);
-    let mut norm = Normalization::new(outer, extent.saturating_mul(inner), epsilon)?;
-    norm.result = format!("value * {}", norm.broadcast("scale", SCALE, &shape, &lowering.shape(SCALE)?)?);
+    let mut norm = Normalization::new(outer, extent.saturating_mul(inner), epsilon, lowering)?;
+    norm.result = format!("value * {}", norm.broadcast("scale", SCALE, &shape, lowering)?);
     if lowering.has(BIAS) {
-        let bias = norm.broadcast("bias", BIAS, &shape, &lowering.shape(BIAS)?)?;
+        let bias = norm.broadcast("bias", BIAS, &shape, lowering)?;
         norm.result = format!("{} + {bias}", norm.result);
     }
     norm.lower(if centred { "layer norm" } else { "rms norm" }, centred, false, lowering)
@@ -41,6 +39,7 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
 mod tests {
     use super::*;
     use crate::testing::{Tolerance, agree, random};
+    use inferrum_tensor::DType;
 
     #[test]
     fn rows_of_every_length() {

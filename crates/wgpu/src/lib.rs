@@ -57,27 +57,14 @@ pub use backend::{WgpuBackend, devices};
 use inferrum_backend::KernelRow;
 
 use crate::kernel::Lower;
-use crate::lower::row;
 
 /// The rooms of the operators that have kernels here, for some of their types and shapes at least.
 pub fn operator_rooms() -> impl Iterator<Item = &'static str> {
     KERNELS.iter().map(KernelRow::operator_room)
 }
 
-/// The table of kernels: `room: operator type, ...;`. The room's function `lower` makes the kernel.
-macro_rules! kernels {
-    ($($room:ident: $($op:ty),+;)*) => {
-        $(mod $room;)*
-        pub(crate) const KERNELS: &[KernelRow<Lower>] = &[$($(row::<$op>(stringify!($room), stringify!($op), |op, lowering| {
-            match op.downcast_ref::<$op>() {
-                Some(op) => $room::lower(op, lowering),
-                None => Err(inferrum_backend::Decline("another operator".into())),
-            }
-        })),+),*];
-    };
-}
-
-kernels! {
+inferrum_backend::kernels! {
+    Lower;
     arg_max: inferrum_ops::arg_max::ArgReduce;
     attention: inferrum_ops::attention::Attention, inferrum_ops::fused::attention::Attention,
         inferrum_ops::multi_head_attention::MultiHeadAttention;

@@ -1,9 +1,8 @@
 //! From a node to its kernel, for an adapter of some abilities.
 
-use std::any::TypeId;
 use std::sync::LazyLock;
 
-use inferrum_backend::{BoundNode, Decline, KernelRow, KernelTable};
+use inferrum_backend::{BoundNode, Decline, KernelTable};
 use inferrum_tensor::DType;
 
 use crate::abilities::Abilities;
@@ -79,13 +78,4 @@ fn fits(kind: &str, place: usize, fact: &inferrum_graph::Fact, abilities: &Abili
         )));
     }
     Ok(())
-}
-
-/// The kernel table's rows from a list of `room: Operator, ...;`.
-pub(crate) const fn row<O: 'static>(
-    room: &'static str,
-    path: &'static str,
-    lower: Lower,
-) -> KernelRow<Lower> {
-    KernelRow { operator: || TypeId::of::<O>(), path, room, lower }
 }

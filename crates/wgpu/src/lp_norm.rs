@@ -2,7 +2,6 @@
 
 use inferrum_backend::Decline;
 use inferrum_ops::lp_norm::LpNormalization;
-use inferrum_tensor::DType;
 
 use crate::bindings::Bindings;
 use crate::kernel::{Lowered, Lowering, Operand, words};
@@ -12,14 +11,14 @@ use crate::shader::Template;
 const SOURCE: &str = include_str!("../../../shaders/lp_norm.wgsl");
 
 pub(crate) fn lower(op: &LpNormalization, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
-    lowering.require_dtype(DType::F32, &[])?;
+    lowering.require_floats(&[])?;
     let shape = lowering.shape(0)?;
     let axis = shape.axis(op.axis).ok_or_else(|| Decline(format!("axis {} is out of range", op.axis)))?;
     let (outer, extent, inner) = shape.split_at_axis(axis);
     let count = outer.saturating_mul(inner);
     let mut bindings = Bindings::default();
-    bindings.read("x", "f32", Operand::Input(0));
-    bindings.write("y", "f32", Operand::Output(0));
+    bindings.read("x", lowering.float(0)?, Operand::Input(0));
+    bindings.write("y", lowering.output_float(0)?, Operand::Output(0));
     let params = words([count, extent, inner])?;
     let rows = Rows::of(count, extent, inner == 1);
     let template = Template::new("lp norm", SOURCE).params(params.len());

@@ -2,7 +2,6 @@
 
 use inferrum_backend::Decline;
 use inferrum_ops::lrn::LRN;
-use inferrum_tensor::DType;
 
 use crate::bindings::Bindings;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, words};
@@ -11,7 +10,7 @@ use crate::shader::{FUNCTIONS, Template};
 const SOURCE: &str = include_str!("../../../shaders/lrn.wgsl");
 
 pub(crate) fn lower(op: &LRN, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
-    lowering.require_dtype(DType::F32, &[])?;
+    lowering.require_floats(&[])?;
     let shape = lowering.shape(0)?;
     if shape.rank() < 2 {
         return Err(Decline(format!("an input of shape {shape}")));
@@ -22,8 +21,8 @@ pub(crate) fn lower(op: &LRN, lowering: &Lowering<'_>) -> Result<Lowered, Declin
     let mut params = words([shape.elements(), plane, channels, before, after])?;
     params.extend([op.alpha / op.size as f32, op.beta, op.bias].map(f32::to_bits));
     let mut bindings = Bindings::default();
-    bindings.read("x", "f32", Operand::Input(0));
-    bindings.write("y", "f32", Operand::Output(0));
+    bindings.read("x", lowering.float(0)?, Operand::Input(0));
+    bindings.write("y", lowering.output_float(0)?, Operand::Output(0));
     let shader = Template::new("lrn", SOURCE)
         .including(FUNCTIONS)
         .params(params.len())

@@ -19,10 +19,10 @@ pub(crate) fn lower(op: &LSTM, lowering: &Lowering<'_>) -> Result<Lowered, Decli
     steps.begin_own(CELL)?;
     let peepholes = lowering.has(PEEPHOLES);
     for step in 0..steps.geometry.steps {
-        let mut bindings = steps.bindings(step, true);
+        let mut bindings = steps.bindings(step, true)?;
         bindings.write("c", "f32", Operand::Scratch(OWN));
         if peepholes {
-            bindings.read("peepholes", "f32", Operand::Input(PEEPHOLES));
+            bindings.read("peepholes", lowering.float(PEEPHOLES)?, Operand::Input(PEEPHOLES));
         }
         let shader = steps
             .template("lstm", SOURCE, true)?

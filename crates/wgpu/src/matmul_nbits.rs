@@ -6,7 +6,7 @@ use inferrum_backend::Decline;
 use inferrum_ops::matmul_nbits::MatMulNBits;
 use inferrum_tensor::{DType, Tensor};
 
-use crate::bindings::Bindings;
+use crate::bindings::{Bindings, fours};
 use crate::epilogue::activate;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, Packing, linear_groups, words};
 use crate::product::Product;
@@ -32,7 +32,7 @@ const MOST_FEW: usize = 2 * FEW;
 const TEAM: usize = 64;
 
 pub(crate) fn lower(op: &MatMulNBits, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
-    lowering.require_dtype(DType::F32, &[WEIGHTS, ZEROS, BLOCK_OF_ROW])?;
+    lowering.require_floats(&[WEIGHTS, ZEROS, BLOCK_OF_ROW])?;
     if lowering.has(BLOCK_OF_ROW) {
         return Err(Decline("rows of blocks in an order of their own (g_idx)".into()));
     }
@@ -61,7 +61,7 @@ pub(crate) fn lower(op: &MatMulNBits, lowering: &Lowering<'_>) -> Result<Lowered
     // Four neighbours of a row are one vector where rows start at vectors.
     let whole = few && k.is_multiple_of(4);
     let mut bindings = Bindings::default();
-    bindings.read("a", if whole { "vec4<f32>" } else { "f32" }, Operand::Input(0));
+    bindings.read("a", &fours(lowering.float(0)?, whole), Operand::Input(0));
     let column_bytes = op.blocks() * op.block_bytes();
     let name = format!("columns of {column_bytes} bytes in vectors");
     bindings.read(
@@ -69,14 +69,14 @@ pub(crate) fn lower(op: &MatMulNBits, lowering: &Lowering<'_>) -> Result<Lowered
         "vec4<u32>",
         packed(WEIGHTS, name, move |tensor| Ok(columns(tensor.bytes(), column_bytes, words_of_column))),
     );
-    bindings.read("scales", "f32", Operand::Input(SCALES));
+    bindings.read("scales", lowering.float(SCALES)?, Operand::Input(SCALES));
     let zero = lowering.has(ZEROS);
     if zero && lowering.dtype(ZEROS)? == DType::U8 {
         let own = op.clone();
         let form = format!("{} zero points of {} bits", op.blocks(), op.bits);
         bindings.read("zeros", "f32", packed(ZEROS, form, move |tensor| unpacked(&own, tensor.bytes())));
     } else if zero {
-        bindings.read("zeros", "f32", Operand::Input(ZEROS));
+        bindings.read("zeros", lowering.float(ZEROS)?, Operand::Input(ZEROS));
     }
     let bias = lowering.has(BIAS);
     let bits = [
@@ -89,12 +89,11 @@ pub(crate) fn lower(op: &MatMulNBits, lowering: &Lowering<'_>) -> Result<Lowered
     let mut switches: Vec<&str> = switches.into_iter().filter_map(|(name, on)| on.then_some(name)).collect();
     if !few {
         let wide = n.is_multiple_of(4);
-        let element = if wide { "vec4<f32>" } else { "f32" };
         let mut stores = Bindings::default();
         if bias {
-            stores.read("bias", element, Operand::Input(BIAS));
+            stores.read("bias", &fours(lowering.float(BIAS)?, wide), Operand::Input(BIAS));
         }
-        stores.write("y", element, Operand::Output(0));
+        stores.write("y", &fours(lowering.output_float(0)?, wide), Operand::Output(0));
         switches.push("b_by_depth");
         switches.extend(wide.then_some("wide_y"));
         let mut values = bits.to_vec();
@@ -103,7 +102,7 @@ pub(crate) fn lower(op: &MatMulNBits, lowering: &Lowering<'_>) -> Result<Lowered
             name: "matmul nbits",
             source: TILES,
             included: None,
-            kind: format!("{} {}", op.bits, switches.join(" ")),
+            kind: format!("{} {} {}", op.bits, lowering.float(0)?, switches.join(" ")),
             batches: 1,
             m,
             n,
@@ -117,9 +116,9 @@ pub(crate) fn lower(op: &MatMulNBits, lowering: &Lowering<'_>) -> Result<Lowered
         .lower(lowering);
     }
     if bias {
-        bindings.read("bias", "f32", Operand::Input(BIAS));
+        bindings.read("bias", lowering.float(BIAS)?, Operand::Input(BIAS));
     }
-    bindings.write("y", "f32", Operand::Output(0));
+    bindings.write("y", lowering.output_float(0)?, Operand::Output(0));
     let mut template = Template::new("matmul nbits", ROWS)
         .params(params.len())
         .with("buffers", bindings.declarations())

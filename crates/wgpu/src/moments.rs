@@ -30,10 +30,16 @@ impl Normalization {
     ///
     /// # Errors
     /// More elements than an index counts.
-    pub(crate) fn new(rows: usize, extent: usize, epsilon: f32) -> Result<Normalization, Decline> {
+    pub(crate) fn new(
+        rows: usize,
+        extent: usize,
+        epsilon: f32,
+        lowering: &Lowering<'_>,
+    ) -> Result<Normalization, Decline> {
+        lowering.require_floats(&[])?;
         let mut bindings = Bindings::default();
-        bindings.read("x", "f32", Operand::Input(0));
-        bindings.write("y", "f32", Operand::Output(0));
+        bindings.read("x", lowering.float(0)?, Operand::Input(0));
+        bindings.write("y", lowering.output_float(0)?, Operand::Output(0));
         words([rows.saturating_mul(extent)])?;
         let mut params = words([rows, extent])?;
         params.push(epsilon.to_bits());
@@ -43,7 +49,7 @@ impl Normalization {
             bindings,
             params,
             functions: String::new(),
-            load: "x[at]".into(),
+            load: "f32(x[at])".into(),
             result: "value".into(),
         })
     }
@@ -57,17 +63,18 @@ impl Normalization {
         name: &str,
         input: usize,
         shape: &Shape,
-        own: &Shape,
+        lowering: &Lowering<'_>,
     ) -> Result<String, Decline> {
-        self.bindings.read(name, "f32", Operand::Input(input));
+        let own = &lowering.shape(input)?;
+        self.bindings.read(name, lowering.float(input)?, Operand::Input(input));
         let trailing = own.rank() <= shape.rank() && shape[shape.rank() - own.rank()..] == own[..];
         if trailing && own.elements() == self.extent {
-            return Ok(format!("{name}[i]"));
+            return Ok(format!("f32({name}[i])"));
         }
         let loops = Loops::broadcast(shape, &[own])?;
         let function = offset_function(&format!("{name}_at"), &loops, 0, &mut self.params)?;
         self.functions.push_str(&function);
-        Ok(format!("{name}[{name}_at(at)]"))
+        Ok(format!("f32({name}[{name}_at(at)])"))
     }
 
     /// The kernel; `centred` if the mean is subtracted, `sum` if what is loaded goes to the buffer `sum`.

@@ -4,7 +4,7 @@ use inferrum_backend::Decline;
 use inferrum_ops::one_hot::OneHot;
 use inferrum_tensor::DType;
 
-use crate::copies::{element_words, word_type};
+use crate::copies::{copy_type, element_bytes};
 use crate::indices;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, words};
 use crate::shader::Template;
@@ -28,7 +28,7 @@ pub(crate) fn lower(op: &OneHot, lowering: &Lowering<'_>) -> Result<Lowered, Dec
     let shader = indices::of_type(Template::new("one_hot", SOURCE).params(params.len()), wide)
         .with("given", storage::words(given).unwrap_or("i32"))
         .with("as_index", as_index)
-        .with("type", word_type(element_words(lowering.output_dtype(0)?)?))
+        .with("type", copy_type(element_bytes(lowering.output_dtype(0)?)?))
         .build();
     let operands = [Operand::Input(0), Operand::Input(2), Operand::Output(0)];
     Ok(Lowered::one("one hot", Dispatch::over(output.elements(), shader, &operands, params)?))

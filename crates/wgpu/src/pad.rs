@@ -7,7 +7,7 @@ use inferrum_graph::OpError;
 use inferrum_ops::pad::{Pad, PadMode};
 use inferrum_tensor::DType;
 
-use crate::copies::{element_words, repeated, together, word_type, words_of};
+use crate::copies::{copy_type, element_bytes, repeated, together, words_of};
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word, words};
 use crate::shader::Template;
 
@@ -41,23 +41,25 @@ pub(crate) fn lower(op: &Pad, lowering: &Lowering<'_>) -> Result<Lowered, Declin
     if empty && op.mode != PadMode::Constant {
         return Err(Decline("there is nothing to pad with".into()));
     }
-    let element = element_words(dtype)?;
+    let element = element_bytes(dtype)?;
     let innermost = axes.last().filter(|axis| axis.pads.is_none()).map_or(1, |axis| axis.output);
-    let factor = together(element, |factor| innermost.is_multiple_of(factor));
+    let fill = fill(dtype, lowering)?;
+    // What is read of a buffer cannot be put together from parts of words.
+    let whole = element >= 4 || fill.is_some();
+    let factor = together(element, |factor| whole && innermost.is_multiple_of(factor));
     if let Some(last) = axes.last_mut().filter(|_| factor > 1) {
         (last.source, last.output) = (last.source / factor, last.output / factor);
     }
     let count = lowering.output_shape(0)?.elements() / factor;
-    let fill = fill(dtype, lowering)?;
     let mut params = vec![word(count)?];
     params.extend(fill.iter().flatten().copied().chain([0; 2]).take(2));
     let text = walk(&axes, op.mode, &mut params)?;
 
     let mut operands = vec![Operand::Output(0)];
     let mut buffers = String::new();
-    let mut bind = |name: &str, input: usize, words: usize| {
+    let mut bind = |name: &str, input: usize, bytes: usize| {
         operands.push(Operand::Input(input));
-        let (binding, ty) = (operands.len(), word_type(words));
+        let (binding, ty) = (operands.len(), copy_type(bytes));
         let _ = writeln!(buffers, "@group(0) @binding({binding}) var<storage, read> {name}: array<{ty}>;");
     };
     if !empty {
@@ -70,7 +72,7 @@ pub(crate) fn lower(op: &Pad, lowering: &Lowering<'_>) -> Result<Lowered, Declin
         format!("T({})", vec!["fill[0]"; factor].join(", "))
     };
     let shader = Template::new("pad", SOURCE)
-        .with("type", word_type(element * factor))
+        .with("type", copy_type(element * factor))
         .with("buffers", buffers)
         .with("axes", text)
         .with("fill", value)
@@ -138,14 +140,14 @@ fn walk(axes: &[Axis], mode: PadMode, params: &mut Vec<u32>) -> Result<String, D
 /// The words of the constant; None where input 2 is read for it.
 fn fill(dtype: DType, lowering: &Lowering<'_>) -> Result<Option<Vec<u32>>, Decline> {
     if !lowering.has(2) {
-        return Ok(Some(vec![0; element_words(dtype)?]));
+        return Ok(Some(vec![0; 2]));
     }
     let Some(constant) = lowering.constant(2) else {
         let same = lowering.dtype(2)? == dtype;
         return if same { Ok(None) } else { Err(Decline("the constant is of another type".into())) };
     };
     let constant = Pad::constant(dtype, Some(constant)).map_err(|error| Decline(error.to_string()))?;
-    constant.map_or_else(|| Ok(vec![0; element_words(dtype)?]), |constant| words_of(&constant)).map(Some)
+    constant.map_or_else(|| Ok(vec![0; 2]), |constant| words_of(&constant)).map(Some)
 }
 
 #[cfg(test)]

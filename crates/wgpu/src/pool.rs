@@ -40,8 +40,8 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
     } else {
         return Err(Decline("another operator".into()));
     };
-    if dtype != DType::F32 && !any.is::<MaxPool>() {
-        return Err(Decline(format!("averages of {dtype}")));
+    if !any.is::<MaxPool>() {
+        lowering.float(0)?;
     }
     let window = spec.pool(&lowering.shape(0)?).map_err(|error| Decline(error.to_string()))?;
     let elements = lowering.output_shape(0)?.elements();
@@ -62,7 +62,8 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
         .including(FUNCTIONS)
         .params(params.len())
         .with("buffers", bindings.declarations())
-        .with("type", element)
+        .with("type", if dtype == DType::F16 { "f32" } else { element })
+        .with("element", element)
         .with("neutral", pool.neutral)
         .with("join", pool.join)
         .with("finish", pool.finish)
@@ -75,7 +76,7 @@ impl Pool {
     fn max(dtype: DType) -> Result<Pool, Decline> {
         let (neutral, join) = match dtype {
             // A number beats NaN.
-            DType::F32 => (
+            DType::F16 | DType::F32 => (
                 "-infinity()",
                 "if (count == 0u || value > total || (is_nan(total) && !is_nan(value))) { total = value; }",
             ),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use inferrum_backend::Decline;
 use inferrum_ops::recurrent::{Recurrence, RecurrentGeometry};
-use inferrum_tensor::{DType, Tensor};
+use inferrum_tensor::Tensor;
 
 use crate::bindings::Bindings;
 use crate::epilogue::activate;
@@ -49,7 +49,7 @@ impl<'a> Steps<'a> {
         gates: usize,
         biased: usize,
     ) -> Result<Steps<'a>, Decline> {
-        lowering.require_dtype(DType::F32, &[LENGTHS])?;
+        lowering.require_floats(&[LENGTHS])?;
         let geometry = recurrence
             .geometry(&lowering.shape(0)?, &lowering.shape(2)?)
             .map_err(|error| Decline(error.to_string()))?;
@@ -68,11 +68,11 @@ impl<'a> Steps<'a> {
         let RecurrentGeometry { steps, batch, input, hidden, directions } = self.geometry;
         let rows = self.gates * hidden;
         let mut bindings = Bindings::default();
-        bindings.read("x", "f32", Operand::Input(0));
+        bindings.read("x", self.lowering.float(0)?, Operand::Input(0));
         bindings.read("w", "f32", transposed(1, directions, rows, input));
         let bias = self.lowering.has(BIAS);
         if bias {
-            bindings.read("bias", "f32", Operand::Input(BIAS));
+            bindings.read("bias", self.lowering.float(BIAS)?, Operand::Input(BIAS));
         }
         bindings.write("projected", "f32", Operand::Scratch(PROJECTED));
         let elements = steps * directions * batch * rows;
@@ -112,7 +112,7 @@ impl<'a> Steps<'a> {
         let mut bindings = Bindings::default();
         let given = self.lowering.has(input);
         if given {
-            bindings.read("states", "f32", Operand::Input(input));
+            bindings.read("states", self.lowering.float(input)?, Operand::Input(input));
         }
         bindings.write("kept", "f32", Operand::Scratch(scratch));
         self.state(&bindings, given, false)
@@ -133,7 +133,10 @@ impl<'a> Steps<'a> {
     }
 
     /// The buffers that every step reads and writes; `after` is left out where the state does not change.
-    pub(crate) fn bindings(&self, step: usize, after: bool) -> Bindings {
+    ///
+    /// # Errors
+    /// The output is not of floats.
+    pub(crate) fn bindings(&self, step: usize, after: bool) -> Result<Bindings, Decline> {
         let RecurrentGeometry { hidden, directions, .. } = self.geometry;
         let mut bindings = Bindings::default();
         bindings.read("projected", "f32", Operand::ReadScratch(PROJECTED));
@@ -145,10 +148,10 @@ impl<'a> Steps<'a> {
         if after {
             bindings.write("h_new", "f32", Operand::Scratch(STATES[(step + 1) % 2]));
             if self.lowering.wants(0) {
-                bindings.write("y", "f32", Operand::Output(0));
+                bindings.write("y", self.lowering.output_float(0)?, Operand::Output(0));
             }
         }
-        bindings
+        Ok(bindings)
     }
 
     /// A shader of a step, to be completed.
@@ -222,7 +225,7 @@ impl<'a> Steps<'a> {
             if self.lowering.wants(output) {
                 let mut bindings = Bindings::default();
                 bindings.read("kept", "f32", Operand::ReadScratch(scratch));
-                bindings.write("states", "f32", Operand::Output(output));
+                bindings.write("states", self.lowering.output_float(output)?, Operand::Output(output));
                 self.state(&bindings, true, true)?;
             }
         }
@@ -235,10 +238,11 @@ impl<'a> Steps<'a> {
     }
 }
 
-/// Constant matrices `[directions, rows, columns]` with rows and columns exchanged, so that neighbouring rows lie side by side.
+/// Constant matrices `[directions, rows, columns]` as f32, with rows and columns exchanged, so that neighbouring rows lie side by
+/// side.
 fn transposed(input: usize, directions: usize, rows: usize, columns: usize) -> Operand {
     let pack = move |tensor: &Tensor| {
-        let values = tensor.as_slice::<f32>().map_err(|error| Decline(error.to_string()))?;
+        let values = tensor.to_f64().map_err(|error| Decline(error.to_string()))?;
         if values.len() != directions * rows * columns {
             return Err(Decline("weights of another shape".into()));
         }
@@ -246,7 +250,7 @@ fn transposed(input: usize, directions: usize, rows: usize, columns: usize) -> O
         for direction in 0..directions {
             let matrix = &values[direction * rows * columns..][..rows * columns];
             for column in 0..columns {
-                words.extend((0..rows).map(|row| matrix[row * columns + column].to_bits()));
+                words.extend((0..rows).map(|row| (matrix[row * columns + column] as f32).to_bits()));
             }
         }
         Ok(words)

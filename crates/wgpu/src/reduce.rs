@@ -2,7 +2,7 @@
 
 use inferrum_backend::{Decline, Loops, dense_strides};
 use inferrum_ops::reduce::{Reduce, Reduction};
-use inferrum_tensor::{DType, Shape};
+use inferrum_tensor::Shape;
 
 use crate::bindings::Bindings;
 use crate::kernel::{Lowered, Lowering, Operand, words};
@@ -108,9 +108,6 @@ impl Fold {
 
 /// The kernel of a fold over the axes of the first input that are `reduced`.
 pub(crate) fn lower_fold(fold: &Fold, reduced: &[bool], lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
-    if lowering.dtype(0)? != DType::F32 {
-        return Err(Decline(format!("reductions of {}", lowering.dtype(0)?)));
-    }
     let shape = lowering.shape(0)?;
     let strides = dense_strides(&shape);
     let part = |of: bool| {
@@ -124,8 +121,8 @@ pub(crate) fn lower_fold(fold: &Fold, reduced: &[bool], lowering: &Lowering<'_>)
     let mut functions = offset_function("kept", &kept, 0, &mut params)?;
     functions.push_str(&offset_function("reduced", &along, 0, &mut params)?);
     let mut bindings = Bindings::default();
-    bindings.read("x", "f32", Operand::Input(0));
-    bindings.write("y", "f32", Operand::Output(0));
+    bindings.read("x", lowering.float(0)?, Operand::Input(0));
+    bindings.write("y", lowering.output_float(0)?, Operand::Output(0));
     let rows = Rows::of(outputs, count, along.inner_stride(0) == 1);
     let template = Template::new("reduce", SOURCE).including(FUNCTIONS).params(params.len());
     let shader = rows
@@ -146,7 +143,7 @@ pub(crate) fn lower_fold(fold: &Fold, reduced: &[bool], lowering: &Lowering<'_>)
 mod tests {
     use super::*;
     use crate::testing::{Tolerance, agree_with, random};
-    use inferrum_tensor::Tensor;
+    use inferrum_tensor::{DType, Tensor};
 
     const ALL: [Reduction; 10] = [
         Reduction::L1,

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use inferrum_backend::Decline;
 use inferrum_graph::OpError;
 use inferrum_ops::resize::{Arguments, Axis, Coordinates, Mode, Resize, Taps};
-use inferrum_tensor::{DType, Shape};
+use inferrum_tensor::Shape;
 
 use crate::bindings::Bindings;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word};
@@ -30,7 +30,8 @@ pub(crate) fn lower(op: &Resize, lowering: &Lowering<'_>) -> Result<Lowered, Dec
     let nearest = matches!(op.mode, Mode::Nearest(_));
     let dtype = lowering.dtype(0)?;
     let outside = taps.iter().any(|taps| taps.outside.contains(&true));
-    if dtype != DType::F32 && (!nearest || outside) {
+    let float = lowering.float(0).is_ok();
+    if !float && (!nearest || outside) {
         return Err(Decline(format!("{:?} of {dtype}, or extrapolation", op.mode)));
     }
     let changes = |axis: &Axis, taps: &Taps| {
@@ -60,7 +61,7 @@ pub(crate) fn lower(op: &Resize, lowering: &Lowering<'_>) -> Result<Lowered, Dec
         .with("places", walk.places)
         .with("loops", walk.loops)
         .switch("nearest", nearest)
-        .switch("float", dtype == DType::F32)
+        .switch("float", float)
         .build();
     let dispatch = Dispatch::over(output.elements(), shader, bindings.operands(), walk.params)?;
     Ok(Lowered::one(if nearest { "resize nearest" } else { "resize" }, dispatch))
@@ -175,7 +176,7 @@ impl Walk {
                 writeln!(self.loops, "    let place{axis} = {place} + (tap{axis} - first{axis}) * {step};");
             (weight, place) = (format!("weight{axis}"), format!("place{axis}"));
         }
-        let _ = writeln!(self.loops, "    sum = fma({weight}, x[{place}], sum);");
+        let _ = writeln!(self.loops, "    sum = fma({weight}, f32(x[{place}]), sum);");
         self.loops.push_str(&"    }\n".repeat(axes.len()));
     }
 }
@@ -185,7 +186,7 @@ mod tests {
     use super::*;
     use crate::testing::{Tolerance, agree_with, random_of};
     use inferrum_ops::resize::{Policy, Rounding};
-    use inferrum_tensor::Tensor;
+    use inferrum_tensor::{DType, Tensor};
 
     const COORDINATES: [Coordinates; 7] = [
         Coordinates::HalfPixel,

@@ -14,7 +14,7 @@ pub(crate) fn lower(op: &RNN, lowering: &Lowering<'_>) -> Result<Lowered, Declin
     let mut steps = Steps::new(&op.recurrence, lowering, 1, 1)?;
     steps.begin(STATE)?;
     for step in 0..steps.geometry.steps {
-        let bindings = steps.bindings(step, true);
+        let bindings = steps.bindings(step, true)?;
         let shader = steps.template("rnn", SOURCE, true)?.with("buffers", bindings.declarations()).build();
         steps.step(step, shader, &bindings)?;
     }

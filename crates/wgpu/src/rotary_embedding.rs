@@ -2,7 +2,6 @@
 
 use inferrum_backend::Decline;
 use inferrum_ops::rotary_embedding::{Form, RotaryEmbedding};
-use inferrum_tensor::DType;
 
 use crate::bindings::Bindings;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, words};
@@ -12,16 +11,16 @@ const SOURCE: &str = include_str!("../../../shaders/rotary_embedding.wgsl");
 
 pub(crate) fn lower(op: &RotaryEmbedding, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     let (cosines, sines, positions) = op.places();
-    lowering.require_dtype(DType::F32, &[positions])?;
+    lowering.require_floats(&[positions])?;
     let (shape, table) = (lowering.shape(0)?, lowering.shape(cosines)?);
     let half = table.last().copied().unwrap_or(0);
     let extents = op.extents(&shape, half).map_err(|error| Decline(error.to_string()))?;
     let rows = table.elements().checked_div(half).unwrap_or(0);
     let params = words([shape.elements(), extents.head, extents.len, extents.heads, extents.rotated, rows])?;
     let mut bindings = Bindings::default();
-    bindings.read("x", "f32", Operand::Input(0));
-    bindings.read("cosines", "f32", Operand::Input(cosines));
-    bindings.read("sines", "f32", Operand::Input(sines));
+    bindings.read("x", lowering.float(0)?, Operand::Input(0));
+    bindings.read("cosines", lowering.float(cosines)?, Operand::Input(cosines));
+    bindings.read("sines", lowering.float(sines)?, Operand::Input(sines));
     let given = lowering.has(positions);
     let mut offset = false;
     if given {
@@ -34,7 +33,7 @@ pub(crate) fn lower(op: &RotaryEmbedding, lowering: &Lowering<'_>) -> Result<Low
         }
         bindings.read("positions", "vec2<u32>", Operand::Input(positions));
     }
-    bindings.write("y", "f32", Operand::Output(0));
+    bindings.write("y", lowering.output_float(0)?, Operand::Output(0));
     let shader = Template::new("rotary embedding", SOURCE)
         .params(params.len())
         .with("buffers", bindings.declarations())

@@ -8,7 +8,7 @@ use inferrum_ops::scatter_elements::{ScatterElements, ScatterReduction};
 use inferrum_ops::scatter_nd::ScatterND;
 use inferrum_tensor::DType;
 
-use crate::copies::{self, element_words, together, word_type};
+use crate::copies::{self, copy_type, element_bytes, together};
 use crate::index_tuples::Tuples;
 use crate::indices;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word, words};
@@ -46,7 +46,7 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
     if updates == 0 {
         return Ok(Lowered::View);
     }
-    let element = element_words(lowering.dtype(0)?)?;
+    let element = element_bytes(lowering.dtype(0)?)?;
     let (reduction, places) = if let Some(op) = any.downcast_ref::<ScatterND>() {
         (op.reduction, slices(op.reduction, element, lowering)?)
     } else if let Some(op) = any.downcast_ref::<ScatterElements>() {
@@ -58,7 +58,7 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
     let combine = combine(reduction, lowering.dtype(0)?)?;
     let (update, target) = match &combine {
         Some(combine) => (combine.update, combine.target.clone()),
-        None => (word_type(element * factor), word_type(element * factor).to_owned()),
+        None => (copy_type(element * factor), copy_type(element * factor).to_owned()),
     };
     let count = params.len();
     params.push(word(updates / factor)?);

@@ -80,6 +80,9 @@ impl Template {
         for text in [PRELUDE].iter().chain(&self.included).chain([&self.text]) {
             self.append(text, &mut source);
         }
+        if source.contains("f16") {
+            source.insert_str(0, "enable f16;\n\n");
+        }
         Shader { name: self.name, source }
     }
 

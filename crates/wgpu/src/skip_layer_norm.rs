@@ -2,7 +2,6 @@
 
 use inferrum_backend::Decline;
 use inferrum_ops::skip_layer_norm::SkipLayerNormalization;
-use inferrum_tensor::DType;
 
 use crate::kernel::{Lowered, Lowering, Operand};
 use crate::moments::Normalization;
@@ -13,16 +12,15 @@ const GAMMA: usize = 2;
 const SUM: usize = 3;
 
 pub(crate) fn lower(op: &SkipLayerNormalization, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
-    lowering.require_dtype(DType::F32, &[])?;
     if lowering.wants(1) || lowering.wants(2) {
         return Err(Decline("the moments as an output".into()));
     }
     let shape = lowering.shape(0)?;
     let extent = shape.last().copied().unwrap_or(1);
     let rows = shape.elements().checked_div(extent).unwrap_or(0);
-    let mut norm = Normalization::new(rows, extent, op.epsilon)?;
+    let mut norm = Normalization::new(rows, extent, op.epsilon, lowering)?;
     let parameter = |norm: &mut Normalization, name: &str, input: usize| {
-        lowering.has(input).then(|| norm.broadcast(name, input, &shape, &lowering.shape(input)?)).transpose()
+        lowering.has(input).then(|| norm.broadcast(name, input, &shape, lowering)).transpose()
     };
     if let Some(skip) = parameter(&mut norm, "skip", SKIP)? {
         norm.load = format!("{} + {skip}", norm.load);
@@ -39,7 +37,7 @@ pub(crate) fn lower(op: &SkipLayerNormalization, lowering: &Lowering<'_>) -> Res
     }
     let sum = lowering.wants(SUM);
     if sum {
-        norm.bindings.write("sum", "f32", Operand::Output(SUM));
+        norm.bindings.write("sum", lowering.output_float(SUM)?, Operand::Output(SUM));
     }
     norm.lower("skip layer norm", !op.simplified, sum, lowering)
 }

@@ -2,7 +2,6 @@
 
 use inferrum_backend::Decline;
 use inferrum_ops::softmax::Softmax;
-use inferrum_tensor::DType;
 
 use crate::bindings::Bindings;
 use crate::kernel::{Lowered, Lowering, Operand, words};
@@ -12,13 +11,13 @@ use crate::shader::Template;
 const SOURCE: &str = include_str!("../../../shaders/softmax.wgsl");
 
 pub(crate) fn lower(op: &Softmax, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
-    lowering.require_dtype(DType::F32, &[])?;
+    lowering.require_floats(&[])?;
     let shape = lowering.shape(0)?;
     let (outer, extent, inner) = op.extents(&shape).map_err(|error| Decline(error.to_string()))?;
     let count = outer.saturating_mul(inner);
     let mut bindings = Bindings::default();
-    bindings.read("x", "f32", Operand::Input(0));
-    bindings.write("y", "f32", Operand::Output(0));
+    bindings.read("x", lowering.float(0)?, Operand::Input(0));
+    bindings.write("y", lowering.output_float(0)?, Operand::Output(0));
     let params = words([count, extent, inner])?;
     let rows = Rows::of(count, extent, inner == 1);
     let template = Template::new("softmax", SOURCE).params(params.len());

@@ -1,7 +1,7 @@
 //! How elements stand in a GPU's memory.
 //!
-//! WGSL has no types of less than 32 bits (but for f16, where the adapter has it), so narrow elements take a word each.
-//! 64-bit integers keep their 8 bytes.
+//! WGSL has no types of less than 32 bits but for f16, which some adapters have; other narrow elements take a word each. 64-bit
+//! integers keep their 8 bytes.
 
 use inferrum_tensor::{AlignedBytes, DType, Shape, Tensor, TensorError};
 
@@ -19,7 +19,7 @@ pub(crate) enum Storage {
 /// How a type stands in a GPU's memory, if it can.
 pub(crate) fn storage(dtype: DType) -> Option<Storage> {
     Some(match dtype {
-        DType::F32 | DType::I32 | DType::U32 | DType::I64 | DType::U64 => Storage::Same,
+        DType::F16 | DType::F32 | DType::I32 | DType::U32 | DType::I64 | DType::U64 => Storage::Same,
         DType::I8 | DType::I16 => Storage::Signed,
         DType::Bool | DType::U8 | DType::U16 => Storage::Unsigned,
         _ => return None,
@@ -29,6 +29,7 @@ pub(crate) fn storage(dtype: DType) -> Option<Storage> {
 /// The WGSL type of one element's words.
 pub(crate) fn words(dtype: DType) -> Option<&'static str> {
     Some(match dtype {
+        DType::F16 => "f16",
         DType::F32 => "f32",
         DType::I8 | DType::I16 | DType::I32 => "i32",
         DType::Bool | DType::U8 | DType::U16 | DType::U32 => "u32",
@@ -94,7 +95,9 @@ mod tests {
 
     #[test]
     fn every_stored_type_comes_back() {
-        for dtype in [DType::Bool, DType::U8, DType::I8, DType::U16, DType::I16, DType::F32, DType::I64] {
+        for dtype in
+            [DType::Bool, DType::U8, DType::I8, DType::U16, DType::I16, DType::F16, DType::F32, DType::I64]
+        {
             let values: Vec<f64> = if dtype == DType::Bool {
                 vec![0.0, 1.0, 1.0]
             } else if dtype.is_unsigned_integer() {

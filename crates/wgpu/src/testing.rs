@@ -7,14 +7,15 @@ use std::sync::{Arc, Mutex, OnceLock};
 pub(crate) use inferrum_backend::testing::{Tolerance, random, random_of};
 use inferrum_backend::testing::{one_node, region};
 use inferrum_backend::{Backend, BoundNode, Executable, Region, Resident, RunContext};
-use inferrum_graph::{Attr, Fact, Graph, NodeDef, NodeId, Operator};
+use inferrum_graph::{Attr, Fact, Facts, Graph, NodeDef, NodeId, Operator};
 use inferrum_ops::conv::Conv;
 use inferrum_ops::window::{Extents, Padding, WindowSpec};
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
 use crate::abilities::{Abilities, Without};
 use crate::edge;
-use crate::lower::lower;
+use crate::legalize::HALF;
+use crate::lower::{KERNELS, lower};
 use crate::tuner::Forced;
 use crate::{WgpuBackend, shaders};
 
@@ -51,8 +52,8 @@ pub(crate) fn gpu() -> Option<Arc<crate::gpu::Gpu>> {
 }
 
 /// A type of every way that elements stand in a GPU's memory.
-pub(crate) fn stored() -> [DType; 6] {
-    [DType::F32, DType::Bool, DType::I8, DType::U16, DType::I64, DType::U32]
+pub(crate) fn stored() -> [DType; 7] {
+    [DType::F32, DType::F16, DType::Bool, DType::I8, DType::U16, DType::I64, DType::U32]
 }
 
 /// Runs `op` on the GPU with `inputs`, by a kernel of its own, and compares with the reference.
@@ -73,7 +74,9 @@ pub(crate) fn agree_with(
     outputs: usize,
     tolerance: Tolerance,
 ) {
-    let (graph, feeds) = one_node(Arc::new(op), inputs, outputs);
+    let op: Arc<dyn Operator> = Arc::new(op);
+    agree_half(&op, inputs, outputs, tolerance);
+    let (graph, feeds) = one_node(op, inputs, outputs);
     let want = inferrum_graph::interpret(&graph, feeds.iter().cloned().map(Value::Tensor).collect())
         .expect("reference runs");
     let facts: Vec<Fact> = want.iter().map(Fact::of).collect();
@@ -82,6 +85,65 @@ pub(crate) fn agree_with(
         for (index, (got, want)) in got.iter().zip(&want).enumerate() {
             let want = want.as_tensor().expect("a tensor");
             assert_close(got, want, tolerance, &format!("{label} output {index}"));
+        }
+    }
+}
+
+/// As [`agree_with`] with float16 in place of float32, where the operator and its room take that: the reference computes in
+/// float32 from the same numbers, and its results are rounded.
+fn agree_half(
+    op: &Arc<dyn Operator>,
+    inputs: &[Option<(Tensor, bool)>],
+    outputs: usize,
+    tolerance: Tolerance,
+) {
+    let single = |input: &Option<(Tensor, bool)>| matches!(input, Some((x, _)) if x.dtype() == DType::F32);
+    let taken = KERNELS.find(op.as_ref()).is_some_and(|row| HALF.contains(&row.room));
+    if !taken || !inputs.iter().any(single) {
+        return;
+    }
+    let to = |tensor: &Tensor, dtype: DType| {
+        let numbers = tensor.to_f64().expect("numbers");
+        Tensor::from_f64(dtype, tensor.shape().clone(), &numbers).expect("floats")
+    };
+    let changed = |inputs: &[Option<(Tensor, bool)>], from: DType, into: DType| -> Vec<_> {
+        let one = |(tensor, constant): &(Tensor, bool)| {
+            let tensor = if tensor.dtype() == from { to(tensor, into) } else { tensor.clone() };
+            (tensor, *constant)
+        };
+        inputs.iter().map(|input| input.as_ref().map(one)).collect()
+    };
+    let halves = changed(inputs, DType::F32, DType::F16);
+    let fact = |(tensor, constant): &(Tensor, bool)| match constant {
+        true => Fact::constant(tensor.clone()),
+        false => Fact::tensor(tensor.dtype(), tensor.shape()),
+    };
+    let facts: Vec<Option<Fact>> = halves.iter().map(|input| input.as_ref().map(fact)).collect();
+    let facts: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
+    let Ok(inferred) = op.infer(Facts(&facts)) else { return };
+    let (graph, feeds) = one_node(Arc::clone(op), &changed(&halves, DType::F16, DType::F32), outputs);
+    let want = inferrum_graph::interpret(&graph, feeds.into_iter().map(Value::Tensor).collect())
+        .expect("reference runs");
+    let rounded = |(want, fact): (&Value, &Fact)| {
+        let want = want.as_tensor().expect("a tensor");
+        if fact.as_tensor().is_some_and(|fact| fact.dtype == DType::F16) {
+            to(want, DType::F16)
+        } else {
+            want.clone()
+        }
+    };
+    let want: Vec<Tensor> = want.iter().zip(&inferred).map(rounded).collect();
+    let facts: Vec<Fact> = want.iter().map(|want| Fact::tensor(want.dtype(), want.shape())).collect();
+    let (graph, feeds) = one_node(Arc::clone(op), &halves, outputs);
+    // A unit in the last place, which a driver may round down; below the normal numbers it is 2^-24.
+    let half = Tolerance {
+        relative: tolerance.relative + 2f64.powi(-10),
+        absolute: tolerance.absolute + 2f64.powi(-24),
+    };
+    for got in runs(graph, feeds, &facts, 1) {
+        for (index, (got, want)) in got.iter().zip(&want).enumerate() {
+            let tolerance = if want.dtype() == DType::F16 { half } else { tolerance };
+            assert_close(got, want, tolerance, &format!("{op:?} of float16, output {index}"));
         }
     }
 }
@@ -122,8 +184,22 @@ fn runs(mut graph: Graph, feeds: Vec<Tensor>, outputs: &[Fact], count: usize) ->
     for (number, backend) in backends().iter().enumerate() {
         let shaders = match shaders::of_node(&bound, &backend.shared.gpu.abilities) {
             Ok(shaders) if !seen.contains(&shaders) => shaders,
-            Err(decline) if number == 0 => panic!("{:?} is declined: {decline}", bound.node.op),
-            _ => continue,
+            Ok(_) => continue,
+            Err(decline) if number == 0 => {
+                // What an adapter declines that can do everything is not for want of abilities.
+                let every =
+                    Abilities { limits: backend.shared.gpu.limits.clone(), ..Abilities::every().remove(0) };
+                if let Err(decline) = shaders::of_node(&bound, &every) {
+                    assert!(
+                        decline.to_string().contains("float16"),
+                        "{:?} is declined: {decline}",
+                        bound.node.op
+                    );
+                }
+                eprintln!("skipped: {:?}: {decline}", bound.node.op);
+                return Vec::new();
+            }
+            Err(_) => continue,
         };
         seen.push(shaders);
         backend.claim(&bound).expect("it is lowered");
@@ -158,7 +234,7 @@ fn validate(bound: &BoundNode<'_>, abilities: &Abilities) {
             valid.get_or_insert_default().insert((combination, text.clone()))
         };
         if new && let Err(error) = shaders::validate(&text, abilities) {
-            panic!("shader `{name}` with {abilities:?}:\n{error}\n{text}");
+            panic!("shader `{name}` with {}:\n{error}\n{text}", abilities.names());
         }
     }
 }
@@ -166,9 +242,12 @@ fn validate(bound: &BoundNode<'_>, abilities: &Abilities) {
 /// Panics, naming the first element, unless the two are close.
 pub(crate) fn assert_close(got: &Tensor, want: &Tensor, tolerance: Tolerance, what: &str) {
     assert_eq!((got.dtype(), got.shape()), (want.dtype(), want.shape()), "{what}");
+    let is_half = want.dtype() == DType::F16;
     let (got, want) = (got.to_f64().expect("numbers"), want.to_f64().expect("numbers"));
     for (i, (got, want)) in got.iter().zip(&want).enumerate() {
         let same = got == want || (got.is_nan() && want.is_nan());
+        // What does not fit float16 may become its greatest number, or infinite.
+        let same = same || (is_half && got.abs() >= 65504.0 && want.abs() >= 65504.0 && got * want > 0.0);
         let close = (got - want).abs() <= tolerance.absolute + tolerance.relative * want.abs();
         assert!(same || close, "{what}: element {i} is {got}, not {want}");
     }

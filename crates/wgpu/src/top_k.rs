@@ -2,7 +2,6 @@
 
 use inferrum_backend::Decline;
 use inferrum_ops::top_k::TopK;
-use inferrum_tensor::DType;
 
 use crate::bindings::Bindings;
 use crate::kernel::{Lowered, Lowering, Operand, words};
@@ -15,7 +14,7 @@ const SOURCE: &str = include_str!("../../../shaders/top_k.wgsl");
 const MOST: usize = 1024;
 
 pub(crate) fn lower(op: &TopK, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
-    lowering.require_dtype(DType::F32, &[1])?;
+    lowering.require_floats(&[1])?;
     let shape = lowering.shape(0)?;
     let axis = shape.axis(op.axis).ok_or_else(|| Decline(format!("axis {} is out of range", op.axis)))?;
     let (outer, extent, inner) = shape.split_at_axis(axis);
@@ -25,10 +24,10 @@ pub(crate) fn lower(op: &TopK, lowering: &Lowering<'_>) -> Result<Lowered, Decli
     }
     let count = outer.saturating_mul(inner);
     let mut bindings = Bindings::default();
-    bindings.read("x", "f32", Operand::Input(0));
+    bindings.read("x", lowering.float(0)?, Operand::Input(0));
     let (values, indices) = (lowering.wants(0), lowering.wants(1));
     if values {
-        bindings.write("y", "f32", Operand::Output(0));
+        bindings.write("y", lowering.output_float(0)?, Operand::Output(0));
     }
     if indices {
         bindings.write("indices", "vec2<u32>", Operand::Output(1));

@@ -4,7 +4,7 @@ use inferrum_backend::Decline;
 use inferrum_ops::trilu::Trilu;
 use inferrum_tensor::DType;
 
-use crate::copies::{element_words, word_type};
+use crate::copies::{copy_type, element_bytes};
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, words};
 use crate::shader::Template;
 
@@ -28,7 +28,7 @@ pub(crate) fn lower(op: &Trilu, lowering: &Lowering<'_>) -> Result<Lowered, Decl
         params.push(k.clamp(i64::from(-i32::MAX), i64::from(i32::MAX)) as i32 as u32);
     }
     let shader = Template::new("trilu", SOURCE)
-        .with("type", word_type(element_words(lowering.dtype(0)?)?))
+        .with("type", copy_type(element_bytes(lowering.dtype(0)?)?))
         .switch("upper", op.upper)
         .switch("diagonal", read)
         .params(params.len())

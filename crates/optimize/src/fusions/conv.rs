@@ -38,14 +38,18 @@ pub fn run(graph: &mut Graph) -> Result<usize, GraphError> {
 fn canonical(graph: &mut Graph, id: NodeId) -> bool {
     let node = &graph.nodes()[id.0];
     let Some(conv) = operator::<Conv>(node) else { return false };
-    let float =
-        node.inputs[0].is_some_and(|x| graph.fact(x).as_tensor().is_some_and(|x| x.dtype == DType::F32));
-    if !float {
+    let float = |x| graph.fact(x).as_tensor().is_some_and(|x| is_float(x.dtype));
+    if !node.inputs[0].is_some_and(float) {
         return false;
     }
     let op = Arc::new(FusedConv { conv: conv.clone(), activation: None });
     graph.nodes_mut()[id.0].op = op;
     true
+}
+
+/// Types of convolutions that are rewritten.
+fn is_float(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::F16)
 }
 
 /// The factor and addend of each channel.
@@ -65,7 +69,7 @@ fn per_channel(graph: &mut Graph, index: &Index, id: NodeId) -> bool {
     }
     let Some((_, source, conv)) = index.producer_of::<FusedConv>(graph, value) else { return false };
     let plain = conv.activation.is_none() && source.inputs.get(RESIDUAL).copied().flatten().is_none();
-    let weights = source.inputs[1].and_then(|w| graph.constant(w)).filter(|w| w.dtype() == DType::F32);
+    let weights = source.inputs[1].and_then(|w| graph.constant(w)).filter(|w| is_float(w.dtype()));
     let (true, Some(weights)) = (plain, weights) else { return false };
     let bias = match source.inputs.get(BIAS).copied().flatten() {
         None => vec![0.0; affine.scale.len()],
@@ -109,8 +113,8 @@ fn folded(weights: &Tensor, bias: &[f64], affine: &Affine) -> Result<(Tensor, Te
         .zip(&affine.shift)
         .map(|((bias, scale), shift)| bias * scale + shift)
         .collect();
-    let rounded = Tensor::from_f64(DType::F32, weights.shape().clone(), &wide)?;
-    Ok((rounded, Tensor::from_f64(DType::F32, [channels], &bias)?))
+    let rounded = Tensor::from_f64(weights.dtype(), weights.shape().clone(), &wide)?;
+    Ok((rounded, Tensor::from_f64(weights.dtype(), [channels], &bias)?))
 }
 
 /// A batch normalisation in inference as an affine map of its input.
@@ -152,7 +156,7 @@ fn arithmetic(graph: &Graph, index: &Index, node: &Node) -> Option<(ValueId, Aff
 
 /// A constant of one element, or of shape [C, 1, ..] under broadcasting, as one number for each channel.
 fn per_channel_constant(constant: &Tensor, rank: usize, channels: usize) -> Option<Vec<f64>> {
-    if constant.dtype() != DType::F32 || constant.shape().rank() > rank {
+    if !is_float(constant.dtype()) || constant.shape().rank() > rank {
         return None;
     }
     let values = constant.to_f64().ok()?;

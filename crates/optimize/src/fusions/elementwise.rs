@@ -96,9 +96,9 @@ fn is_step(graph: &Graph, node: &Node) -> bool {
     expression(node.op.as_ref()).is_some() && all(&node.inputs, is_exact) && all(&node.outputs, is_exact)
 }
 
-/// Types of results on the way: what f32 holds without rounding.
+/// Types of results on the way: those that f32 holds. A device may keep more digits than float16 has.
 fn is_exact(dtype: DType) -> bool {
-    matches!(dtype, DType::F32 | DType::Bool)
+    matches!(dtype, DType::F32 | DType::F16 | DType::Bool)
 }
 
 /// Types between which a chain may cast.
@@ -110,7 +110,9 @@ fn is_real(dtype: DType) -> bool {
 fn joins(graph: &Graph, index: &Index, candidate: usize, members: &[usize]) -> bool {
     let node = &graph.nodes()[candidate];
     let &[Some(output)] = &node.outputs[..] else { return false };
-    let exact = graph.fact(output).as_tensor().is_some_and(|tensor| is_exact(tensor.dtype));
+    // What the model itself casts to float16 is rounded.
+    let rounds = operator::<Cast>(node).is_some_and(|cast| cast.to == DType::F16);
+    let exact = !rounds && graph.fact(output).as_tensor().is_some_and(|tensor| is_exact(tensor.dtype));
     let users = index.consumers(output);
     exact
         && is_step(graph, node)

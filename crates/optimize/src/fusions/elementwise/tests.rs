@@ -126,13 +126,23 @@ fn what_is_broadcast_is_computed_once() {
 
 #[test]
 fn integers_and_doubles_stay() {
-    for dtype in [DType::I64, DType::I32, DType::F64, DType::F16] {
+    for dtype in [DType::I64, DType::I32, DType::F64, DType::BF16] {
         let mut b = Builder::new();
         let x = b.input_of(dtype, &[2, 3]);
         let y = b.op("Add", &[], &[x, x]);
         let y = b.op("Mul", &[], &[y, x]);
         assert_eq!(finished(b, &[y]), ["Add", "Mul"], "{dtype}");
     }
+}
+
+#[test]
+fn steps_of_float16_join() {
+    let mut b = Builder::new();
+    let x = b.input_of(DType::F16, &[2, 3]);
+    let y = b.op("Add", &[], &[x, x]);
+    let y = b.op("Mul", &[], &[y, x]);
+    let y = b.op("Tanh", &[], &[y]);
+    assert_eq!(finished(b, &[y]), ["Elementwise"]);
 }
 
 #[test]
