@@ -38,14 +38,14 @@ fn main(
     least = -greatest_of(lane, -least);
     greatest = greatest_of(lane, greatest);
     if (lane == 0u) {
-        let step = select((greatest - least) / 255.0, 1.0, least == greatest);
+        let step = select(quotient(greatest - least, 255.0), 1.0, least == greatest);
         scale[0] = step;
-        zero[0] = u32(clamp(round_even(-least / step), 0.0, 255.0));
+        zero[0] = u32(clamp(round_even(quotient(-least, step)), 0.0, 255.0));
     }
 #else
     let at = invocation(workgroup, workgroups, local, {{size}}u);
     if (at >= param(0u)) { return; }
-    let steps = round_even(x[at] / scale[0]) + f32(zero[0]);
+    let steps = round_even(quotient(x[at], scale[0])) + f32(zero[0]);
     y[at] = select(u32(clamp(steps, 0.0, 255.0)), 0u, is_nan(steps));
 #endif
 #endif

@@ -21,8 +21,11 @@ fn power(x: T, y: T) -> T {
     return result;
 }
 
-/// Division by zero gives 0.
-fn fmod(x: T, y: T) -> T { return select(x % select(y, T(1), y == T(0)), T(0), y == T(0)); }
+/// Division by zero gives 0. By a quotient, since GLSL leaves the rests of negative numbers open.
+fn fmod(x: T, y: T) -> T {
+    let divisor = select(y, T(1), y == T(0));
+    return x - x / divisor * divisor;
+}
 
 fn floor_mod(x: T, y: T) -> T {
     let rest = fmod(x, y);

@@ -21,7 +21,7 @@ fn element(index: i32, extent: i32) -> i32 {
     let shift = 1;
 #endif
     if (period == 0) { return 0; }
-    let turned = (index % period + period) % period;
+    let turned = rest_of(index, period);
     return select(turned, period - shift - turned, turned >= extent);
 #else
     return -1;

@@ -5,12 +5,6 @@ alias T = {{type}};
 @group(0) @binding(1) var<storage, read_write> output: array<T>;
 {{buffers}}
 
-/// The rest of a division by a positive number, never negative. GLSL leaves those of negative numbers open.
-fn rest_of(x: i32, y: i32) -> i32 {
-    if (x >= 0) { return x % y; }
-    return y - 1 - (-1 - x) % y;
-}
-
 /// Where the element comes from that stands `at` places after the first one of an axis of `extent`; outside of it, for a constant.
 fn source(at: i32, extent: i32) -> i32 {
 #if edge

@@ -21,7 +21,7 @@ fn main(
 #if dequantize
     y[at] = f32(i32(value) - i32(origin)) * scale[place];
 #else
-    let steps = round_even(value / scale[place]) + f32(origin);
+    let steps = round_even(quotient(value, scale[place])) + f32(origin);
     let narrowed = {{narrow}}(clamp(steps, {{least}}, {{greatest}}));
     y[at] = select(narrowed, {{narrow}}(0), is_nan(steps));
 #endif

@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use inferrum_onnx::Case;
+use inferrum_optimize::Target;
 use inferrum_tests::{bound, corpus};
 use inferrum_wgpu::{Abilities, shaders};
 use rayon::prelude::*;
+
+const GPU: Target = Target { integer_products: true };
 
 /// What was seen over all cases.
 #[derive(Default)]
@@ -26,7 +29,7 @@ fn look(folder: &PathBuf, seen: &Mutex<Seen>) {
     let inputs = case.sets.first().map_or(Vec::new(), |set| set.inputs.clone());
     for (number, abilities) in Abilities::every().iter().enumerate() {
         let graph = shaders::legalize(case.model.graph.clone(), abilities).expect("it is rewritten");
-        let (graph, _) = inferrum_optimize::optimize(graph).expect("it is rewritten");
+        let (graph, _) = inferrum_optimize::optimize_for(graph, GPU).expect("it is rewritten");
         let (mut lowered, mut texts) = (0, Vec::new());
         let count = bound::nodes(&graph, &inputs, &mut |node| {
             if let Ok(shaders) = shaders::of_node(node, abilities) {

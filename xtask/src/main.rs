@@ -1,17 +1,18 @@
 //! Developer commands of the workspace: `cargo xtask help`.
 
+mod drivers;
+mod gpu_forms;
 #[cfg(feature = "proto")]
 mod proto;
 mod provision;
 mod test;
-mod vulkan;
 
 const HELP: &str = "\
 Developer commands of Inferrum
 
   cargo xtask test        provision what the tests need, then fmt, clippy, docs, all tests
   cargo xtask provision   only bring what the tests need (a Python venv in .venv, the ONNX node suite,
-                          a software Vulkan driver)
+                          software drivers of Vulkan and OpenGL)
   cargo run -p xtask --features proto -- proto
                           regenerate crates/onnx/src/proto.rs from its .proto files";
 

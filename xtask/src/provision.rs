@@ -1,4 +1,4 @@
-//! Brings what the tests need: a Vulkan driver, a Python venv with the `onnx` package, and from that the node suite as files.
+//! Brings what the tests need: drivers of GPUs, a Python venv with the `onnx` package, and from that the node suite as files.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 
 /// Provisions; what is there already is left alone.
 pub(crate) fn run() -> anyhow::Result<()> {
-    crate::vulkan::provision();
+    crate::drivers::provision();
     let corpus = std::env::var_os("INFERRUM_CORPUS").unwrap_or_else(|| "../shared/corpus".into());
     if Path::new(&corpus).join("onnx_backend/node").is_dir() {
         println!("provision: the node suite is in {}", Path::new(&corpus).display());

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::gpu_forms;
 use crate::provision::{self, step};
 
 /// Runs all checks, stopping at the first that fails.
@@ -16,7 +17,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--all-features"]);
     docs.env("RUSTDOCFLAGS", "--deny warnings");
     check("docs", docs)?;
-    check("tests", cargo(&["test", "--workspace", "--all-features"]))
+    check("tests", cargo(&["test", "--workspace", "--all-features"]))?;
+    for (name, command) in gpu_forms::commands(cargo) {
+        check(&name, command)?;
+    }
+    Ok(())
 }
 
 /// All files, since `cargo fmt` does not see those that a macro declares, as the tables of operators and kernels do.

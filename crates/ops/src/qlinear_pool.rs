@@ -12,7 +12,7 @@ use crate::fused::channels_last::ChannelsLast;
 use crate::global_pool::GlobalPool;
 use crate::pool::AveragePool;
 use crate::qlinear_elementwise::check_scalar_parameters;
-use crate::quantized::{Affine, byte_type};
+use crate::quantized::{Affine, byte_type, one_scale, one_zero_point};
 use crate::window::WindowSpec;
 
 pub(crate) const OPERATORS: &[OpEntry] = &[
@@ -44,6 +44,12 @@ impl QLinearPool {
         })
     }
 
+    /// The integer of scale and zero point `of_y` that is nearest to a mean in steps of `x_scale`.
+    pub fn quantized(mean: f64, x_scale: f32, of_y: (f32, i64), dtype: DType) -> i64 {
+        let of_y = Affine { scale: f64::from(of_y.0), zero_point: of_y.1 };
+        of_y.quantize(mean * f64::from(x_scale), dtype)
+    }
+
     /// The operator on floats.
     pub fn on_floats(&self) -> &dyn Operator {
         match self {
@@ -73,15 +79,19 @@ impl Operator for QLinearPool {
 
     fn reference(&self, inputs: Inputs<'_>) -> Result<Vec<Value>, OpError> {
         let x = inputs.tensor(0)?;
-        let (of_x, of_y) = (Affine::read(inputs, 1, 2)?, Affine::read(inputs, 3, 4)?);
-        let mut real = zeroed::<f64>(x.len())?;
-        real.iter_mut().zip(x.to_i64()?).for_each(|(real, q)| *real = of_x.real(q));
-        let real = Value::Tensor(Tensor::from_f64(DType::F64, x.shape().clone(), &real)?);
-        let means = self.on_floats().reference(Inputs(&[Some(&real)]))?;
+        let (x_scale, x_zero) = (one_scale(inputs, 1)?, one_zero_point(inputs, 2)?);
+        let (y_scale, y_zero) = (one_scale(inputs, 3)?, one_zero_point(inputs, 4)?);
+        // Sums of integers are exact.
+        let mut steps = zeroed::<f64>(x.len())?;
+        steps.iter_mut().zip(x.to_i64()?).for_each(|(steps, q)| *steps = (q - x_zero) as f64);
+        let steps = Value::Tensor(Tensor::from_f64(DType::F64, x.shape().clone(), &steps)?);
+        let means = self.on_floats().reference(Inputs(&[Some(&steps)]))?;
         let means: Vec<Option<&Value>> = means.iter().map(Some).collect();
         let means = Inputs(&means).tensor(0)?;
         let mut y = zeroed::<i64>(means.len())?;
-        y.iter_mut().zip(means.to_f64()?).for_each(|(y, mean)| *y = of_y.quantize(mean, x.dtype()));
+        y.iter_mut().zip(means.to_f64()?).for_each(|(y, mean)| {
+            *y = QLinearPool::quantized(mean, x_scale, (y_scale, y_zero), x.dtype());
+        });
         Ok(vec![Tensor::from_i64(x.dtype(), means.shape().clone(), &y)?.into()])
     }
 

@@ -1,7 +1,7 @@
 //! The buffers of a shader and their declarations.
 //!
 //! Floats are computed with as f32, however they are stored: shaders read `f32(x[i])` and write `Out(value)`, where `Out` is the
-//! type of the first output of floats.
+//! type of the first output of floats; so it is for vectors of four.
 
 use std::fmt::Write as _;
 
@@ -23,6 +23,11 @@ struct Declared {
     access: &'static str,
     /// Whether it is an output of floats.
     out: bool,
+}
+
+/// A WGSL type of numbers, or vectors of four of them.
+pub(crate) fn fours(element: &str, wide: bool) -> String {
+    if wide { format!("vec4<{element}>") } else { element.to_owned() }
 }
 
 impl Bindings {

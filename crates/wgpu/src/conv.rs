@@ -8,12 +8,11 @@ use inferrum_ops::conv::{Conv, ConvGeometry, FusedConv};
 use inferrum_ops::fused_activation::FusedActivation;
 use inferrum_ops::window::Window;
 
-use crate::bindings::Bindings;
+use crate::bindings::{Bindings, fours};
 use crate::conv_volume::lower_volume;
 use crate::epilogue::activate;
 use crate::filters;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word};
-use crate::product::fours;
 use crate::shader::{FUNCTIONS, Template};
 
 const TILED: &str = include_str!("../../../shaders/conv.wgsl");

@@ -6,6 +6,7 @@ use inferrum_tensor::DType;
 
 use crate::bindings::Bindings;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, Work, words};
+use crate::quantize::QUOTIENT;
 use crate::rows::Rows;
 use crate::shader::{FUNCTIONS, Template};
 
@@ -60,6 +61,7 @@ pub(crate) fn lower(_op: &DynamicQuantizeLinear, lowering: &Lowering<'_>) -> Res
 fn template(bindings: &Bindings, stage: &'static str) -> Template {
     Template::new("dynamic quantize", SOURCE)
         .including(FUNCTIONS)
+        .including(QUOTIENT)
         .params(3)
         .with("buffers", bindings.declarations())
         .switch(stage, true)
@@ -77,12 +79,7 @@ mod tests {
         let negative = Tensor::vector(vec![-0.5f32, -1.0, -2.75]);
         let zeros = Tensor::vector(vec![0f32; 5]);
         for x in [random(&[17], 1), random(&[3, 20011], 2), random(&[0, 3], 3), positive, negative, zeros] {
-            agree_with(
-                DynamicQuantizeLinear,
-                &[Some((x, false))],
-                3,
-                Tolerance { relative: 1e-6, absolute: 0.0 },
-            );
+            agree_with(DynamicQuantizeLinear, &[Some((x, false))], 3, Tolerance::EXACT);
         }
     }
 }

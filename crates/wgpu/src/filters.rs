@@ -7,10 +7,10 @@ use inferrum_ops::conv::ConvGeometry;
 use inferrum_ops::fused_activation::FusedActivation;
 use inferrum_tensor::Tensor;
 
-use crate::bindings::Bindings;
+use crate::bindings::{Bindings, fours};
 use crate::epilogue::activate;
 use crate::kernel::{Lowered, Lowering, Operand, Packing};
-use crate::product::{Product, fours, repacked};
+use crate::product::{Product, repacked};
 
 /// What such products have in common, put before the sources of [`Images`].
 const SOURCE: &str = include_str!("../../../shaders/filters.wgsl");

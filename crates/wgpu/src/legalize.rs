@@ -1,4 +1,5 @@
-//! What a graph becomes before it is optimised: types that the adapter does not store become others.
+//! What a graph becomes before it is optimised: types that the adapter does not store become others, and
+//! images planar.
 //!
 //! Where the adapter stores float16, values of that type stay as they are, and only nodes whose kernels do not take them compute
 //! in float32, between casts. Elsewhere the whole graph computes in float32. So it always is for bfloat16.
@@ -9,6 +10,7 @@ use inferrum_graph::{ShapeFact, SymDim};
 use inferrum_tensor::DType;
 
 use crate::abilities::Abilities;
+use crate::channels_first;
 use crate::lower::{KERNELS, lower};
 use crate::tuner::Forced;
 
@@ -31,6 +33,7 @@ pub(crate) const HALF: &[&str] = &[
     "gather_nd",
     "global_pool",
     "group_norm",
+    "group_query_attention",
     "gru",
     "layer_norm",
     "linear",
@@ -65,6 +68,7 @@ const STAND_IN: usize = 16;
 /// # Errors
 /// An operator refuses its inputs.
 pub(crate) fn legalize(graph: Graph, abilities: &Abilities) -> Result<Graph, NodeError> {
+    let graph = channels_first::run(graph)?;
     if !abilities.f16 {
         return widen(graph);
     }

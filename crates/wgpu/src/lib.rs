@@ -9,6 +9,7 @@ mod adapter;
 mod answer;
 mod backend;
 mod bindings;
+mod channels_first;
 mod compile;
 mod conv_volume;
 mod copies;
@@ -105,6 +106,7 @@ inferrum_backend::kernels! {
     qgemm: inferrum_ops::qgemm::QGemm;
     qlinear_conv: inferrum_ops::qlinear_conv::QLinearConv;
     qlinear_matmul: inferrum_ops::qlinear_matmul::QLinearMatMul;
+    qlinear_pool: inferrum_ops::qlinear_pool::QLinearPool;
     quantize: inferrum_ops::quantize::DequantizeLinear, inferrum_ops::quantize::QuantizeLinear;
     reduce: inferrum_ops::reduce::Reduce;
     resize: inferrum_ops::resize::Resize;

@@ -9,10 +9,10 @@ use inferrum_ops::fused_matmul::FusedMatMul;
 use inferrum_ops::matmul::MatMulGeometry;
 use inferrum_tensor::{Shape, Tensor};
 
-use crate::bindings::Bindings;
+use crate::bindings::{Bindings, fours};
 use crate::epilogue::activate;
 use crate::kernel::{Lowered, Lowering, Operand, Packing, word};
-use crate::product::{Product, fours, repacked};
+use crate::product::{Product, repacked};
 use crate::strides::{loop_words, offsets};
 
 const SOURCE: &str = include_str!("../../../shaders/linear.wgsl");

@@ -119,8 +119,10 @@ mod tests {
                 };
                 Tensor::from_i64(dtype, shape, &vec![value; shape[0] * shape[1]]).unwrap()
             };
-            for (greatest_a, greatest_b) in [(false, false), (false, true), (true, false), (true, true)] {
-                let x = Some((all(a, greatest_a, [3, 1000]), false));
+            for (m, greatest_a, greatest_b) in
+                [(3, false, false), (20, false, true), (3, true, false), (20, true, true), (20, false, false)]
+            {
+                let x = Some((all(a, greatest_a, [m, 1000]), false));
                 let w = Some((all(b, greatest_b, [1000, 18]), true));
                 let zero =
                     |dtype, greatest: bool| Some((all(dtype, !greatest, [1, 1]).reshape([1]).unwrap(), true));

@@ -6,10 +6,10 @@ use inferrum_backend::Decline;
 use inferrum_ops::matmul_nbits::MatMulNBits;
 use inferrum_tensor::{DType, Tensor};
 
-use crate::bindings::Bindings;
+use crate::bindings::{Bindings, fours};
 use crate::epilogue::activate;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, Packing, linear_groups, words};
-use crate::product::{Product, fours};
+use crate::product::Product;
 use crate::shader::Template;
 use crate::storage;
 
@@ -102,7 +102,7 @@ pub(crate) fn lower(op: &MatMulNBits, lowering: &Lowering<'_>) -> Result<Lowered
             name: "matmul nbits",
             source: TILES,
             included: None,
-            kind: format!("{} {}", op.bits, switches.join(" ")),
+            kind: format!("{} {} {}", op.bits, lowering.float(0)?, switches.join(" ")),
             batches: 1,
             m,
             n,

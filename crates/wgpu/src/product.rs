@@ -16,11 +16,6 @@ const ADD: &str = include_str!("../../../shaders/split_sums.wgsl");
 /// Workgroups along an axis that every adapter takes.
 const MOST_GROUPS: usize = 65535;
 
-/// The WGSL type of an element, or of four.
-pub(crate) fn fours(element: &str, wide: bool) -> String {
-    if wide { format!("vec4<{element}>") } else { element.to_owned() }
-}
-
 /// The floats of a constant in an order of a kernel's own: `from` says where each of `count` elements comes from, if it is not 0.
 ///
 /// # Errors

@@ -14,6 +14,9 @@ use crate::storage;
 
 const SOURCE: &str = include_str!("../../../shaders/quantize.wgsl");
 
+/// Exact quotients, for [`Template::including`].
+pub(crate) const QUOTIENT: &str = include_str!("../../../shaders/quotient.wgsl");
+
 const ZERO: usize = 2;
 
 pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
@@ -61,6 +64,7 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
     let name = if dequantize { "dequantize" } else { "quantize" };
     let shader = Template::new(name, SOURCE)
         .including(FUNCTIONS)
+        .including(QUOTIENT)
         .params(params.len())
         .with("buffers", bindings.declarations())
         .with("place", place)
@@ -136,5 +140,20 @@ mod tests {
         let x = Tensor::vector(vec![f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, -1e30, 2.5, 3.5, -0.4]);
         agree(op, &[x.clone(), Tensor::scalar(1f32), Tensor::scalar(3i8)], Tolerance::EXACT);
         agree(op, &[x, Tensor::scalar(1f32), Tensor::scalar(200u8)], Tolerance::EXACT);
+    }
+
+    #[test]
+    fn quotients_are_rounded_as_on_the_host() {
+        // Near halves, where a last digit decides.
+        let op =
+            QuantizeLinear { axis: 0, block_size: 0, output_dtype: None, precision: None, saturate: true };
+        for scale in [0.017_341_9f32, 0.004_056_34, 0.1, 3.3e-5, 0.037_4] {
+            let near = |step: i32| {
+                let middle = (step as f32 + 0.5) * scale;
+                [middle.next_down(), middle, middle.next_up()]
+            };
+            let x: Vec<f32> = (-130..130).flat_map(near).collect();
+            agree(op, &[Tensor::vector(x), Tensor::scalar(scale), Tensor::scalar(0i8)], Tolerance::EXACT);
+        }
     }
 }

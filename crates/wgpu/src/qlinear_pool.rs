@@ -1,0 +1,151 @@
+//! `QLinearAveragePool` and `QLinearGlobalAveragePool` of images of one or two axes: sums of integers, and the least sum of every
+//! result, found beforehand, so that results are exact.
+
+use std::sync::Arc;
+
+use inferrum_backend::Decline;
+use inferrum_ops::qlinear_pool::QLinearPool;
+use inferrum_ops::window::{Extents, Padding, Window, WindowSpec};
+use inferrum_tensor::{DType, Shape};
+
+use crate::bindings::Bindings;
+use crate::conv::window_words;
+use crate::kernel::{Dispatch, Lowered, Lowering, Operand, words};
+use crate::requantize::{constant_float, constant_int};
+use crate::shader::Template;
+use crate::storage;
+
+const SOURCE: &str = include_str!("../../../shaders/qlinear_pool.wgsl");
+
+/// Results but the least one.
+const STEPS: usize = 255;
+
+/// Different numbers of elements in windows at most.
+const MOST_COUNTS: usize = 256;
+
+pub(crate) fn lower(op: &QLinearPool, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    let (x_scale, x_zero) = (constant_float(lowering, 1)?, constant_int(lowering, 2)?);
+    let of_y = (constant_float(lowering, 3)?, constant_int(lowering, 4)?);
+    let (shape, dtype) = (lowering.shape(0)?, lowering.dtype(0)?);
+    let (window, include_pads) = window(op, &shape)?;
+    if !(x_scale > 0.0 && of_y.0 > 0.0) || window.taps() > 1 << 20 {
+        return Err(Decline("a scale that is not positive, or a large window".into()));
+    }
+    let counts: Vec<usize> =
+        window.elements_in_windows(include_pads).into_iter().map(|count| count.max(1)).collect();
+    let mut different = counts.clone();
+    different.sort_unstable();
+    different.dedup();
+    if different.len() > MOST_COUNTS {
+        return Err(Decline(format!("windows of {} sizes", different.len())));
+    }
+    let most = window.taps() as i64 * 255;
+    let bounds: Vec<u32> = different
+        .iter()
+        .flat_map(|&count| {
+            least_sums(most, move |sum| {
+                QLinearPool::quantized(sum as f64 / count as f64, x_scale, of_y, dtype) - least(dtype)
+            })
+        })
+        .collect();
+    let slots: Vec<u32> =
+        counts.iter().map(|count| different.binary_search(count).unwrap_or(0) as u32).collect();
+
+    let elements = lowering.output_shape(0)?.elements();
+    let mut params = words([elements, window.positions()])?;
+    params.extend(window_words(&window)?);
+    let element = storage::words(dtype).ok_or_else(|| Decline(format!("pools of {dtype}")))?;
+    let mut bindings = Bindings::default();
+    bindings.read("x", element, Operand::Input(0));
+    bindings.read("bounds", "i32", Operand::Table(Arc::from(bounds)));
+    bindings.read("slots", "u32", Operand::Table(Arc::from(slots)));
+    bindings.write("y", element, Operand::Output(0));
+    let shader = Template::new("qlinear pool", SOURCE)
+        .params(params.len())
+        .with("buffers", bindings.declarations())
+        .with("type", element)
+        .with("zero", x_zero)
+        .with("least", least(dtype))
+        .with("steps", STEPS)
+        .build();
+    Ok(Lowered::one("qlinear pool", Dispatch::over(elements, shader, bindings.operands(), params)?))
+}
+
+fn least(dtype: DType) -> i64 {
+    if dtype == DType::I8 { -128 } else { 0 }
+}
+
+/// The windows of a pool, and whether padding counts among their elements.
+fn window(op: &QLinearPool, x: &Shape) -> Result<(Window, bool), Decline> {
+    let (spec, include_pads) = match op {
+        QLinearPool::Window(pool) => (pool.window.clone(), pool.count_include_pad),
+        QLinearPool::Global => {
+            let spatial = x.get(2..).unwrap_or_default();
+            let all = |value: usize| Extents::from_elem(value, spatial.len());
+            let padding = Padding::Explicit { begin: all(0), end: all(0) };
+            let kernel = Extents::from_slice(spatial);
+            (WindowSpec { kernel, strides: all(1), dilations: all(1), padding, ceil: false }, false)
+        }
+    };
+    if spec.kernel.contains(&0) {
+        return Err(Decline("an image without elements".into()));
+    }
+    Ok((spec.pool(x).map_err(|error| Decline(error.to_string()))?, include_pads))
+}
+
+/// For each step from 1 on the least sum between `-most` and `most` that reaches it, which is `most + 1` if none does. The
+/// function grows with the sum.
+fn least_sums(most: i64, step_of: impl Fn(i64) -> i64) -> impl Iterator<Item = u32> {
+    (1..=STEPS as i64).map(move |step| {
+        let (mut low, mut high) = (-most, most + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if step_of(middle) >= step {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        low as i32 as u32
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Tolerance, agree_with, bytes};
+    use inferrum_ops::pool::AveragePool;
+    use inferrum_tensor::Tensor;
+
+    fn check(op: QLinearPool, dtype: DType, shape: &[usize]) {
+        for (x_scale, y_scale) in [(0.05f32, 0.05f32), (0.02, 0.013), (1.0, 4.0), (0.5, 0.001)] {
+            let scalar = |value: f32| Some((Tensor::scalar(value), true));
+            let zero = |seed| Some((bytes(dtype, &[], seed), true));
+            let x = Some((bytes(dtype, shape, 1), false));
+            let inputs = [x, scalar(x_scale), zero(2), scalar(y_scale), zero(3)];
+            agree_with(op.clone(), &inputs, 1, Tolerance::EXACT);
+        }
+    }
+
+    #[test]
+    fn means_are_exact() {
+        for dtype in [DType::U8, DType::I8] {
+            for shape in [&[2usize, 3, 4, 4][..], &[1, 17, 7, 5], &[2, 3, 9], &[0, 3, 2, 2]] {
+                check(QLinearPool::Global, dtype, shape);
+                for count_include_pad in [false, true] {
+                    let axes = shape.len() - 2;
+                    let all = |value: usize| Extents::from_elem(value, axes);
+                    let padding = Padding::Explicit { begin: all(1), end: all(1) };
+                    let window = WindowSpec {
+                        kernel: all(2),
+                        strides: all(2),
+                        dilations: all(1),
+                        padding,
+                        ceil: true,
+                    };
+                    check(QLinearPool::Window(AveragePool { window, count_include_pad }), dtype, shape);
+                }
+            }
+        }
+    }
+}
