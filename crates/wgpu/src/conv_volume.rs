@@ -1,4 +1,4 @@
-//! Convolution of volumes of f32: as a matrix product by tiles.
+//! Convolution of volumes of floats: as a matrix product by tiles.
 
 use inferrum_backend::Decline;
 use inferrum_ops::conv::ConvGeometry;
@@ -11,7 +11,7 @@ use crate::kernel::{Lowered, Lowering, Operand, word};
 
 const SOURCE: &str = include_str!("../../../shaders/conv_volume.wgsl");
 
-/// The kernel of a convolution of three spatial axes, of float32.
+/// The kernel of a convolution of three spatial axes.
 ///
 /// # Errors
 /// More elements than the kernel takes.
@@ -27,7 +27,7 @@ pub(crate) fn lower_volume(
         vec![word(geometry.out_channels)?, word(elements)?, word(depth)?, word(geometry.groups)?];
     params.extend(volume_words(window)?);
     let mut loads = Bindings::default();
-    loads.read("x", "f32", Operand::Input(0));
+    loads.read("x", lowering.float(0)?, Operand::Input(0));
     let (values, switches) = (Vec::new(), Vec::new());
     Images { name: "conv volume", source: SOURCE, elements, loads, params, values, switches }
         .lower(geometry, activation, lowering)

@@ -7,10 +7,11 @@ use inferrum_ops::conv::ConvGeometry;
 use inferrum_ops::fused_activation::FusedActivation;
 use inferrum_tensor::Tensor;
 
-use crate::bindings::Bindings;
+use crate::bindings::{Bindings, fours};
 use crate::epilogue::activate;
 use crate::kernel::{Lowered, Lowering, Operand, Packing};
 use crate::product::Product;
+use crate::storage::packed;
 
 /// What such products have in common, put before the sources of [`Images`].
 const SOURCE: &str = include_str!("../../../shaders/filters.wgsl");
@@ -33,7 +34,7 @@ pub(crate) struct Images {
 }
 
 impl Images {
-    /// The kernel of a convolution of f32 with a bias and a residual, if the node has them.
+    /// The kernel of a convolution of floats with a bias and a residual, if the node has them.
     ///
     /// # Errors
     /// More elements than the kernel takes.
@@ -46,23 +47,23 @@ impl Images {
         let filters = geometry.out_channels;
         let depth = geometry.in_channels * geometry.window.kernel.iter().product::<usize>();
         if lowering.constant(1).is_some() {
-            self.loads.read("w", "vec4<f32>", Operand::Packed(by_fours(geometry.groups, filters, depth)));
+            let packing = by_fours(geometry.groups, filters, depth);
+            self.loads.read("w", &fours(lowering.float(1)?, true), Operand::Packed(packing));
             self.switches.extend(["wide_a", "a_by_row"]);
         } else {
-            self.loads.read("w", "f32", Operand::Input(1));
+            self.loads.read("w", lowering.float(1)?, Operand::Input(1));
         }
         let wide = self.elements.is_multiple_of(4);
-        let element = if wide { "vec4<f32>" } else { "f32" };
         let mut stores = Bindings::default();
         if lowering.has(BIAS) {
-            stores.read("bias", "f32", Operand::Input(BIAS));
+            stores.read("bias", lowering.float(BIAS)?, Operand::Input(BIAS));
             self.switches.push("bias");
         }
         if lowering.has(RESIDUAL) {
-            stores.read("residual", element, Operand::Input(RESIDUAL));
+            stores.read("residual", &fours(lowering.float(RESIDUAL)?, wide), Operand::Input(RESIDUAL));
             self.switches.push("residual");
         }
-        stores.write("output", element, Operand::Output(0));
+        stores.write("output", &fours(lowering.output_float(0)?, wide), Operand::Output(0));
         self.switches.extend(wide.then_some("wide_y"));
         self.values.push(("activation", activate(activation)?));
         let taps =
@@ -71,7 +72,7 @@ impl Images {
             name: self.name,
             source: self.source,
             included: Some(SOURCE),
-            kind: format!("{taps} {}", self.switches.join(" ")),
+            kind: format!("{taps} {} {}", lowering.float(1)?, self.switches.join(" ")),
             batches: geometry.batch * geometry.groups,
             m: filters,
             n: self.elements,
@@ -89,16 +90,11 @@ impl Images {
 /// The filters of each group with those of a depth next to each other, as many as make vectors of four.
 fn by_fours(groups: usize, filters: usize, depth: usize) -> Packing {
     let pack = move |tensor: &Tensor| {
-        let elements = tensor.as_slice::<f32>().map_err(|error| Decline(error.to_string()))?;
         let width = filters.next_multiple_of(4);
-        let mut words = vec![0; groups * depth * width];
-        for (filter, row) in elements.chunks_exact(depth.max(1)).enumerate() {
-            let start = filter / filters * depth * width + filter % filters;
-            for (at, element) in row.iter().enumerate() {
-                words[start + at * width] = element.to_bits();
-            }
-        }
-        Ok(words)
+        packed(tensor, groups * depth * width, |at| {
+            let (group, row, filter) = (at / width / depth, at / width % depth, at % width);
+            (filter < filters).then_some((group * filters + filter) * depth + row)
+        })
     };
     Packing { input: 1, form: format!("{groups} groups of {filters} filters by fours"), pack: Arc::new(pack) }
 }
