@@ -24,6 +24,7 @@ const INTEGER_PRODUCTS: &str = "integer products";
 pub const PASSES: &[(&str, Pass)] = &[
     ("constant folding", passes::constants::run),
     ("no-op elimination", passes::no_ops::run),
+    ("image scalers", passes::image_scalers::run),
     ("transpose elimination", passes::transposes::run),
     ("reshape elimination", passes::reshapes::run),
     ("common subexpressions", passes::duplicates::run),
