@@ -52,7 +52,7 @@ mod tuner;
 mod weights;
 
 pub use abilities::Abilities;
-pub use backend::{WgpuBackend, devices};
+pub use backend::{WgpuBackend, devices, hardware};
 
 use inferrum_backend::KernelRow;
 

@@ -148,13 +148,22 @@ fn agree_half(
     }
 }
 
-/// Runs `op` on the GPU with inputs that its reference refuses; its outputs, of the first input's type and of these shapes. None
-/// without an adapter.
-pub(crate) fn run(op: impl Operator, inputs: &[Tensor], shapes: &[Shape]) -> Option<Vec<Tensor>> {
+/// What a run on the GPU says of inputs that its reference refuses as well; outputs are of the first input's type and of these
+/// shapes. None without an adapter.
+pub(crate) fn fails(op: impl Operator, inputs: &[Tensor], shapes: &[Shape]) -> Option<String> {
+    let backend = backend()?;
     let given: Vec<_> = inputs.iter().cloned().map(|tensor| Some((tensor, false))).collect();
-    let (graph, feeds) = one_node(Arc::new(op), &given, shapes.len());
-    let facts: Vec<Fact> = shapes.iter().map(|shape| Fact::tensor(inputs[0].dtype(), shape)).collect();
-    runs(graph, feeds, &facts, 1).into_iter().next()
+    let (mut graph, feeds) = one_node(Arc::new(op), &given, shapes.len());
+    inferrum_graph::interpret(&graph, feeds.iter().cloned().map(Value::Tensor).collect())
+        .expect_err("the reference refuses it");
+    for (id, shape) in graph.outputs.clone().into_iter().zip(shapes) {
+        graph.value_mut(id).fact = Fact::tensor(inputs[0].dtype(), shape);
+    }
+    let executable = backend.compile(&region(graph)).expect("compiles");
+    let residents: Vec<Resident> = feeds.into_iter().map(Resident::Host).collect();
+    let error = executable.run(&residents, Vec::new(), &RunContext::default()).expect_err("it fails");
+    assert!(matches!(error, inferrum_backend::BackendError::Node(_)), "{error}");
+    Some(error.to_string())
 }
 
 /// Why the GPU has no kernel for `op` with these inputs, each of which may be a constant; None without an adapter.
