@@ -13,9 +13,9 @@ fn begin(batch: u32) {
 #if loads
 #if pointwise
 #if wide_b
-fn load_b(depth: u32, column: u32) -> vec4<f32> { return x[(x_start + depth * n + column) / 4u]; }
+fn load_b(depth: u32, column: u32) -> vec4<f32> { return vec4<f32>(x[(x_start + depth * n + column) / 4u]); }
 #else
-fn load_b(depth: u32, column: u32) -> f32 { return x[x_start + depth * n + column]; }
+fn load_b(depth: u32, column: u32) -> f32 { return f32(x[x_start + depth * n + column]); }
 #endif
 #else
 /// Where the window of each of four pixels begins; what lies before the image has wrapped around.
@@ -39,10 +39,10 @@ fn four_b(depth: u32, column: u32) -> vec4<f32> {
     let iw = lefts + (tap % KERNEL_WIDTH) * param(11u);
     let inside = (ih < vec4<u32>(param(4u))) & (iw < vec4<u32>(param(5u)));
     let at = ih * param(5u) + iw + (x_start + channel * param(4u) * param(5u));
-    if (inside.x) { value.x = x[at.x]; }
-    if (inside.y) { value.y = x[at.y]; }
-    if (inside.z) { value.z = x[at.z]; }
-    if (inside.w) { value.w = x[at.w]; }
+    if (inside.x) { value.x = f32(x[at.x]); }
+    if (inside.y) { value.y = f32(x[at.y]); }
+    if (inside.z) { value.z = f32(x[at.z]); }
+    if (inside.w) { value.w = f32(x[at.w]); }
     return value;
 }
 #endif

@@ -32,8 +32,8 @@ fn main(
             for (var kw = 0u; kw < param(7u); kw++) {
                 let iw = left + kw * param(11u);
                 var value = 0.0;
-                if (ih < param(4u) && iw < param(5u)) { value = x[image + ih * param(5u) + iw]; }
-                let weight = w[filter_index * depth + count];
+                if (ih < param(4u) && iw < param(5u)) { value = f32(x[image + ih * param(5u) + iw]); }
+                let weight = f32(w[filter_index * depth + count]);
                 count++;
 #if alone
                 block = select(block + weight * value, weight * value, count - 1u == first);
@@ -52,12 +52,12 @@ fn main(
         }
     }
 #if bias
-    sum += bias[filter_index];
+    sum += f32(bias[filter_index]);
 #endif
 #if residual
-    sum += residual[at];
+    sum += f32(residual[at]);
 #endif
-    output[at] = activate(sum);
+    output[at] = Out(activate(sum));
 }
 
 fn x_plane(batch: u32, channels: u32, channel: u32) -> u32 {

@@ -21,6 +21,6 @@ fn load_b(depth: u32, column: u32) -> f32 {
     let iw = column % param(20u) * param(12u) + kw * param(15u) - param(18u);
     // What lies before the volume has wrapped around.
     if (id >= param(4u) || ih >= param(5u) || iw >= param(6u)) { return 0.0; }
-    return x[x_start + ((channel * param(4u) + id) * param(5u) + ih) * param(6u) + iw];
+    return f32(x[x_start + ((channel * param(4u) + id) * param(5u) + ih) * param(6u) + iw]);
 }
 #endif

@@ -16,9 +16,9 @@ fn begin_filters(batch: u32, filters: u32, elements: u32, depth: u32, groups: u3
 
 #if loads
 #if wide_a
-fn load_a(row: u32, depth: u32) -> vec4<f32> { return w[((group * k + depth) * ((m + 3u) / 4u)) + row / 4u]; }
+fn load_a(row: u32, depth: u32) -> vec4<f32> { return vec4<f32>(w[(group * k + depth) * ((m + 3u) / 4u) + row / 4u]); }
 #else
-fn load_a(row: u32, depth: u32) -> f32 { return w[(group * m + row) * k + depth]; }
+fn load_a(row: u32, depth: u32) -> f32 { return f32(w[(group * m + row) * k + depth]); }
 #endif
 #endif
 
@@ -29,11 +29,11 @@ fn store(row: u32, column: u32, sums: Sums) {
     let at = (y_start + row * n + column) / WIDTH;
     var value = sums;
 #if bias
-    value += Sums(bias[group * m + row]);
+    value += Sums(f32(bias[group * m + row]));
 #endif
 #if residual
-    value += residual[at];
+    value += Sums(residual[at]);
 #endif
-    output[at] = activated(value);
+    output[at] = Out(activated(value));
 }
 #endif

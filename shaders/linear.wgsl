@@ -22,14 +22,14 @@ fn begin(batch: u32) {
 }
 
 #if loads
-fn load_a(row: u32, depth: u32) -> f32 { return a[a_start + row * param(4u) + depth * param(5u)]; }
+fn load_a(row: u32, depth: u32) -> f32 { return f32(a[a_start + row * param(4u) + depth * param(5u)]); }
 #if packed_b
-fn load_b(depth: u32, column: u32) -> vec4<f32> { return b[depth * ((n + 3u) / 4u) + column / 4u]; }
+fn load_b(depth: u32, column: u32) -> vec4<f32> { return vec4<f32>(b[depth * ((n + 3u) / 4u) + column / 4u]); }
 #else
 #if wide_b
-fn load_b(depth: u32, column: u32) -> vec4<f32> { return b[(b_start + depth * param(6u) + column) / 4u]; }
+fn load_b(depth: u32, column: u32) -> vec4<f32> { return vec4<f32>(b[(b_start + depth * param(6u) + column) / 4u]); }
 #else
-fn load_b(depth: u32, column: u32) -> f32 { return b[b_start + depth * param(6u) + column * param(7u)]; }
+fn load_b(depth: u32, column: u32) -> f32 { return f32(b[b_start + depth * param(6u) + column * param(7u)]); }
 #endif
 #endif
 #endif
@@ -41,6 +41,6 @@ fn store(row: u32, column: u32, sums: Sums) {
     let at = (y_start + row * n + column) / WIDTH;
     var value = bitcast<f32>(param(3u)) * sums;
 {{addends}}
-    output[at] = activated(value);
+    output[at] = Out(activated(value));
 }
 #endif

@@ -21,6 +21,8 @@ struct Declared {
     name: String,
     element: String,
     access: &'static str,
+    /// Whether it is an output of floats.
+    out: bool,
 }
 
 /// A WGSL type of numbers, or vectors of four of them.
@@ -40,8 +42,10 @@ impl Bindings {
     }
 
     fn add(&mut self, name: &str, element: &str, access: &'static str, operand: Operand) {
+        let float = matches!(element, "f16" | "f32" | "vec4<f16>" | "vec4<f32>");
+        let out = access == "read_write" && float && matches!(operand, Operand::Output(_));
         self.operands.push(operand);
-        self.declared.push(Declared { name: name.into(), element: element.into(), access });
+        self.declared.push(Declared { name: name.into(), element: element.into(), access, out });
     }
 
     /// These, then those of `other`.
@@ -54,15 +58,10 @@ impl Bindings {
     /// What stands for `{{buffers}}`.
     pub(crate) fn declarations(&self) -> String {
         let mut text = String::new();
-        let written = self.declared.iter().zip(&self.operands);
-        let mut outputs = written.filter(|(_, operand)| matches!(operand, Operand::Output(_)));
-        let float = |element: &str| matches!(element, "f16" | "f32" | "vec4<f16>" | "vec4<f32>");
-        if let Some((out, _)) =
-            outputs.find(|(declared, _)| declared.access != "read" && float(&declared.element))
-        {
-            let _ = writeln!(text, "alias Out = {};", out.element);
+        if let Some(first) = self.declared.iter().find(|declared| declared.out) {
+            let _ = writeln!(text, "alias Out = {};", first.element);
         }
-        for (place, Declared { name, element, access }) in self.declared.iter().enumerate() {
+        for (place, Declared { name, element, access, .. }) in self.declared.iter().enumerate() {
             let binding = place + 1;
             let _ = writeln!(
                 text,

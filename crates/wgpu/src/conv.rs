@@ -7,9 +7,8 @@ use inferrum_graph::Operator;
 use inferrum_ops::conv::{Conv, ConvGeometry, FusedConv};
 use inferrum_ops::fused_activation::FusedActivation;
 use inferrum_ops::window::Window;
-use inferrum_tensor::DType;
 
-use crate::bindings::Bindings;
+use crate::bindings::{Bindings, fours};
 use crate::conv_volume::lower_volume;
 use crate::epilogue::activate;
 use crate::filters;
@@ -29,7 +28,7 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
         (None, Some(conv)) => (conv, None),
         (None, None) => return Err(Decline("another operator".into())),
     };
-    lowering.require_dtype(DType::F32, &[])?;
+    lowering.require_floats(&[])?;
     let (x, w) = (lowering.shape(0)?, lowering.shape(1)?);
     let geometry = conv.geometry(&x, &w).map_err(|error| Decline(error.to_string()))?;
     let window = &geometry.window;
@@ -52,7 +51,7 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
     let pointwise = is_pointwise(window);
     let wide = pointwise && pixels.is_multiple_of(4);
     let mut loads = Bindings::default();
-    loads.read("x", if wide { "vec4<f32>" } else { "f32" }, Operand::Input(0));
+    loads.read("x", &fours(lowering.float(0)?, wide), Operand::Input(0));
     let mut switches = vec![if pointwise { "pointwise" } else { "own_b" }];
     switches.extend(wide.then_some("wide_b"));
     let width = window.kernel.last().copied().unwrap_or(1);
@@ -70,16 +69,16 @@ fn lower_direct(
     lowering: &Lowering<'_>,
 ) -> Result<Lowered, Decline> {
     let mut bindings = Bindings::default();
-    bindings.read("x", "f32", Operand::Input(0));
-    bindings.read("w", "f32", Operand::Input(1));
+    bindings.read("x", lowering.float(0)?, Operand::Input(0));
+    bindings.read("w", lowering.float(1)?, Operand::Input(1));
     let (bias, residual) = (lowering.has(filters::BIAS), lowering.has(filters::RESIDUAL));
     if bias {
-        bindings.read("bias", "f32", Operand::Input(filters::BIAS));
+        bindings.read("bias", lowering.float(filters::BIAS)?, Operand::Input(filters::BIAS));
     }
     if residual {
-        bindings.read("residual", "f32", Operand::Input(filters::RESIDUAL));
+        bindings.read("residual", lowering.float(filters::RESIDUAL)?, Operand::Input(filters::RESIDUAL));
     }
-    bindings.write("output", "f32", Operand::Output(0));
+    bindings.write("output", lowering.output_float(0)?, Operand::Output(0));
     let shader = Template::new("conv direct", DIRECT)
         .including(FUNCTIONS)
         .params(params.len())

@@ -27,7 +27,7 @@ pub(crate) fn lower_volume(
         vec![word(geometry.out_channels)?, word(elements)?, word(depth)?, word(geometry.groups)?];
     params.extend(volume_words(window)?);
     let mut loads = Bindings::default();
-    loads.read("x", "f32", Operand::Input(0));
+    loads.read("x", lowering.float(0)?, Operand::Input(0));
     let (values, switches) = (Vec::new(), Vec::new());
     Images { name: "conv volume", source: SOURCE, elements, loads, params, values, switches }
         .lower(geometry, activation, lowering)

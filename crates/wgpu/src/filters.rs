@@ -7,10 +7,10 @@ use inferrum_ops::conv::ConvGeometry;
 use inferrum_ops::fused_activation::FusedActivation;
 use inferrum_tensor::Tensor;
 
-use crate::bindings::Bindings;
+use crate::bindings::{Bindings, fours};
 use crate::epilogue::activate;
 use crate::kernel::{Lowered, Lowering, Operand, Packing};
-use crate::product::Product;
+use crate::product::{Product, repacked};
 
 /// What such products have in common, put before the sources of [`Images`].
 const SOURCE: &str = include_str!("../../../shaders/filters.wgsl");
@@ -46,23 +46,23 @@ impl Images {
         let filters = geometry.out_channels;
         let depth = geometry.in_channels * geometry.window.kernel.iter().product::<usize>();
         if lowering.constant(1).is_some() {
-            self.loads.read("w", "vec4<f32>", Operand::Packed(by_fours(geometry.groups, filters, depth)));
+            let element = fours(lowering.float(1)?, true);
+            self.loads.read("w", &element, Operand::Packed(by_fours(geometry.groups, filters, depth)));
             self.switches.extend(["wide_a", "a_by_row"]);
         } else {
-            self.loads.read("w", "f32", Operand::Input(1));
+            self.loads.read("w", lowering.float(1)?, Operand::Input(1));
         }
         let wide = self.elements.is_multiple_of(4);
-        let element = if wide { "vec4<f32>" } else { "f32" };
         let mut stores = Bindings::default();
         if lowering.has(BIAS) {
-            stores.read("bias", "f32", Operand::Input(BIAS));
+            stores.read("bias", lowering.float(BIAS)?, Operand::Input(BIAS));
             self.switches.push("bias");
         }
         if lowering.has(RESIDUAL) {
-            stores.read("residual", element, Operand::Input(RESIDUAL));
+            stores.read("residual", &fours(lowering.float(RESIDUAL)?, wide), Operand::Input(RESIDUAL));
             self.switches.push("residual");
         }
-        stores.write("output", element, Operand::Output(0));
+        stores.write("output", &fours(lowering.output_float(0)?, wide), Operand::Output(0));
         self.switches.extend(wide.then_some("wide_y"));
         self.values.push(("activation", activate(activation)?));
         let taps =
@@ -89,16 +89,12 @@ impl Images {
 /// The filters of each group with those of a depth next to each other, as many as make vectors of four.
 fn by_fours(groups: usize, filters: usize, depth: usize) -> Packing {
     let pack = move |tensor: &Tensor| {
-        let elements = tensor.as_slice::<f32>().map_err(|error| Decline(error.to_string()))?;
         let width = filters.next_multiple_of(4);
-        let mut words = vec![0; groups * depth * width];
-        for (filter, row) in elements.chunks_exact(depth.max(1)).enumerate() {
-            let start = filter / filters * depth * width + filter % filters;
-            for (at, element) in row.iter().enumerate() {
-                words[start + at * width] = element.to_bits();
-            }
-        }
-        Ok(words)
+        repacked(tensor, groups * depth * width, |at| {
+            let (group, rest) = (at / (depth * width), at % (depth * width));
+            let (at, filter) = (rest / width, rest % width);
+            (filter < filters).then(|| (group * filters + filter) * depth + at)
+        })
     };
     Packing { input: 1, form: format!("{groups} groups of {filters} filters by fours"), pack: Arc::new(pack) }
 }

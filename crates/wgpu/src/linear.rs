@@ -7,12 +7,12 @@ use inferrum_ops::fused::linear::Linear;
 use inferrum_ops::fused_activation::FusedActivation;
 use inferrum_ops::fused_matmul::FusedMatMul;
 use inferrum_ops::matmul::MatMulGeometry;
-use inferrum_tensor::{DType, Shape, Tensor};
+use inferrum_tensor::{Shape, Tensor};
 
-use crate::bindings::Bindings;
+use crate::bindings::{Bindings, fours};
 use crate::epilogue::activate;
 use crate::kernel::{Lowered, Lowering, Operand, Packing, word};
-use crate::product::Product;
+use crate::product::{Product, repacked};
 use crate::strides::{loop_words, offsets};
 
 const SOURCE: &str = include_str!("../../../shaders/linear.wgsl");
@@ -35,7 +35,7 @@ pub(crate) fn lower_product(
     addend: Option<Addend>,
     lowering: &Lowering<'_>,
 ) -> Result<Lowered, Decline> {
-    lowering.require_dtype(DType::F32, &[])?;
+    lowering.require_floats(&[])?;
     let (a, b) = (Side::new(product, 0, lowering)?, Side::new(product, 1, lowering)?);
     let geometry = MatMulGeometry::new(&a.shape, &b.shape).map_err(|error| Decline(error.to_string()))?;
     let output = lowering.output_shape(0)?;
@@ -55,10 +55,10 @@ pub(crate) fn lower_product(
 
     let right = Right::of(&b, lowering, [k, n], &strides[1]);
     let mut loads = Bindings::default();
-    loads.read("a", "f32", Operand::Input(0));
-    let element = if right == Right::ByElement { "f32" } else { "vec4<f32>" };
-    let by_fours = || Operand::Packed(b.by_fours([k, n]));
-    loads.read("b", element, if right == Right::Packed { by_fours() } else { Operand::Input(1) });
+    loads.read("a", lowering.float(0)?, Operand::Input(0));
+    let element = fours(lowering.float(1)?, right != Right::ByElement);
+    let packed = || Operand::Packed(b.by_fours([k, n]));
+    loads.read("b", &element, if right == Right::Packed { packed() } else { Operand::Input(1) });
 
     let bias =
         lowering.has(Linear::BIAS) && addend.as_ref().is_none_or(|addend| addend.input != Linear::BIAS);
@@ -67,15 +67,14 @@ pub(crate) fn lower_product(
         None => None,
     };
     let wide = n % 4 == 0 && walked.as_ref().is_none_or(|loops| loops.is_dense(0));
-    let element = if wide { "vec4<f32>" } else { "f32" };
     let mut stores = Bindings::default();
     let mut addends = String::new();
     if bias {
-        stores.read("bias", element, Operand::Input(Linear::BIAS));
-        addends.push_str("    value += bias[column / WIDTH];\n");
+        stores.read("bias", &fours(lowering.float(Linear::BIAS)?, wide), Operand::Input(Linear::BIAS));
+        addends.push_str("    value += Sums(bias[column / WIDTH]);\n");
     }
     if let (Some(Addend { input, scale }), Some(loops)) = (addend, walked) {
-        stores.read("addend", element, Operand::Input(input));
+        stores.read("addend", &fours(lowering.float(input)?, wide), Operand::Input(input));
         let first = params.len();
         params.push(scale.to_bits());
         let at = if loops.is_dense(0) {
@@ -86,9 +85,9 @@ pub(crate) fn lower_product(
             addends.push_str(&walk);
             "place".to_owned()
         };
-        addends.push_str(&format!("    value += bitcast<f32>(param({first}u)) * addend[{at}];\n"));
+        addends.push_str(&format!("    value += bitcast<f32>(param({first}u)) * Sums(addend[{at}]);\n"));
     }
-    stores.write("output", element, Operand::Output(0));
+    stores.write("output", &fours(lowering.output_float(0)?, wide), Operand::Output(0));
 
     let switches = [
         ("a_by_row", a.row == 1 && a.column != 1),
@@ -183,15 +182,11 @@ impl Side {
     fn by_fours(&self, [k, n]: [usize; 2]) -> Packing {
         let (row, column) = (self.row, self.column);
         let pack = move |tensor: &Tensor| {
-            let elements = tensor.as_slice::<f32>().map_err(|error| Decline(error.to_string()))?;
             let width = n.next_multiple_of(4);
-            let mut words = vec![0; k * width];
-            for (depth, words) in words.chunks_exact_mut(width.max(1)).enumerate() {
-                for (place, word) in words[..n].iter_mut().enumerate() {
-                    *word = elements.get(depth * row + place * column).copied().unwrap_or(0.0).to_bits();
-                }
-            }
-            Ok(words)
+            repacked(tensor, k * width, |at| {
+                let (depth, place) = (at / width, at % width);
+                (place < n).then(|| depth * row + place * column)
+            })
         };
         Packing { input: 1, form: format!("{k}x{n} by fours, strides {row}, {column}"), pack: Arc::new(pack) }
     }
