@@ -16,7 +16,7 @@ fn begin_filters(batch: u32, filters: u32, elements: u32, depth: u32, groups: u3
 
 #if loads
 #if wide_a
-fn load_a(row: u32, depth: u32) -> vec4<f32> { return vec4<f32>(w[(group * k + depth) * ((m + 3u) / 4u) + row / 4u]); }
+fn load_a(row: u32, depth: u32) -> vec4<f32> { return vec4<f32>(w[((group * k + depth) * ((m + 3u) / 4u)) + row / 4u]); }
 #else
 fn load_a(row: u32, depth: u32) -> f32 { return f32(w[(group * m + row) * k + depth]); }
 #endif

@@ -25,6 +25,7 @@ pub const PASSES: &[(&str, Pass)] = &[
     ("constant folding", passes::constants::run),
     ("no-op elimination", passes::no_ops::run),
     ("contractions", passes::einsum::run),
+    ("image scalers", passes::image_scalers::run),
     ("transpose elimination", passes::transposes::run),
     ("reshape elimination", passes::reshapes::run),
     ("common subexpressions", passes::duplicates::run),

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use inferrum::graph::{Attr, Fact, Graph, NodeDef, ValueId};
-use inferrum::{DType, Device, Error, Session, Tensor};
+use inferrum::{Bindings, Crossing, DType, Device, Error, Inputs, RunOptions, Session, Tensor, TransferLog};
 
 /// Whether this machine has an adapter, which `INFERRUM_REQUIRE_ADAPTER` asks for.
 fn has_adapter() -> bool {
@@ -27,10 +27,13 @@ fn add(graph: &mut Graph, op_type: &str, attrs: &[(&str, i64)], inputs: &[ValueI
     graph.add_node(op_type, op, inputs).expect("it takes the inputs")
 }
 
+/// So many numbers that it is no little work to go on with them on the processor.
+const MANY: [usize; 2] = [64, 401];
+
 /// `Relu(x) * Hardmax(Exp(x))`, twice: once as an output, once squared. No GPU kernel for Hardmax exists.
 fn mixed() -> Graph {
     let mut graph = Graph::new("mixed");
-    let x = graph.add_input("x", Fact::tensor(DType::F32, [3, 17]));
+    let x = graph.add_input("x", Fact::tensor(DType::F32, MANY));
     let relu = add(&mut graph, "Relu", &[], &[x]);
     let exp = add(&mut graph, "Exp", &[], &[x]);
     let hardmax = add(&mut graph, "Hardmax", &[("axis", 1)], &[exp]);
@@ -58,9 +61,14 @@ fn wgpu() -> Device {
     "wgpu".parse().expect("a device")
 }
 
+fn input_of(shape: [usize; 2], seed: usize) -> Tensor {
+    let count = shape[0] * shape[1];
+    let numbers: Vec<f32> = (0..count).map(|i| ((i * 37 + seed * 11) % 51) as f32 / 10.0 - 2.5).collect();
+    Tensor::from_vec(shape, numbers).expect("as many numbers")
+}
+
 fn input(seed: usize) -> Tensor {
-    let numbers: Vec<f32> = (0..3 * 17).map(|i| ((i * 37 + seed * 11) % 51) as f32 / 10.0 - 2.5).collect();
-    Tensor::from_vec([3, 17], numbers).expect("as many numbers")
+    input_of([3, 17], seed)
 }
 
 #[test]
@@ -68,19 +76,25 @@ fn a_gpu_and_the_processor_share_a_model() {
     if !has_adapter() {
         return;
     }
-    for graph in [mixed, staged] {
+    for (name, graph, shape) in [("mixed", mixed as fn() -> Graph, MANY), ("staged", staged, [3, 17])] {
         let on = |device: Device| Session::builder().device(device).build(graph()).expect("a session");
         let (gpu, cpu) = (on(wgpu()), on(Device::Cpu));
         for seed in 0..3 {
-            let got = gpu.run([("x", input(seed))]).expect("runs on the GPU");
-            let want = cpu.run([("x", input(seed))]).expect("runs on the processor");
+            let got = gpu.run([("x", input_of(shape, seed))]).expect("runs on the GPU");
+            let want = cpu.run([("x", input_of(shape, seed))]).expect("runs on the processor");
             for (got, want) in got.iter().zip(want.iter()) {
                 assert_eq!(got.1.as_tensor(), want.1.as_tensor(), "seed {seed}");
             }
         }
         let placement = gpu.placement();
         let on_gpu = placement.nodes.iter().filter(|node| node.device.starts_with("wgpu:")).count();
-        assert!(on_gpu >= 2, "{placement}");
+        assert!(on_gpu >= 1, "{placement}");
+        // What the host reads of the staged graph does not go back.
+        let back = placement.transfers.count(Crossing::ToDevice).0;
+        assert_eq!(
+            (back, placement.transfers.between().count()),
+            (if name == "mixed" { (1, 2) } else { (0, 1) })
+        );
     }
 }
 
@@ -108,15 +122,105 @@ fn several_threads_share_a_session() {
     }
     let session = Session::builder().device(wgpu()).build(mixed()).expect("a session");
     let want: Vec<_> =
-        (0..4).map(|seed| session.run([("x", input(seed))]).expect("runs")[1].clone()).collect();
+        (0..4).map(|seed| session.run([("x", input_of(MANY, seed))]).expect("runs")[1].clone()).collect();
     std::thread::scope(|scope| {
         for (seed, want) in want.iter().enumerate() {
             let session = &session;
             scope.spawn(move || {
                 for _ in 0..5 {
-                    assert_eq!(&session.run([("x", input(seed))]).expect("runs")[1], want);
+                    assert_eq!(&session.run([("x", input_of(MANY, seed))]).expect("runs")[1], want);
                 }
             });
         }
     });
+}
+
+#[test]
+fn what_crosses_is_counted_as_planned() {
+    if !has_adapter() {
+        return;
+    }
+    for (graph, shape) in [(mixed as fn() -> Graph, MANY), (staged, [3, 17])] {
+        let session = Session::builder().device(wgpu()).build(graph()).expect("a session");
+        for _ in 0..2 {
+            let log = TransferLog::new();
+            let options = RunOptions { transfers: Some(&log), ..RunOptions::default() };
+            session.run_with([("x", input_of(shape, 1))], options).expect("it runs");
+            assert_eq!(log.transfers(), session.placement().transfers);
+        }
+    }
+    let session = Session::builder().device(wgpu()).build(mixed()).expect("a session");
+    let transfers = session.placement().transfers;
+    assert_eq!(transfers.count(Crossing::In), (1, 4 * (64 * 401)), "{transfers}");
+    assert_eq!(transfers.count(Crossing::Out).0, 2, "{transfers}");
+    let reasons: Vec<_> =
+        transfers.between().map(|t| (t.crossing, t.node.clone(), t.reason.clone())).collect();
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    assert_eq!((reasons[0].0, reasons[0].1.as_deref()), (Crossing::ToHost, Some("Hardmax")));
+    assert!(reasons.iter().all(|(.., reason)| reason.contains("no GPU kernel for")), "{reasons:?}");
+    let on_cpu = Session::builder().device(Device::Cpu).build(mixed()).expect("a session");
+    let log = TransferLog::new();
+    let options = RunOptions { transfers: Some(&log), ..RunOptions::default() };
+    on_cpu.run_with([("x", input_of(MANY, 1))], options).expect("it runs");
+    assert!(log.transfers().is_empty() && on_cpu.placement().transfers.is_empty());
+}
+
+/// `sum = state + x`, and its double.
+fn accumulator() -> Graph {
+    let mut graph = Graph::new("accumulator");
+    let state = graph.add_input("state", Fact::tensor(DType::F32, [3, 17]));
+    let x = graph.add_input("x", Fact::tensor(DType::F32, [3, 17]));
+    let sum = add(&mut graph, "Add", &[], &[state, x]);
+    let double = add(&mut graph, "Add", &[], &[sum, sum]);
+    graph.outputs = vec![sum, double];
+    graph
+}
+
+#[test]
+fn a_state_stays_on_the_device_between_runs() {
+    let devices = if has_adapter() { vec![Device::Cpu, wgpu()] } else { vec![Device::Cpu] };
+    for device in devices {
+        let session = Session::builder().device(device.clone()).build(accumulator()).expect("a session");
+        let name = session.outputs()[0].name.clone();
+        let double = session.outputs()[1].name.clone();
+        let mut bindings = Bindings::new().staying(&name);
+        assert!(bindings.resident(&name).is_err());
+        let log = TransferLog::new();
+        let options = RunOptions { transfers: Some(&log), ..RunOptions::default() };
+        let mut want = input(0).as_slice::<f32>().expect("float32").to_vec();
+        let mut inputs = Inputs::new().with("state", input(0));
+        for seed in 1..5 {
+            want.iter_mut().zip(input(seed).as_slice::<f32>().expect("float32")).for_each(|(a, b)| *a += b);
+            let outputs =
+                session.run_bound(inputs.with("x", input(seed)), &mut bindings, options).expect("it runs");
+            let doubled: Vec<f32> = want.iter().map(|x| x + x).collect();
+            assert_eq!(
+                (outputs.len(), outputs[double.as_str()].as_slice::<f32>().expect("float32")),
+                (1, &doubled[..])
+            );
+            let kept = bindings.resident(&name).expect("it stayed");
+            assert_eq!((kept.device(), kept.shape().dims()), (session.device().id.as_str(), &[3, 17][..]));
+            assert_eq!(bindings.shape(&name), Some(kept.shape()));
+            inputs = Inputs::new().with("state", kept);
+        }
+        let last = bindings.resident(&name).expect("it stayed").clone();
+        assert_eq!(last.to_host().expect("it is read").as_slice::<f32>().expect("float32"), want);
+        // The first state and each x went in, each double came out; no state ever did.
+        let bytes = 4 * 51;
+        let expected =
+            if device == Device::Cpu { ((0, 0), (0, 0)) } else { ((5, 5 * bytes), (4, 4 * bytes)) };
+        let transfers = log.transfers();
+        assert_eq!((transfers.count(Crossing::In), transfers.count(Crossing::Out)), expected, "{transfers}");
+        assert_eq!(transfers.between().count(), 0);
+        assert!(session.run([("state", input(1).reshape([51]).expect("as many")), ("x", input(1))]).is_err());
+        // Another device takes it through the host.
+        let other = Session::builder().device(Device::Cpu).build(accumulator()).expect("a session");
+        let log = TransferLog::new();
+        let options = RunOptions { transfers: Some(&log), ..RunOptions::default() };
+        let inputs = Inputs::new().with("state", &last).with("x", &last);
+        let outputs = other.run_with(inputs, options).expect("it runs");
+        let doubled: Vec<f32> = want.iter().map(|x| x + x).collect();
+        assert_eq!(outputs[0].as_slice::<f32>().expect("float32"), doubled);
+        assert_eq!(log.transfers().count(Crossing::In).0, if device == Device::Cpu { 0 } else { 2 });
+    }
 }

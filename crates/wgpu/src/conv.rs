@@ -1,4 +1,4 @@
-//! Convolution of planar f32 images: as a matrix product by tiles, or element by element where a group has few filters.
+//! Convolution of planar images of floats: as a matrix product by tiles, or element by element where a group has few filters.
 
 use std::any::Any;
 

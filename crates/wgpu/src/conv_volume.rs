@@ -1,4 +1,4 @@
-//! Convolution of volumes of f32: as a matrix product by tiles.
+//! Convolution of volumes of floats: as a matrix product by tiles.
 
 use inferrum_backend::Decline;
 use inferrum_ops::conv::ConvGeometry;
@@ -11,7 +11,7 @@ use crate::kernel::{Lowered, Lowering, Operand, word};
 
 const SOURCE: &str = include_str!("../../../shaders/conv_volume.wgsl");
 
-/// The kernel of a convolution of three spatial axes, of float32.
+/// The kernel of a convolution of three spatial axes.
 ///
 /// # Errors
 /// More elements than the kernel takes.

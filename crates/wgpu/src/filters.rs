@@ -10,7 +10,8 @@ use inferrum_tensor::Tensor;
 use crate::bindings::{Bindings, fours};
 use crate::epilogue::activate;
 use crate::kernel::{Lowered, Lowering, Operand, Packing};
-use crate::product::{Product, repacked};
+use crate::product::Product;
+use crate::storage::packed;
 
 /// What such products have in common, put before the sources of [`Images`].
 const SOURCE: &str = include_str!("../../../shaders/filters.wgsl");
@@ -33,7 +34,7 @@ pub(crate) struct Images {
 }
 
 impl Images {
-    /// The kernel of a convolution of f32 with a bias and a residual, if the node has them.
+    /// The kernel of a convolution of floats with a bias and a residual, if the node has them.
     ///
     /// # Errors
     /// More elements than the kernel takes.
@@ -46,8 +47,8 @@ impl Images {
         let filters = geometry.out_channels;
         let depth = geometry.in_channels * geometry.window.kernel.iter().product::<usize>();
         if lowering.constant(1).is_some() {
-            let element = fours(lowering.float(1)?, true);
-            self.loads.read("w", &element, Operand::Packed(by_fours(geometry.groups, filters, depth)));
+            let packing = by_fours(geometry.groups, filters, depth);
+            self.loads.read("w", &fours(lowering.float(1)?, true), Operand::Packed(packing));
             self.switches.extend(["wide_a", "a_by_row"]);
         } else {
             self.loads.read("w", lowering.float(1)?, Operand::Input(1));
@@ -71,7 +72,7 @@ impl Images {
             name: self.name,
             source: self.source,
             included: Some(SOURCE),
-            kind: format!("{taps} {}", self.switches.join(" ")),
+            kind: format!("{taps} {} {}", lowering.float(1)?, self.switches.join(" ")),
             batches: geometry.batch * geometry.groups,
             m: filters,
             n: self.elements,
@@ -90,10 +91,9 @@ impl Images {
 fn by_fours(groups: usize, filters: usize, depth: usize) -> Packing {
     let pack = move |tensor: &Tensor| {
         let width = filters.next_multiple_of(4);
-        repacked(tensor, groups * depth * width, |at| {
-            let (group, rest) = (at / (depth * width), at % (depth * width));
-            let (at, filter) = (rest / width, rest % width);
-            (filter < filters).then(|| (group * filters + filter) * depth + at)
+        packed(tensor, groups * depth * width, |at| {
+            let (group, row, filter) = (at / width / depth, at / width % depth, at % width);
+            (filter < filters).then_some((group * filters + filter) * depth + row)
         })
     };
     Packing { input: 1, form: format!("{groups} groups of {filters} filters by fours"), pack: Arc::new(pack) }

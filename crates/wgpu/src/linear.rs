@@ -1,4 +1,4 @@
-//! Matrix products of f32 with their epilogue, by tiles.
+//! Matrix products of floats with their epilogue, by tiles.
 
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use inferrum_tensor::{Shape, Tensor};
 use crate::bindings::{Bindings, fours};
 use crate::epilogue::activate;
 use crate::kernel::{Lowered, Lowering, Operand, Packing, word};
-use crate::product::{Product, repacked};
+use crate::product::Product;
+use crate::storage::packed;
 use crate::strides::{loop_words, offsets};
 
 const SOURCE: &str = include_str!("../../../shaders/linear.wgsl");
@@ -57,8 +58,8 @@ pub(crate) fn lower_product(
     let mut loads = Bindings::default();
     loads.read("a", lowering.float(0)?, Operand::Input(0));
     let element = fours(lowering.float(1)?, right != Right::ByElement);
-    let packed = || Operand::Packed(b.by_fours([k, n]));
-    loads.read("b", &element, if right == Right::Packed { packed() } else { Operand::Input(1) });
+    let by_fours = || Operand::Packed(b.by_fours([k, n]));
+    loads.read("b", &element, if right == Right::Packed { by_fours() } else { Operand::Input(1) });
 
     let bias =
         lowering.has(Linear::BIAS) && addend.as_ref().is_none_or(|addend| addend.input != Linear::BIAS);
@@ -101,7 +102,7 @@ pub(crate) fn lower_product(
         name: "gemm",
         source: SOURCE,
         included: None,
-        kind: switches.join(" "),
+        kind: format!("{} {}", lowering.float(1)?, switches.join(" ")),
         batches: batch.elements(),
         m,
         n,
@@ -135,7 +136,8 @@ impl Right {
         }
         let limits = &lowering.abilities.limits;
         let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) as usize;
-        let fits = k.saturating_mul(n.next_multiple_of(4)).saturating_mul(4) <= most;
+        let bytes = lowering.dtype(1).map_or(4, |dtype| dtype.size());
+        let fits = k.saturating_mul(n.next_multiple_of(4)).saturating_mul(bytes) <= most;
         let alone = batch_strides.iter().all(|&stride| stride == 0);
         if lowering.constant(1).is_some() && alone && fits { Right::Packed } else { Right::ByElement }
     }
@@ -183,9 +185,9 @@ impl Side {
         let (row, column) = (self.row, self.column);
         let pack = move |tensor: &Tensor| {
             let width = n.next_multiple_of(4);
-            repacked(tensor, k * width, |at| {
+            packed(tensor, k * width, |at| {
                 let (depth, place) = (at / width, at % width);
-                (place < n).then(|| depth * row + place * column)
+                (place < n).then_some(depth * row + place * column)
             })
         };
         Packing { input: 1, form: format!("{k}x{n} by fours, strides {row}, {column}"), pack: Arc::new(pack) }

@@ -1,8 +1,6 @@
 //! Matrix products: the loops of a [`Form`] around an operator's loads and stores.
 
-use half::f16;
 use inferrum_backend::Decline;
-use inferrum_tensor::{DType, Tensor, TensorError};
 
 use crate::bindings::Bindings;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, Work, linear_groups, word};
@@ -15,31 +13,6 @@ const ADD: &str = include_str!("../../../shaders/split_sums.wgsl");
 
 /// Workgroups along an axis that every adapter takes.
 const MOST_GROUPS: usize = 65535;
-
-/// The floats of a constant in an order of a kernel's own: `from` says where each of `count` elements comes from, if it is not 0.
-///
-/// # Errors
-/// The constant is not of floats that a GPU stores.
-pub(crate) fn repacked(
-    tensor: &Tensor,
-    count: usize,
-    from: impl Fn(usize) -> Option<usize>,
-) -> Result<Vec<u32>, Decline> {
-    fn moved<T: Copy + Default>(
-        elements: &[T],
-        count: usize,
-        from: impl Fn(usize) -> Option<usize>,
-    ) -> Vec<T> {
-        let element = |at| from(at).and_then(|from| elements.get(from)).copied().unwrap_or_default();
-        (0..count).map(element).collect()
-    }
-    let refused = |error: TensorError| Decline(error.to_string());
-    if tensor.dtype() == DType::F16 {
-        let halves = moved(tensor.as_slice::<f16>().map_err(refused)?, count.next_multiple_of(2), from);
-        return Ok(bytemuck::pod_collect_to_vec(&halves));
-    }
-    Ok(bytemuck::cast_vec(moved(tensor.as_slice::<f32>().map_err(refused)?, count, from)))
-}
 
 /// Invocations of a workgroup that adds parts of sums.
 const ADDING: usize = 64;

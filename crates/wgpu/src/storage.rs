@@ -3,6 +3,7 @@
 //! WGSL has no types of less than 32 bits but for f16, which some adapters have; other narrow elements take a word each. 64-bit
 //! integers keep their 8 bytes.
 
+use inferrum_backend::Decline;
 use inferrum_tensor::{AlignedBytes, DType, Shape, Tensor, TensorError};
 
 /// How a type stands in memory.
@@ -71,6 +72,34 @@ pub(crate) fn bytes_as_words(bytes: &[u8]) -> Vec<u32> {
         u32::from_le_bytes(four)
     };
     bytes.chunks(4).map(word).collect()
+}
+
+/// Elements of a tensor of floats in another order, as they go to a GPU: at each of `count` places the element that `from` names,
+/// or zero.
+///
+/// # Errors
+/// The tensor is not of float16 or float32, or has no such element.
+pub(crate) fn packed(
+    tensor: &Tensor,
+    count: usize,
+    from: impl Fn(usize) -> Option<usize>,
+) -> Result<Vec<u32>, Decline> {
+    let refused = |error: TensorError| Decline(error.to_string());
+    let missing = || Decline(format!("a constant of {} elements is packed as another", tensor.len()));
+    if tensor.dtype() == DType::F16 {
+        let elements = tensor.as_slice::<half::f16>().map_err(refused)?;
+        let bits = |at: usize| match from(at).filter(|_| at < count) {
+            None => Ok(0),
+            Some(place) => elements.get(place).map(|x| u32::from(x.to_bits())).ok_or_else(missing),
+        };
+        return (0..count.div_ceil(2)).map(|word| Ok(bits(2 * word)? | bits(2 * word + 1)? << 16)).collect();
+    }
+    let elements = tensor.as_slice::<f32>().map_err(refused)?;
+    let bits = |at: usize| match from(at) {
+        None => Ok(0),
+        Some(place) => elements.get(place).map(|x| x.to_bits()).ok_or_else(missing),
+    };
+    (0..count).map(bits).collect()
 }
 
 /// A tensor of the bytes that come from a GPU.

@@ -18,6 +18,10 @@ const FOLDED_FLOPS: u64 = 1 << 24;
 /// Elements of a value that is folded at bind time at most: shapes and the like, not data.
 const FOLDED_ELEMENTS: usize = 4096;
 
+/// Work (operations, and bytes of outputs) of a node at most that goes on where the host has all it takes, some of it from the
+/// device: to send it back there would cost more.
+const LITTLE_WORK: u64 = 1 << 16;
+
 /// What a node's placement calls its reference.
 pub(super) const REFERENCE: &str = "reference";
 
@@ -41,6 +45,8 @@ struct Binder<'a> {
     facts: Vec<Fact>,
     /// Which values the device computes.
     on_device: Vec<bool>,
+    /// Which values came from the device to the host, or follow there from such.
+    returned: Vec<bool>,
     drafts: Vec<Draft>,
     /// Why the device does not run nodes that the processor runs.
     declined: HashMap<NodeId, String>,
@@ -52,14 +58,21 @@ enum Draft {
     Control(NodeId),
 }
 
-/// Binds the stage that begins at node `start`, from what is known of each value and which of them the device holds.
-pub(super) fn bind(
-    program: &Program,
-    facts: Vec<Fact>,
-    on_device: Vec<bool>,
-    start: usize,
-) -> Result<Stage, Error> {
-    let mut binder = Binder { program, facts, on_device, drafts: Vec::new(), declined: HashMap::new() };
+/// What is known of the values where a stage begins.
+pub(super) struct Known {
+    pub(super) facts: Vec<Fact>,
+    /// Which of them the device has computed.
+    pub(super) on_device: Vec<bool>,
+    /// Which of them came from the device to the host, or follow there from such.
+    pub(super) returned: Vec<bool>,
+}
+
+/// Binds the stage that begins at node `start`.
+pub(super) fn bind(program: &Program, known: Known, start: usize) -> Result<Stage, Error> {
+    let Known { facts, on_device, returned } = known;
+    let read: Vec<bool> = on_device.iter().zip(&returned).map(|(on, back)| *on && *back).collect();
+    let mut binder =
+        Binder { program, facts, on_device, returned, drafts: Vec::new(), declined: HashMap::new() };
     let nodes = program.graph.nodes();
     let mut end = End::Finish;
     let mut at = nodes.len();
@@ -67,6 +80,7 @@ pub(super) fn bind(
         match binder.node(NodeId(index))? {
             Next::Go => {}
             Next::Stop { at: next, observe, read } => {
+                read.iter().for_each(|id| binder.returned[id.index()] |= binder.on_device[id.index()]);
                 end = End::Continue { at: next, observe, read, next: stages() };
                 at = next;
                 break;
@@ -74,7 +88,7 @@ pub(super) fn bind(
         }
     }
     let stage = binder.finish(at, end)?;
-    program.note_transfers(start, transfers::of_stage(program, &stage));
+    program.note_transfers(start, transfers::of_stage(program, &stage, read));
     Ok(stage)
 }
 
@@ -113,8 +127,14 @@ impl Binder<'_> {
                 }
                 return Ok(Next::Go);
             }
-            Role::Control => self.drafts.push(Draft::Control(id)),
-            Role::Region | Role::Host => self.drafts.push(Draft::Host(id)),
+            Role::Control => {
+                self.on_host(node);
+                self.drafts.push(Draft::Control(id));
+            }
+            Role::Region | Role::Host => {
+                self.on_host(node);
+                self.drafts.push(Draft::Host(id));
+            }
         }
         if settled {
             return Ok(Next::Go);
@@ -135,7 +155,7 @@ impl Binder<'_> {
             outputs: node.outputs.iter().map(fact).collect(),
         };
         let place = match self.program.devices.backend.claim(&bound) {
-            Ok(_) if self.is_shape_work(node) => Place::Host,
+            Ok(_) if self.is_shape_work(node) || self.is_little_work(node, bound.flops()) => Place::Host,
             Ok(_) => Place::Device,
             Err(Decline(reason)) => {
                 self.declined.insert(id, reason);
@@ -150,7 +170,29 @@ impl Binder<'_> {
         for output in node.outputs.iter().flatten() {
             self.on_device[output.index()] = place == Place::Device;
         }
+        if place == Place::Host {
+            self.on_host(node);
+        }
         place
+    }
+
+    /// Notes that the host runs a node, and reads its inputs for that.
+    fn on_host(&mut self, node: &Node) {
+        let mut any = false;
+        for input in node.inputs.iter().flatten().map(|id| id.index()) {
+            self.returned[input] |= self.on_device[input];
+            any |= self.returned[input];
+        }
+        node.outputs.iter().flatten().for_each(|output| self.returned[output.index()] = any);
+    }
+
+    /// Whether the host has all inputs of a node, some of which came from the device, and it is little work.
+    fn is_little_work(&self, node: &Node, flops: u64) -> bool {
+        let inputs = || node.inputs.iter().flatten().map(|id| id.index());
+        let written = node.outputs.iter().flatten().map(|id| bytes(&self.facts[id.index()]) as u64);
+        inputs().all(|id| !self.on_device[id] || self.returned[id])
+            && inputs().any(|id| self.returned[id])
+            && written.fold(flops, u64::saturating_add) <= LITTLE_WORK
     }
 
     /// Whether a node computes few integers or truth values from what the host has.
@@ -296,7 +338,13 @@ impl Binder<'_> {
             });
         }
         log::debug!("bound {} steps up to node {at} of `{}`", steps.len(), self.program.graph.name);
-        Ok(Stage { steps, facts: Arc::unwrap_or_clone(facts), on_device: self.on_device, end })
+        Ok(Stage {
+            steps,
+            facts: Arc::unwrap_or_clone(facts),
+            on_device: self.on_device,
+            returned: self.returned,
+            end,
+        })
     }
 }
 

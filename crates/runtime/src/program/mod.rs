@@ -133,7 +133,8 @@ impl Program {
             for (&id, fact) in self.graph.inputs.iter().zip(inputs()) {
                 facts[id.index()] = fact;
             }
-            bind::bind(self, facts, vec![false; self.graph.values().len()], 0)
+            let none = vec![false; facts.len()];
+            bind::bind(self, bind::Known { facts, on_device: none.clone(), returned: none }, 0)
         })
     }
 

@@ -108,7 +108,7 @@ pub(super) fn plan(program: &Program, inputs: &[Fact]) -> Result<Plan, Error> {
     // One branch is enough, for it may be the only one that such shapes can take.
     let branch = |body: &PlannedBody| body.op == "If" && bodies.iter().any(|b| b.id == body.id && whole(b));
     let complete = complete && bodies.iter().all(|body| whole(body) || (body.plan.is_err() && branch(body)));
-    let transfers = super::transfers::of_stage(program, &stage);
+    let transfers = super::transfers::of_stage(program, &stage, vec![false; stage.facts.len()]);
     Ok(Plan { nodes, bodies, facts: stage.facts.clone(), workspace_bytes, transfers, complete })
 }
 

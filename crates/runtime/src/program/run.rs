@@ -213,7 +213,8 @@ impl<'o> Run<'_, 'o> {
             for (id, fact) in learnt {
                 facts[id.index()] = fact;
             }
-            bind::bind(self.program, facts, stage.on_device.clone(), *at)
+            let (on_device, returned) = (stage.on_device.clone(), stage.returned.clone());
+            bind::bind(self.program, bind::Known { facts, on_device, returned }, *at)
         })?;
         self.release(*at);
         Ok(found)

@@ -16,6 +16,8 @@ pub(crate) struct Stage {
     pub(crate) facts: Vec<Fact>,
     /// Which values the device computes, by [`ValueId::index`].
     pub(crate) on_device: Vec<bool>,
+    /// Which values came from the device to the host, or follow there from such.
+    pub(crate) returned: Vec<bool>,
     pub(crate) end: End,
 }
 

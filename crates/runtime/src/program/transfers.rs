@@ -91,16 +91,18 @@ fn on_host(program: &Program, id: NodeId) -> String {
         Some(placement) if placement.kernel == bind::REFERENCE => {
             format!("{label}: strings, sequences and shapes that depend on elements are the host's")
         }
-        _ => format!("{label}: arithmetic of shapes is the host's"),
+        _ => format!(
+            "{label}: arithmetic of shapes, and little work with what the host has read, is the host's"
+        ),
     }
 }
 
-/// What crosses in a run of a stage whose nodes are noted; of what earlier stages read, it knows nothing.
-pub(super) fn of_stage(program: &Program, stage: &Stage) -> Transfers {
+/// What crosses in a run of a stage whose nodes are noted; `read` tells what earlier stages have read back.
+pub(super) fn of_stage(program: &Program, stage: &Stage, read: Vec<bool>) -> Transfers {
     if program.devices.host.is_none() {
         return Transfers::default();
     }
-    let mut walk = Walk { program, stage, read: vec![false; stage.facts.len()], found: Vec::new() };
+    let mut walk = Walk { program, stage, read, found: Vec::new() };
     for step in &stage.steps {
         match step {
             Step::Region { place: Place::Device, nodes, inputs, .. } => {
