@@ -108,6 +108,7 @@ inferrum_backend::kernels! {
     qlinear_conv: inferrum_ops::qlinear_conv::QLinearConv;
     qlinear_matmul: inferrum_ops::qlinear_matmul::QLinearMatMul;
     qlinear_pool: inferrum_ops::qlinear_pool::QLinearPool;
+    qlinear_softmax: inferrum_ops::qlinear_softmax::QLinearSoftmax;
     quantize: inferrum_ops::quantize::DequantizeLinear, inferrum_ops::quantize::QuantizeLinear;
     reduce: inferrum_ops::reduce::Reduce;
     resize: inferrum_ops::resize::Resize;
