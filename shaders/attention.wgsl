@@ -24,13 +24,19 @@ fn start_of(first: u32, batch: u32, head: u32) -> u32 { return batch * param(fir
 fn masked(product: f32, batch: u32, head: u32, query: u32, key: u32) -> f32 {
     let hidden = -infinity();
     var score = product;
+#if lengths
+    let first_place = bitcast<i32>(lengths[batch].x);
+    if (key >= min(param(1u), lengths[batch].y)) { return hidden; }
+#else
+    let first_place = bitcast<i32>(param(24u));
     if (key >= param(1u)) { return hidden; }
+#endif
 #if softcap
     let cap = bitcast<f32>(param(7u));
     score = cap * tanh_(score / cap);
 #endif
 #if reach
-    let distance = i32(key) - (i32(query) + bitcast<i32>(param(24u)));
+    let distance = i32(key) - (i32(query) + first_place);
     if (distance < -bitcast<i32>(param(25u)) || distance > bitcast<i32>(param(26u))) { return hidden; }
 #endif
 #if mask
@@ -70,8 +76,13 @@ fn main(
         queries[i] = f32(q[q_start + query * param(10u) + i % width]) * bitcast<f32>(param(6u));
     }
     if (lane < ROWS) {
+#if sinks
+        greatest[lane] = {{sink}};
+        sums[lane] = 1.0;
+#else
         greatest[lane] = -infinity();
         sums[lane] = 0.0;
+#endif
     }
     var totals: array<f32, {{totals}}>;
     for (var i = 0u; i < ROWS * COLUMNS; i++) { totals[i] = 0.0; }

@@ -29,6 +29,9 @@ fn main(
     let position = positions[place];
 #endif
     if (position.y != 0u || position.x >= param(5u)) {
+#if faults
+        tell(position.x, position.y, param(5u));
+#endif
         y[at] = Out(0.0);
         return;
     }

@@ -75,3 +75,23 @@ fn the_table_of_operators_is_printed_from_the_registry() {
         "docs/OPERATORS.md is old: cargo run -p inferrum-tests --bin operators > docs/OPERATORS.md"
     );
 }
+
+#[test]
+fn only_the_native_edge_waits_for_futures() {
+    let edge = root().join("crates/wgpu/src/edge.rs");
+    let mut folders = vec![root().join("crates")];
+    let mut waiting = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("the folder is there").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).expect("the file is there");
+                waiting.extend(text.contains("block_on").then_some(path));
+            }
+        }
+    }
+    assert_eq!(waiting.len(), 1, "{waiting:?}");
+    assert_eq!(waiting[0].canonicalize().ok(), edge.canonicalize().ok());
+}

@@ -240,6 +240,7 @@ fn print_json(args: &Args, done: &Done, labels: Option<&Labels>, out: &mut dyn W
     let device = done.session.device();
     let json = json!({
         "model": args.model.display().to_string(), "device": device.id, "device_name": device.name,
+        "choice": done.session.choice(),
         "load_ms": done.load.as_secs_f64() * 1e3, "run_ms": done.run.as_secs_f64() * 1e3,
         "declined": model::declined(&done.session), "transfers": transfers::json(&done.transfers),
         "inputs": done.given.notes, "outputs": outputs,

@@ -29,6 +29,7 @@ pub const PASSES: &[(&str, Pass)] = &[
     ("transpose elimination", passes::transposes::run),
     ("reshape elimination", passes::reshapes::run),
     ("common subexpressions", passes::duplicates::run),
+    ("dynamic products", fusions::dynamic_products::run),
     (INTEGER_PRODUCTS, fusions::integer_products::run),
     ("quantisation round trips", fusions::quantized::run),
     ("tables", fusions::tables::run),

@@ -16,12 +16,11 @@ pub fn devices() -> Vec<DeviceInfo> {
     devices
 }
 
-/// A device that was opened, and why it was chosen if the choice was ours.
+/// A device that was opened.
 pub(crate) struct Opened {
     pub(crate) backend: Arc<dyn Backend>,
     /// The processor, for what the backend declines; None if it is the backend.
     pub(crate) host: Option<Arc<dyn Backend>>,
-    pub(crate) reason: Option<String>,
 }
 
 /// Opens a device.
@@ -35,12 +34,7 @@ pub(crate) fn open(device: &Device, threads: Option<usize>) -> Result<Opened, Er
     }
     let cpu = || Arc::new(CpuBackend::new(threads));
     match device {
-        Device::Cpu => Ok(Opened { backend: cpu(), host: None, reason: None }),
-        Device::Auto => Ok(Opened {
-            backend: cpu(),
-            host: None,
-            reason: Some("it is the only device that `auto` knows how to rank so far".into()),
-        }),
+        Device::Cpu | Device::Auto => Ok(Opened { backend: cpu(), host: None }),
         Device::Named { family, selector } if family == "wgpu" => wgpu(device, selector.as_deref(), cpu()),
         other => Err(Error::Device {
             device: other.to_string(),
@@ -57,7 +51,40 @@ fn wgpu(device: &Device, selector: Option<&str>, host: Arc<CpuBackend>) -> Resul
         reason: unusable.to_string(),
     };
     let backend = inferrum_wgpu::WgpuBackend::open(selector).map_err(refused)?;
-    Ok(Opened { backend: Arc::new(backend), host: Some(host), reason: None })
+    Ok(Opened { backend: Arc::new(backend), host: Some(host) })
+}
+
+/// Why `auto` takes the processor. Asks the drivers, which takes some time, where there is something to drive.
+#[cfg(feature = "wgpu")]
+pub(crate) fn why_the_processor() -> String {
+    if !shows_gpu() {
+        return "the processor, for this machine shows no GPU".into();
+    }
+    match inferrum_wgpu::hardware() {
+        Err(unusable) => format!("the processor, for there is no other device: {unusable}"),
+        Ok(None) => "the processor, for every GPU here is software".into(),
+        Ok(Some(gpu)) => {
+            format!("the processor, for GPUs are not ranked yet; `--device {}` takes {}", gpu.id, gpu.name)
+        }
+    }
+}
+
+/// Whether the machine may have a GPU: Linux shows one as a file.
+#[cfg(feature = "wgpu")]
+fn shows_gpu() -> bool {
+    let nodes = |folder: &str, prefix: &str| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
+    };
+    !cfg!(target_os = "linux")
+        || nodes("/dev/dri", "render")
+        || nodes("/dev", "nvidia")
+        || nodes("/dev", "dxg")
+}
+
+#[cfg(not(feature = "wgpu"))]
+pub(crate) fn why_the_processor() -> String {
+    "the processor, for this build knows no other device".into()
 }
 
 #[cfg(not(feature = "wgpu"))]

@@ -1,14 +1,14 @@
 //! A model that is ready to run.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use inferrum_backend::{Backend, DeviceInfo, Placement, Profile, RunContext, Span, Stop, TransferLog};
 use inferrum_graph::{Fact, Graph};
 
 use crate::bindings::{Bindings, Lent, OutputBuffer};
 use crate::program::{Delivered, Delivery, Plan, Program};
-use crate::{DeviceTensor, Error, Inputs, Outputs, ValueInfo};
+use crate::{DeviceTensor, Error, Inputs, Outputs, ValueInfo, devices};
 
 mod builder;
 mod ordered;
@@ -44,7 +44,8 @@ pub struct Session {
     output_names: Arc<[String]>,
     program: Program,
     backend: Arc<dyn Backend>,
-    choice: Option<String>,
+    /// Why the device was chosen, once asked for; None if the caller named it.
+    choice: Option<OnceLock<String>>,
     profile: Option<Profile>,
     fusions: Vec<(String, usize)>,
 }
@@ -140,9 +141,10 @@ impl Session {
         self.backend.info()
     }
 
-    /// Why the device was chosen, if [`Device::Auto`](crate::Device::Auto) chose it.
+    /// Why the device was chosen, if [`Device::Auto`](crate::Device::Auto) chose it. The first call asks the drivers for what
+    /// else there is.
     pub fn choice(&self) -> Option<&str> {
-        self.choice.as_deref()
+        self.choice.as_ref().map(|choice| choice.get_or_init(devices::why_the_processor).as_str())
     }
 
     /// Rewrites that were applied, with how often.

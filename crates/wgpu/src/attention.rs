@@ -180,6 +180,68 @@ impl Mask {
     }
 }
 
+/// A score for each head that takes part in the softmax without a value.
+#[derive(Clone, Copy)]
+pub(crate) enum Sinks {
+    /// An input, one for each head.
+    Input(usize),
+    /// 0.
+    Zero,
+}
+
+/// What is before an attention over a cache whose batches have lengths of their own: rows by heads.
+pub(crate) struct Prepared {
+    /// Queries, of f32.
+    pub(crate) q: Operand,
+    /// Keys and values, of `element`.
+    pub(crate) k: Operand,
+    pub(crate) v: Operand,
+    pub(crate) element: &'static str,
+    /// For each batch the place of its first query, and how many keys it has.
+    pub(crate) lengths: Operand,
+    pub(crate) sinks: Option<Sinks>,
+    /// The dispatches that give these.
+    pub(crate) work: Work,
+}
+
+/// The attention over what is prepared; `mask` is an input that is added to the scores, and may be short.
+///
+/// # Errors
+/// A shape or type that the kernel does not take.
+pub(crate) fn lower_prepared(
+    sdpa: Sdpa,
+    prepared: Prepared,
+    mask: Option<usize>,
+    lowering: &Lowering<'_>,
+) -> Result<Lowered, Decline> {
+    let Sdpa { batch, q_heads, kv_heads, q_len, kv_len, head, v_head, .. } = sdpa;
+    let Prepared { q, k, v, element, lengths, sinks, work } = prepared;
+    let first = Layout::HeadsFirst;
+    let sources = Sources {
+        q: (q, "f32", strides(first, [batch, q_heads, q_len, head])),
+        k: (k, element, strides(first, [batch, kv_heads, kv_len, head])),
+        v: (v, element, strides(first, [batch, kv_heads, kv_len, v_head])),
+        lengths: Some(lengths),
+        sinks,
+        work,
+    };
+    let mask = mask.map(|input| added(lowering, input, &sdpa)).transpose()?.flatten();
+    let (layouts, output, undefined) = ([first; 3], Layout::LengthFirst, Undefined::ZeroIfHidden);
+    Plan { sdpa, layouts, output, past: None, mask, undefined }.attend(sources, lowering)
+}
+
+/// Where queries, keys and values are: buffer, element type, distances of batches, heads and rows.
+struct Sources {
+    q: Source,
+    k: Source,
+    v: Source,
+    lengths: Option<Operand>,
+    sinks: Option<Sinks>,
+    work: Work,
+}
+
+type Source = (Operand, &'static str, [usize; 3]);
+
 /// Distances of batches, heads and rows of a tensor in a layout.
 fn strides(layout: Layout, extents: [usize; 4]) -> [usize; 3] {
     let axes = layout.axes();
@@ -191,18 +253,34 @@ fn strides(layout: Layout, extents: [usize; 4]) -> [usize; 3] {
 
 impl Plan {
     fn lower(self, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
-        let Sdpa { batch, q_heads, kv_heads, q_len, kv_len, head, v_head, .. } = self.sdpa;
+        let Sdpa { batch, q_heads, q_len, head, v_head, .. } = self.sdpa;
         let mut work = Work { name: "attention".into(), dispatches: Vec::new(), scratch: Vec::new() };
-        let (k, k_strides) = self.side(1, head, lowering, &mut work)?;
-        let (v, v_strides) = self.side(2, v_head, lowering, &mut work)?;
+        let k = self.side(1, head, lowering, &mut work)?;
+        let v = self.side(2, v_head, lowering, &mut work)?;
+        let q = (Operand::Input(0), strides(self.layouts[0], [batch, q_heads, q_len, head]));
+        let element = |input| lowering.float(input);
+        let sources = Sources {
+            q: (q.0, element(0)?, q.1),
+            k: (k.0, element(1)?, k.1),
+            v: (v.0, element(2)?, v.1),
+            lengths: None,
+            sinks: None,
+            work,
+        };
+        self.attend(sources, lowering)
+    }
+
+    /// The attention, after what comes before it.
+    fn attend(&self, sources: Sources, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+        let Sdpa { batch, q_heads, kv_heads, q_len, kv_len, head, v_head, .. } = self.sdpa;
+        let Sources { q, k, v, lengths, sinks, mut work } = sources;
         let rows = self.rows(lowering)?;
         let columns = v_head.div_ceil(LANES).max(1);
         let mut params =
             words([q_len, kv_len, head, v_head, q_heads, q_heads.checked_div(kv_heads).unwrap_or(1)])?;
         params.extend([self.sdpa.scale as f32, self.sdpa.softcap as f32].map(f32::to_bits));
-        let q_strides = strides(self.layouts[0], [batch, q_heads, q_len, head]);
         let y_strides = strides(self.output, [batch, q_heads, q_len, v_head]);
-        for of in [q_strides, k_strides, v_strides, y_strides] {
+        for of in [q.2, k.2, v.2, y_strides] {
             params.extend(words(of)?);
         }
         let mask = self.mask.as_ref();
@@ -216,13 +294,17 @@ impl Plan {
         params.push(mask.and_then(|mask| mask.fill).unwrap_or(0.0).to_bits());
 
         let mut bindings = Bindings::default();
-        bindings.read("q", lowering.float(0)?, Operand::Input(0));
-        for (name, input, operand) in [("k", 1, k), ("v", 2, v)] {
-            let element = lowering.float(input)?;
+        for (name, (operand, element, _)) in [("q", q), ("k", k), ("v", v)] {
             match operand.is_written() {
                 true => bindings.write(name, element, operand),
                 false => bindings.read(name, element, operand),
             }
+        }
+        if let Some(lengths) = &lengths {
+            bindings.read("lengths", "vec2<u32>", lengths.clone());
+        }
+        if let Some(Sinks::Input(input)) = sinks {
+            bindings.read("sinks", lowering.float(input)?, Operand::Input(input));
         }
         if let Some(mask) = mask {
             let element = if mask.fill.is_some() { "u32" } else { lowering.float(mask.input)? };
@@ -244,6 +326,9 @@ impl Plan {
             .with("hidden", hidden)
             .with("given", if mask.is_some_and(|mask| mask.fill.is_some()) { "u32" } else { "f32" })
             .with("fill", "bitcast<f32>(param(27u))")
+            .with("sink", if matches!(sinks, Some(Sinks::Input(_))) { "f32(sinks[head])" } else { "0.0" })
+            .switch("lengths", lengths.is_some())
+            .switch("sinks", sinks.is_some())
             .switch("softcap", self.sdpa.softcap != 0.0)
             .switch("reach", reach.left.is_some() || reach.right.is_some())
             .switch("mask", mask.is_some())

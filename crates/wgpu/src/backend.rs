@@ -111,6 +111,16 @@ pub fn devices() -> Vec<DeviceInfo> {
     }
 }
 
+/// The first GPU that is none of software, if there is one.
+///
+/// # Errors
+/// There is no GPU at all.
+pub fn hardware() -> Result<Option<DeviceInfo>, Unusable> {
+    let found = adapter::adapters()?.iter().enumerate();
+    let mut hardware = found.filter(|(_, found)| found.info.device_type != wgpu::DeviceType::Cpu);
+    Ok(hardware.next().map(|(number, found)| found.describe(format!("wgpu:{number}"))))
+}
+
 impl WgpuBackend {
     /// Opens the adapter that `selector` means: a number, a part of its name, or the first.
     ///

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use inferrum_backend::{BackendError, BoundNode, Decline, NodePlacement, Region};
-use inferrum_graph::{Fact, ValueId};
+use inferrum_graph::{Fact, Node, OpError, ValueId};
 use inferrum_tensor::{DType, Shape, Tensor};
 
 use crate::backend::Shared;
@@ -26,8 +26,32 @@ pub(crate) struct Plan {
     pub(crate) params: Vec<u32>,
     /// A few runs of steps of about the same work, between which a run may be stopped.
     pub(crate) parts: Vec<Range<usize>>,
+    /// What dispatches may tell of, in the order of [`Step::fault`].
+    pub(crate) faults: Vec<Fault>,
     /// Whether each buffer is an input's or an output's.
     ends: Vec<bool>,
+}
+
+/// What a dispatch may tell of.
+pub(crate) struct Fault {
+    /// The node, which takes the elements as this input, and what is known of its inputs.
+    node: Node,
+    input: usize,
+    facts: Vec<Option<Fact>>,
+}
+
+impl Fault {
+    /// Words by which a dispatch tells.
+    pub(crate) const WORDS: usize = 4;
+
+    /// The error that a dispatch has told of, if it has: by these words.
+    pub(crate) fn error(&self, words: &[u32]) -> Option<BackendError> {
+        let &[told, low, high, extent] = words else { return None };
+        let index = (u64::from(high) << 32 | u64::from(low)) as i64;
+        let reason = format!("index {index} is out of range for an axis of {extent}");
+        let facts: Vec<Option<&Fact>> = self.facts.iter().map(Option::as_ref).collect();
+        (told != 0).then(|| self.node.error(&facts, OpError::value(self.input, reason)).into())
+    }
 }
 
 /// Parts of a run that may be stopped between them.
@@ -40,6 +64,8 @@ pub(crate) struct Step {
     pub(crate) params: Option<(u64, u64)>,
     /// The buffers from binding 1 on.
     pub(crate) buffers: Vec<usize>,
+    /// Place in [`Plan::faults`] of what it may tell, bound after the buffers.
+    pub(crate) fault: Option<usize>,
     pub(crate) groups: [u32; 3],
     /// Place in [`Plan::placement`].
     pub(crate) node: usize,
@@ -120,6 +146,7 @@ struct Draft {
     key: Key,
     params: Option<(u64, u64)>,
     buffers: Vec<usize>,
+    fault: Option<usize>,
     groups: [u32; 3],
     node: usize,
 }
@@ -139,6 +166,7 @@ struct Planner<'a> {
     free: Vec<usize>,
     drafts: Vec<Draft>,
     params: Vec<u32>,
+    faults: Vec<Fault>,
 }
 
 /// A plan for a region whose nodes were all claimed; `lower` gives their kernels.
@@ -166,6 +194,7 @@ pub(crate) async fn compile(
         free: Vec::new(),
         drafts: Vec::new(),
         params: Vec::new(),
+        faults: Vec::new(),
     };
     let mut reads: HashMap<ValueId, usize> = HashMap::new();
     for &id in &region.nodes {
@@ -385,6 +414,7 @@ impl Planner<'_> {
             }
             let written = dispatch.operands.iter().map(Operand::is_written).collect();
             let mut buffers = Vec::with_capacity(dispatch.operands.len());
+            let mut fault = None;
             for operand in &dispatch.operands {
                 buffers.push(match operand {
                     Operand::Input(place) => {
@@ -395,6 +425,12 @@ impl Planner<'_> {
                     }
                     Operand::Scratch(place) | Operand::ReadScratch(place) => scratch[*place],
                     Operand::Table(words) => self.table(words).await.map_err(|error| own(&0).name(error))?,
+                    Operand::Fault(input) => {
+                        fault = Some(self.faults.len());
+                        let facts = bound.inputs.iter().map(|fact| fact.cloned()).collect();
+                        self.faults.push(Fault { node: node.clone(), input: *input, facts });
+                        continue;
+                    }
                     Operand::Packed(packing) => {
                         let of = bound.constant(packing.input).ok_or_else(|| {
                             BackendError::Device(format!(
@@ -410,7 +446,7 @@ impl Planner<'_> {
             }
             let params = self.add_params(&dispatch.params);
             let key = Key { shader: dispatch.shader, params: params.is_some(), written };
-            self.drafts.push(Draft { key, params, buffers, groups: dispatch.groups, node: index });
+            self.drafts.push(Draft { key, params, buffers, fault, groups: dispatch.groups, node: index });
         }
         self.release_inputs(bound);
         self.free.extend(scratch);
@@ -457,6 +493,7 @@ impl Planner<'_> {
                 pipeline,
                 params: draft.params,
                 buffers: draft.buffers,
+                fault: draft.fault,
                 groups: draft.groups,
                 node: draft.node,
                 flops: if first { bound.flops() } else { 0 },
@@ -477,6 +514,7 @@ impl Planner<'_> {
             placement,
             params: self.params,
             parts,
+            faults: self.faults,
             ends,
         })
     }

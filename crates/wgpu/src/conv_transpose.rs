@@ -1,14 +1,16 @@
-//! Transposed convolution of planar f32 images: each output element gathers what reaches it.
+//! Transposed convolution of planar images and of volumes: each output element gathers what reaches it.
 
 use inferrum_backend::Decline;
 use inferrum_ops::conv_transpose::ConvTranspose;
 
 use crate::bindings::Bindings;
 use crate::conv::window_words;
+use crate::conv_volume::volume_words;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, words};
 use crate::shader::Template;
 
 const SOURCE: &str = include_str!("../../../shaders/conv_transpose.wgsl");
+const VOLUME: &str = include_str!("../../../shaders/conv_transpose_volume.wgsl");
 
 const BIAS: usize = 2;
 
@@ -19,9 +21,10 @@ pub(crate) fn lower(op: &ConvTranspose, lowering: &Lowering<'_>) -> Result<Lower
     let window = &geometry.window;
     let elements = lowering.output_shape(0)?.elements();
     let mut params = words([elements, window.input_elements()])?;
-    params.extend(window_words(window)?);
-    let height = if window.output.len() == 2 { window.output[0] } else { 1 };
-    params.extend(words([height, geometry.in_channels, geometry.out_channels, geometry.groups])?);
+    let volume = window.output.len() == 3;
+    params.extend(if volume { volume_words(window)? } else { window_words(window)? });
+    let first = if window.output.len() == 1 { 1 } else { window.output[0] };
+    params.extend(words([first, geometry.in_channels, geometry.out_channels, geometry.groups])?);
     let mut bindings = Bindings::default();
     bindings.read("x", lowering.float(0)?, Operand::Input(0));
     bindings.read("weights", lowering.float(1)?, Operand::Input(1));
@@ -30,7 +33,7 @@ pub(crate) fn lower(op: &ConvTranspose, lowering: &Lowering<'_>) -> Result<Lower
         bindings.read("bias", lowering.float(BIAS)?, Operand::Input(BIAS));
     }
     bindings.write("y", lowering.output_float(0)?, Operand::Output(0));
-    let shader = Template::new("conv transpose", SOURCE)
+    let shader = Template::new("conv transpose", if volume { VOLUME } else { SOURCE })
         .params(params.len())
         .with("buffers", bindings.declarations())
         .switch("bias", bias)
@@ -53,6 +56,8 @@ mod tests {
             (&[1, 2, 4, 5], &[2, 3, 3, 3], 1, 1, 2, [2, 1], 0),
             (&[1, 17, 3, 3], &[17, 5, 1, 1], 1, 3, 1, [0, 0], 0),
             (&[0, 3, 4], &[3, 2, 2], 1, 1, 1, [0, 0], 0),
+            (&[2, 4, 3, 4, 2], &[4, 3, 2, 3, 2], 2, 2, 1, [1, 0], 1),
+            (&[1, 3, 2, 3, 3], &[3, 2, 2, 1, 2], 1, 1, 2, [0, 1], 0),
         ] {
             let all = |n: usize| Extents::from_elem(n, x.len() - 2);
             let window = WindowSpec {

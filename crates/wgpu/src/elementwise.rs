@@ -170,10 +170,10 @@ impl Builder<'_> {
 
     /// The type of a buffer's elements, in which 64-bit integers are computed with where the adapter can.
     fn words(&self, dtype: DType) -> Result<&'static str, Decline> {
-        if dtype == DType::I64 {
+        if matches!(dtype, DType::I64 | DType::U64) {
             let known = self.lowering.abilities.i64;
             return known
-                .then_some("i64")
+                .then_some(if dtype == DType::I64 { "i64" } else { "u64" })
                 .ok_or_else(|| Decline("the adapter has no 64-bit integers".into()));
         }
         storage::words(dtype).ok_or_else(|| Decline(format!("arithmetic of {dtype}")))
@@ -230,7 +230,7 @@ impl Builder<'_> {
         let shader = template
             .with("type", computed)
             .params(params.len())
-            .with("bits", if computed == "i64" { 64 } else { 32 })
+            .with("bits", if matches!(computed, "i64" | "u64") { 64 } else { 32 })
             .with("buffers", bindings.declarations())
             .with("steps", self.functions)
             .with("body", body)

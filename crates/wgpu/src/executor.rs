@@ -7,13 +7,13 @@ use std::time::Duration;
 use inferrum_backend::{
     BackendError, Destination, Executable, NodePlacement, Profile, Resident, RunContext, Span,
 };
-use inferrum_tensor::Tensor;
+use inferrum_tensor::{DType, Shape, Tensor};
 
 use crate::backend::Shared;
-use crate::compile::{Buffer, Output, Plan};
+use crate::compile::{Buffer, Fault, Output, Plan};
 use crate::gpu::Submitted;
 use crate::memory::Memory;
-use crate::set::{Bindings, Outside, Set};
+use crate::set::{Bindings, Outside, Set, fault_stride};
 use crate::tensor::{Arriving, Staged, WgpuTensor};
 use crate::timestamps::Timestamps;
 use crate::{edge, staging, storage, weights};
@@ -88,7 +88,13 @@ impl WgpuExecutable {
         };
         let result = self.run_in(&mut set, inputs, destinations, context).await;
         // What failed elsewhere may have left a buffer mapped.
-        if matches!(result, Ok(_) | Err(BackendError::Stopped(_))) {
+        let sound = match &result {
+            Ok(_) => true,
+            // What is on its way may still tell of a fault.
+            Err(BackendError::Stopped(_)) => self.plan.faults.is_empty(),
+            Err(_) => false,
+        };
+        if sound {
             self.give_back(set);
         }
         result.map_err(|error| self.plan.during(error, 0..self.plan.steps.len()))
@@ -118,6 +124,7 @@ impl WgpuExecutable {
         let start = context.profile.map(Profile::now);
         let mut ways = Vec::with_capacity(destinations.len());
         let mut flight: Option<Submitted> = None;
+        let mut told = None;
         let parts = self.parts(context);
         for (number, part) in parts.iter().enumerate() {
             self.record(set, &foreign, &mut encoder, times.as_ref(), part.clone());
@@ -128,6 +135,9 @@ impl WgpuExecutable {
                 for (place, destination) in std::mem::take(&mut destinations).into_iter().enumerate() {
                     ways.push(self.way(place, destination, set, &outside, &mut encoder).await?);
                 }
+            }
+            if number + 1 == parts.len() {
+                told = set.faults(gpu, &self.plan, &mut encoder);
             }
             let recorded = std::mem::replace(&mut encoder, self.encoder());
             let submitted = gpu.submit(recorded.finish());
@@ -144,6 +154,9 @@ impl WgpuExecutable {
             ways.into_iter().map(Way::map).zip(&self.plan.outputs).collect();
         if let (Some(profile), Some(start), Some(times)) = (context.profile, start, times) {
             self.spans(profile, start, &times.read(gpu).await?);
+        }
+        if let Some(told) = told {
+            self.faults(told).await?;
         }
         let mut results = Vec::with_capacity(arriving.len());
         for (kept, output) in arriving {
@@ -286,6 +299,18 @@ impl WgpuExecutable {
             Destination::Caller(memory) => Way::Caller(staged, memory),
             Destination::Stay | Destination::Fresh | Destination::Reuse(_) => Way::Host(staged),
         })
+    }
+
+    /// An error if a dispatch told of one; that of the first node.
+    async fn faults(&self, told: Staged) -> Result<(), BackendError> {
+        let gpu = &self.shared.gpu;
+        let stride = fault_stride(gpu) / 4;
+        let words = Shape::from([self.plan.faults.len() * stride]);
+        let told = told.map().read(gpu, DType::U32, &words).await?;
+        let told = told.as_slice::<u32>().map_err(|error| BackendError::Device(error.to_string()))?;
+        let words = told.chunks(stride).map(|words| &words[..Fault::WORDS]);
+        let first = self.plan.faults.iter().zip(words).find_map(|(fault, words)| fault.error(words));
+        first.map_or(Ok(()), Err)
     }
 
     async fn finish(&self, kept: Kept<'_>, output: &Output) -> Result<Option<Resident>, BackendError> {

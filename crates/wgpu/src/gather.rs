@@ -1,4 +1,4 @@
-//! `Gather`: runs copied by index. An index that is not on its axis gives zeros, as a GPU raises no errors.
+//! `Gather`: runs copied by index. An index that is not on its axis fails the run.
 
 use inferrum_backend::Decline;
 use inferrum_ops::gather::Gather;
@@ -29,13 +29,14 @@ pub(crate) fn lower(op: &Gather, lowering: &Lowering<'_>) -> Result<Lowered, Dec
     let shader =
         indices::reading(template, 1, &[extent], lowering)?.with("type", copy_type(element * factor)).build();
     let operands = [Operand::Input(0), Operand::Input(1), Operand::Output(0)];
+    let operands: Vec<_> = operands.into_iter().chain(indices::fault(1, lowering)).collect();
     Ok(Lowered::one("gather rows", Dispatch::over(count, shader, &operands, params)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Tolerance, agree, agree_with, declined, random_of, run, stored};
+    use crate::testing::{Tolerance, agree, agree_with, declined, fails, random_of, stored};
     use inferrum_tensor::{DType, Shape, Tensor};
 
     fn indices(dtype: DType, shape: &[usize], extent: usize) -> Tensor {
@@ -75,12 +76,20 @@ mod tests {
     }
 
     #[test]
-    fn indices_out_of_range_read_nothing() {
-        let values = [5, -6, 0, i64::MIN, i64::MAX, 1 << 32, -(1 << 32), i64::from(i32::MIN), -1];
-        let inputs = [random_of(DType::F32, &[5], 1), Tensor::vector(values.to_vec())];
-        let Some(got) = run(Gather { axis: 0 }, &inputs, &[Shape::from([values.len()])]) else { return };
-        let (got, data) = (got[0].to_f64().unwrap(), inputs[0].to_f64().unwrap());
-        assert_eq!(got, [0.0, 0.0, data[0], 0.0, 0.0, 0.0, 0.0, 0.0, data[4]]);
+    fn indices_out_of_range_fail_the_run_and_the_next_one_works() {
+        for index in [5, -6, i64::MIN, i64::MAX, 1 << 32, -(1 << 32), i64::from(i32::MIN)] {
+            let values = vec![0, 4, index, -5];
+            let inputs = [random_of(DType::F32, &[5], 1), Tensor::vector(values)];
+            let Some(told) = fails(Gather { axis: 0 }, &inputs, &[Shape::from([4])]) else { return };
+            let reason = format!("index {index} is out of range for an axis of 5");
+            assert!(told.contains(&reason) && told.contains("`node`"), "{told}");
+        }
+        let narrow = Tensor::from_i64(DType::I32, [2], &[-7, 0]).unwrap();
+        let told =
+            fails(Gather { axis: 1 }, &[random_of(DType::F32, &[3, 6], 1), narrow], &[Shape::from([3, 2])]);
+        assert!(told.is_none_or(|told| told.contains("index -7 is out of range for an axis of 6")));
+        let inputs = [random_of(DType::F32, &[5], 1), Tensor::vector(vec![-5i64, 4])];
+        agree(Gather { axis: 0 }, &inputs, Tolerance::EXACT);
     }
 
     #[test]

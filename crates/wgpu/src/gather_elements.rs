@@ -1,4 +1,4 @@
-//! `GatherElements`. An index that is not on its axis gives zero, as a GPU raises no errors.
+//! `GatherElements`. An index that is not on its axis fails the run.
 
 use inferrum_backend::{Decline, Loops, dense_strides};
 use inferrum_ops::gather_elements::GatherElements;
@@ -29,13 +29,14 @@ pub(crate) fn lower(op: &GatherElements, lowering: &Lowering<'_>) -> Result<Lowe
         .with("offsets", walk)
         .build();
     let operands = [Operand::Input(0), Operand::Input(1), Operand::Output(0)];
+    let operands: Vec<_> = operands.into_iter().chain(indices::fault(1, lowering)).collect();
     Ok(Lowered::one("gather elements", Dispatch::over(output.elements(), shader, &operands, params)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Tolerance, agree, random_of, run, stored};
+    use crate::testing::{Tolerance, agree, fails, random_of, stored};
     use inferrum_tensor::{DType, Shape, Tensor};
 
     #[test]
@@ -61,10 +62,11 @@ mod tests {
     }
 
     #[test]
-    fn indices_out_of_range_read_nothing() {
-        let inputs = [random_of(DType::F32, &[5], 1), Tensor::vector(vec![0i64, 5, -6])];
-        let Some(got) = run(GatherElements { axis: 0 }, &inputs, &[Shape::from([3])]) else { return };
-        let data = inputs[0].to_f64().unwrap();
-        assert_eq!(got[0].to_f64().unwrap(), [data[0], 0.0, 0.0]);
+    fn indices_out_of_range_fail_the_run() {
+        for index in [5, -6] {
+            let inputs = [random_of(DType::F32, &[5], 1), Tensor::vector(vec![0i64, index, 1])];
+            let Some(told) = fails(GatherElements { axis: 0 }, &inputs, &[Shape::from([3])]) else { return };
+            assert!(told.contains(&format!("index {index} is out of range for an axis of 5")), "{told}");
+        }
     }
 }

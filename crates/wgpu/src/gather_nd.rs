@@ -1,10 +1,11 @@
-//! `GatherND`: slices copied by tuples of indices. A tuple that names none gives zeros, as a GPU raises no errors.
+//! `GatherND`: slices copied by tuples of indices. A tuple that names none fails the run.
 
 use inferrum_backend::Decline;
 use inferrum_ops::gather_nd::GatherND;
 
 use crate::copies::{copy_type, element_bytes, together};
 use crate::index_tuples::Tuples;
+use crate::indices;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, words};
 use crate::shader::Template;
 
@@ -29,13 +30,14 @@ pub(crate) fn lower(op: &GatherND, lowering: &Lowering<'_>) -> Result<Lowered, D
         .with("count", place)
         .build();
     let operands = [Operand::Input(1), Operand::Input(0), Operand::Output(0)];
+    let operands: Vec<_> = operands.into_iter().chain(indices::fault(1, lowering)).collect();
     Ok(Lowered::one("gather slices", Dispatch::over(count, shader, &operands, params)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Tolerance, agree, random_of, run, stored};
+    use crate::testing::{Tolerance, agree, fails, random_of, stored};
     use inferrum_tensor::{DType, Shape, Tensor};
 
     #[test]
@@ -66,10 +68,12 @@ mod tests {
     }
 
     #[test]
-    fn indices_out_of_range_read_nothing() {
-        let indices = Tensor::from_i64(DType::I64, [3, 2], &[0, 0, 1, 5, -5, 0]).unwrap();
-        let inputs = [random_of(DType::F32, &[4, 5], 1), indices];
-        let Some(got) = run(GatherND { batch_dims: 0 }, &inputs, &[Shape::from([3])]) else { return };
-        assert_eq!(got[0].to_f64().unwrap(), [inputs[0].to_f64().unwrap()[0], 0.0, 0.0]);
+    fn indices_out_of_range_fail_the_run() {
+        for (tuple, reason) in [([1, 5], "index 5 is out of range for an axis of 5"), ([-5, 0], "index -5")] {
+            let indices = Tensor::from_i64(DType::I64, [2, 2], &[0, 0, tuple[0], tuple[1]]).unwrap();
+            let inputs = [random_of(DType::F32, &[4, 5], 1), indices];
+            let Some(told) = fails(GatherND { batch_dims: 0 }, &inputs, &[Shape::from([2])]) else { return };
+            assert!(told.contains(reason), "{told}");
+        }
     }
 }

@@ -3,14 +3,20 @@
 use inferrum_backend::Decline;
 use inferrum_tensor::DType;
 
-use crate::kernel::Lowering;
+use crate::kernel::{Lowering, Operand};
 use crate::shader::Template;
 
 const SOURCE: &str = include_str!("../../../shaders/indices.wgsl");
 
+/// The function `tell`, for sources that bind `fault`.
+pub(crate) const FAULT: &str = include_str!("../../../shaders/fault.wgsl");
+
+/// Where kernels by index bind what they tell.
+const FAULT_BINDING: usize = 4;
+
 /// Lets a source call `position(index, extent)` for the elements of input `input`.
 ///
-/// A GPU raises no errors: what a kernel does with an index that is not on its axis, it says itself. Constant indices are
+/// An index that is not on its axis fails the run, by [`fault`]; until then the kernel takes none of it. Constant indices are
 /// checked here; `extents` are those of the axes that they go through, one after the other.
 ///
 /// # Errors
@@ -33,7 +39,16 @@ pub(crate) fn reading(
             }
         }
     }
-    Ok(of_type(template, dtype == DType::I64))
+    let template = of_type(template, dtype == DType::I64);
+    Ok(match fault(input, lowering) {
+        Some(_) => template.including(FAULT).switch("faults", true).with("fault", FAULT_BINDING),
+        None => template,
+    })
+}
+
+/// The last operand of a kernel whose source [`reading`] made, unless its indices are constants; it has three others.
+pub(crate) fn fault(input: usize, lowering: &Lowering<'_>) -> Option<Operand> {
+    lowering.constant(input).is_none().then_some(Operand::Fault(input))
 }
 
 /// Lets a source call `position(index, extent)` for indices of 32 bits, or of 64 if they are `wide`.

@@ -120,6 +120,9 @@ pub(crate) enum Operand {
     Packed(Packing),
     /// Words that the kernel's lowering has computed.
     Table(Arc<[u32]>),
+    /// Four words by which the kernel tells of an element of this input that fails the run (`fault.wgsl`): the dispatch's last
+    /// operand.
+    Fault(usize),
 }
 
 /// How a constant is packed.
@@ -138,7 +141,7 @@ pub(crate) type Pack = dyn Fn(&Tensor) -> Result<Vec<u32>, Decline> + Send + Syn
 impl Operand {
     /// Whether the shader may write it.
     pub(crate) fn is_written(&self) -> bool {
-        matches!(self, Operand::Output(_) | Operand::Scratch(_))
+        matches!(self, Operand::Output(_) | Operand::Scratch(_) | Operand::Fault(_))
     }
 }
 

@@ -52,7 +52,7 @@ mod tuner;
 mod weights;
 
 pub use abilities::Abilities;
-pub use backend::{WgpuBackend, devices};
+pub use backend::{WgpuBackend, devices, hardware};
 
 use inferrum_backend::KernelRow;
 
@@ -90,6 +90,7 @@ inferrum_backend::kernels! {
     global_pool: inferrum_ops::global_pool::GlobalPool;
     grid_sample: inferrum_ops::grid_sample::GridSample;
     group_norm: inferrum_ops::group_norm::GroupNormalization, inferrum_ops::instance_norm::InstanceNormalization;
+    group_query_attention: inferrum_ops::group_query_attention::GroupQueryAttention;
     gru: inferrum_ops::gru::GRU;
     layer_norm: inferrum_ops::layer_norm::LayerNormalization, inferrum_ops::layer_norm::RMSNormalization;
     linear: inferrum_ops::fused::linear::Linear;
@@ -107,6 +108,7 @@ inferrum_backend::kernels! {
     qlinear_conv: inferrum_ops::qlinear_conv::QLinearConv;
     qlinear_matmul: inferrum_ops::qlinear_matmul::QLinearMatMul;
     qlinear_pool: inferrum_ops::qlinear_pool::QLinearPool;
+    qlinear_softmax: inferrum_ops::qlinear_softmax::QLinearSoftmax;
     quantize: inferrum_ops::quantize::DequantizeLinear, inferrum_ops::quantize::QuantizeLinear;
     reduce: inferrum_ops::reduce::Reduce;
     resize: inferrum_ops::resize::Resize;

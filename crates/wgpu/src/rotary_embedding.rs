@@ -1,9 +1,10 @@
-//! `RotaryEmbedding` of f32. A place that is not in the tables gives zeros, as a GPU raises no errors.
+//! `RotaryEmbedding` of f32. A place that is not in the tables fails the run.
 
 use inferrum_backend::Decline;
 use inferrum_ops::rotary_embedding::{Form, RotaryEmbedding};
 
 use crate::bindings::Bindings;
+use crate::indices;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, words};
 use crate::shader::Template;
 
@@ -34,10 +35,16 @@ pub(crate) fn lower(op: &RotaryEmbedding, lowering: &Lowering<'_>) -> Result<Low
         bindings.read("positions", "vec2<u32>", Operand::Input(positions));
     }
     bindings.write("y", lowering.output_float(0)?, Operand::Output(0));
+    let told = given && lowering.constant(positions).is_none();
+    if told {
+        bindings.write("fault", "atomic<u32>", Operand::Fault(positions));
+    }
     let shader = Template::new("rotary embedding", SOURCE)
         .params(params.len())
         .with("buffers", bindings.declarations())
         .switch("heads_first", extents.heads_first)
+        .including(if told { indices::FAULT } else { "" })
+        .switch("faults", told)
         .switch("positions", given)
         .switch("offset", offset)
         .switch("interleaved", op.interleaved)

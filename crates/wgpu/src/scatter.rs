@@ -1,4 +1,4 @@
-//! `ScatterElements`, `ScatterND`. An update whose index is not on its axis goes nowhere, as a GPU raises no errors.
+//! `ScatterElements`, `ScatterND`. An update whose index is not on its axis goes nowhere and fails the run.
 
 use std::any::Any;
 
@@ -77,6 +77,7 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
         .with("combine", combine.map_or(String::new(), |combine| combine.text))
         .build();
     let operands = [Operand::Input(1), Operand::Input(2), Operand::Output(0)];
+    let operands: Vec<_> = operands.into_iter().chain(indices::fault(1, lowering)).collect();
     let mut dispatches = copies::whole(0, 0, lowering)?;
     dispatches.push(Dispatch::over(updates / factor, shader, &operands, params)?);
     Ok(Lowered::many("scatter", dispatches))
@@ -151,7 +152,7 @@ fn combine(reduction: ScatterReduction, dtype: DType) -> Result<Option<Combine>,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Tolerance, agree, declined, random_of, run, stored};
+    use crate::testing::{Tolerance, agree, declined, fails, random_of, stored};
     use inferrum_tensor::{Shape, Tensor};
 
     #[test]
@@ -218,12 +219,14 @@ mod tests {
     }
 
     #[test]
-    fn updates_out_of_range_go_nowhere() {
-        let indices = Tensor::from_i64(DType::I64, [3, 1], &[5, -6, 1 << 32]).unwrap();
-        let inputs = [random_of(DType::F32, &[5], 1), indices, random_of(DType::F32, &[3], 2)];
-        let op = ScatterND { reduction: ScatterReduction::None };
-        let Some(got) = run(op, &inputs, &[Shape::from([5])]) else { return };
-        assert_eq!(got[0], inputs[0]);
+    fn updates_out_of_range_fail_the_run() {
+        for index in [5, -6, 1 << 32] {
+            let indices = Tensor::from_i64(DType::I64, [3, 1], &[1, index, 2]).unwrap();
+            let inputs = [random_of(DType::F32, &[5], 1), indices, random_of(DType::F32, &[3], 2)];
+            let op = ScatterND { reduction: ScatterReduction::None };
+            let Some(told) = fails(op, &inputs, &[Shape::from([5])]) else { return };
+            assert!(told.contains(&format!("index {index} is out of range for an axis of 5")), "{told}");
+        }
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use inferrum_backend::BackendError;
 
-use crate::compile::{Buffer, Plan, Step};
+use crate::compile::{Buffer, Fault, Plan, Step};
 use crate::gpu::Gpu;
 use crate::memory::Memory;
 use crate::staging::Staging;
+use crate::tensor::Staged;
 
 /// Bindings of tensors that stay on the device that are kept: two take turns where a state goes from run to run.
 const KEPT: usize = 4;
@@ -29,6 +30,14 @@ pub(crate) struct Set {
     pub(crate) staging: Staging,
     /// For each output the buffer by which the host reads it.
     readbacks: Vec<Option<wgpu::Buffer>>,
+    /// What dispatches may tell, all zeros as long as they do not.
+    faults: Option<Faults>,
+}
+
+/// Words by which dispatches tell of what fails the run, and the buffer by which the host reads them.
+struct Faults {
+    told: wgpu::Buffer,
+    readback: wgpu::Buffer,
 }
 
 /// Which memory stands for which buffer.
@@ -55,7 +64,16 @@ impl Set {
             seen: Vec::new(),
             staging: Staging::default(),
             readbacks: vec![None; plan.outputs.len()],
+            faults: None,
         };
+        if !plan.faults.is_empty() {
+            let bytes = plan.faults.len() * fault_stride(gpu);
+            let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+            let told = gpu.buffer("what kernels tell", bytes, usage).await?;
+            let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+            let readback = gpu.buffer("what kernels tell", bytes, usage).await?;
+            set.faults = Some(Faults { told, readback });
+        }
         for index in (0..plan.buffers.len()).filter(|&index| !plan.is_end(index)) {
             set.allocate(gpu, plan, index).await?;
         }
@@ -77,6 +95,17 @@ impl Set {
     /// The buffer of a number.
     pub(crate) fn buffer<'a>(&'a self, outside: &'a Outside, index: usize) -> Option<&'a wgpu::Buffer> {
         outside.get(&index).map(|memory| memory.buffer()).or(self.buffers[index].as_ref())
+    }
+
+    /// Records the copy of what dispatches tell, if any may.
+    pub(crate) fn faults(
+        &self,
+        gpu: &Gpu,
+        plan: &Plan,
+        encoder: &mut wgpu::CommandEncoder,
+    ) -> Option<Staged> {
+        let Faults { told, readback } = self.faults.as_ref()?;
+        Some(Staged::copy(encoder, told, readback.clone(), plan.faults.len() * fault_stride(gpu)))
     }
 
     /// The buffer by which the host reads an output.
@@ -202,10 +231,24 @@ impl Set {
             entries
                 .push(wgpu::BindGroupEntry { binding: i as u32 + 1, resource: buffer.as_entire_binding() });
         }
+        if let Some(fault) = step.fault {
+            let size = std::num::NonZeroU64::new(4 * Fault::WORDS as u64);
+            let offset = (fault * fault_stride(gpu)) as u64;
+            let buffer = &self.faults.as_ref()?.told;
+            entries.push(wgpu::BindGroupEntry {
+                binding: step.buffers.len() as u32 + 1,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size }),
+            });
+        }
         Some(gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: None,
             layout: &step.pipeline.layout,
             entries: &entries,
         }))
     }
+}
+
+/// Bytes from what one dispatch tells to what the next one does.
+pub(crate) fn fault_stride(gpu: &Gpu) -> usize {
+    (4 * Fault::WORDS).max(gpu.limits.min_storage_buffer_offset_alignment as usize)
 }

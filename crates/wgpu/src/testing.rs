@@ -74,8 +74,21 @@ pub(crate) fn agree_with(
     outputs: usize,
     tolerance: Tolerance,
 ) {
+    // A unit in the last place, which a driver may round down; below the normal numbers it is 2^-24.
+    let unit = Tolerance { relative: 2f64.powi(-10), absolute: 2f64.powi(-24) };
+    agree_within(op, inputs, outputs, tolerance, unit);
+}
+
+/// As [`agree_with`]; `half` is what float16 may miss besides.
+pub(crate) fn agree_within(
+    op: impl Operator,
+    inputs: &[Option<(Tensor, bool)>],
+    outputs: usize,
+    tolerance: Tolerance,
+    half: Tolerance,
+) {
     let op: Arc<dyn Operator> = Arc::new(op);
-    agree_half(&op, inputs, outputs, tolerance);
+    agree_half(&op, inputs, outputs, tolerance, half);
     let (graph, feeds) = one_node(op, inputs, outputs);
     let want = inferrum_graph::interpret(&graph, feeds.iter().cloned().map(Value::Tensor).collect())
         .expect("reference runs");
@@ -96,6 +109,7 @@ fn agree_half(
     inputs: &[Option<(Tensor, bool)>],
     outputs: usize,
     tolerance: Tolerance,
+    half: Tolerance,
 ) {
     let single = |input: &Option<(Tensor, bool)>| matches!(input, Some((x, _)) if x.dtype() == DType::F32);
     let taken = KERNELS.find(op.as_ref()).is_some_and(|row| HALF.contains(&row.room));
@@ -135,10 +149,9 @@ fn agree_half(
     let want: Vec<Tensor> = want.iter().zip(&inferred).map(rounded).collect();
     let facts: Vec<Fact> = want.iter().map(|want| Fact::tensor(want.dtype(), want.shape())).collect();
     let (graph, feeds) = one_node(Arc::clone(op), &halves, outputs);
-    // A unit in the last place, which a driver may round down; below the normal numbers it is 2^-24.
     let half = Tolerance {
-        relative: tolerance.relative + 2f64.powi(-10),
-        absolute: tolerance.absolute + 2f64.powi(-24),
+        relative: tolerance.relative + half.relative,
+        absolute: tolerance.absolute + half.absolute,
     };
     for got in runs(graph, feeds, &facts, 1) {
         for (index, (got, want)) in got.iter().zip(&want).enumerate() {
@@ -148,13 +161,22 @@ fn agree_half(
     }
 }
 
-/// Runs `op` on the GPU with inputs that its reference refuses; its outputs, of the first input's type and of these shapes. None
-/// without an adapter.
-pub(crate) fn run(op: impl Operator, inputs: &[Tensor], shapes: &[Shape]) -> Option<Vec<Tensor>> {
+/// What a run on the GPU says of inputs that its reference refuses as well; outputs are of the first input's type and of these
+/// shapes. None without an adapter.
+pub(crate) fn fails(op: impl Operator, inputs: &[Tensor], shapes: &[Shape]) -> Option<String> {
+    let backend = backend()?;
     let given: Vec<_> = inputs.iter().cloned().map(|tensor| Some((tensor, false))).collect();
-    let (graph, feeds) = one_node(Arc::new(op), &given, shapes.len());
-    let facts: Vec<Fact> = shapes.iter().map(|shape| Fact::tensor(inputs[0].dtype(), shape)).collect();
-    runs(graph, feeds, &facts, 1).into_iter().next()
+    let (mut graph, feeds) = one_node(Arc::new(op), &given, shapes.len());
+    inferrum_graph::interpret(&graph, feeds.iter().cloned().map(Value::Tensor).collect())
+        .expect_err("the reference refuses it");
+    for (id, shape) in graph.outputs.clone().into_iter().zip(shapes) {
+        graph.value_mut(id).fact = Fact::tensor(inputs[0].dtype(), shape);
+    }
+    let executable = backend.compile(&region(graph)).expect("compiles");
+    let residents: Vec<Resident> = feeds.into_iter().map(Resident::Host).collect();
+    let error = executable.run(&residents, Vec::new(), &RunContext::default()).expect_err("it fails");
+    assert!(matches!(error, inferrum_backend::BackendError::Node(_)), "{error}");
+    Some(error.to_string())
 }
 
 /// Why the GPU has no kernel for `op` with these inputs, each of which may be a constant; None without an adapter.

@@ -3,6 +3,7 @@
 mod bench;
 mod command;
 mod compare;
+mod drivers;
 mod errors;
 mod help;
 mod inspect;

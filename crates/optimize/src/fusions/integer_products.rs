@@ -10,6 +10,7 @@ use inferrum_ops::binary::{Binary, BinaryKind};
 use inferrum_ops::cast::{Cast, Conversion};
 use inferrum_ops::gemm::Gemm;
 use inferrum_ops::matmul::MatMul;
+use inferrum_ops::matmul_integer::MatMulInteger;
 use inferrum_ops::qgemm::QGemm;
 use inferrum_ops::qlinear_conv::QLinearConv;
 use inferrum_ops::qlinear_matmul::QLinearMatMul;
@@ -21,15 +22,20 @@ use crate::index::operator;
 /// Sums from which not every integer is a float.
 const EXACT: i64 = 1 << 24;
 
-/// `QLinearConv`, `QLinearMatMul` and `QGemm` become a float operator between exact steps.
+/// `QLinearConv`, `QLinearMatMul`, `QGemm` and `MatMulInteger` become a float operator between exact steps.
 ///
 /// # Errors
 /// An operator refuses its inputs.
 pub fn run(graph: &mut Graph) -> Result<usize, GraphError> {
     let mut count = 0;
     for id in (0..graph.nodes().len()).map(NodeId) {
-        let Some(product) = Product::of(graph, &graph.nodes()[id.0]) else { continue };
-        product.rewrite(graph, id)?;
+        if let Some(product) = Product::of(graph, &graph.nodes()[id.0]) {
+            product.rewrite(graph, id)?;
+        } else if let Some(sums) = Sums::of(graph, &graph.nodes()[id.0]) {
+            sums.rewrite(graph, id)?;
+        } else {
+            continue;
+        }
         count += 1;
     }
     if count > 0 {
@@ -50,6 +56,49 @@ struct Product {
     factor: Tensor,
     zero_point: ValueId,
     dtype: DType,
+}
+
+/// A `MatMulInteger` whose sums are exact as floats.
+struct Sums {
+    a: Side,
+    b: Side,
+}
+
+impl Sums {
+    fn of(graph: &Graph, node: &Node) -> Option<Sums> {
+        operator::<MatMulInteger>(node)?;
+        let single =
+            |value: ValueId| graph.fact(value).concrete_shape().is_some_and(|shape| shape.elements() == 1);
+        let (a, b, a_zero) = (input(node, 0)?, input(node, 1)?, input(node, 2));
+        let weights = graph.constant(b).filter(|weights| weights.shape().rank() >= 2)?;
+        let b_zero = zero_points(graph, node, 3)?;
+        let columns = *weights.shape().last()?;
+        if a_zero.is_some_and(|zero| !single(zero)) || ![1, columns].contains(&b_zero.len()) {
+            return None;
+        }
+        // The zero point may be any, as the run finds it.
+        if greatest_sum(weights, -1, &b_zero, 255, &[])? >= EXACT {
+            return None;
+        }
+        let several = (b_zero.len() > 1).then_some((-1, columns));
+        Some(Sums {
+            a: Side { value: a, zero_point: a_zero, axis: None },
+            b: Side { value: b, zero_point: input(node, 3), axis: several },
+        })
+    }
+
+    fn rewrite(self, graph: &mut Graph, id: NodeId) -> Result<(), GraphError> {
+        let name = graph.nodes()[id.0].name.clone();
+        let operands = vec![
+            Some(self.a.centred(graph, &format!("{name}.a"))?),
+            Some(self.b.centred(graph, &format!("{name}.b"))?),
+        ];
+        let sums = graph.add_node(format!("{name}.sums"), Arc::new(MatMul), operands)?;
+        let node = &mut graph.nodes_mut()[id.0];
+        node.op = Arc::new(Cast { to: DType::I32, conversion: Conversion::default() });
+        node.inputs = vec![Some(sums)];
+        Ok(())
+    }
 }
 
 /// An operand.
@@ -290,5 +339,21 @@ mod tests {
         gemm.push(Some(tensor(DType::I32, &[4], &[100, -7000, 3, 90_000])));
         gemm.extend(quantised());
         assert_eq!(check(QGemm { alpha: 0.5, trans_a: false, trans_b: false }, x, gemm), 1);
+    }
+
+    #[test]
+    fn sums_of_any_zero_point_are_the_same() {
+        let x = |dtype, least| tensor(dtype, &[3, 5, 17], &numbers(255, 37, least, least + 255));
+        let w =
+            |columns: usize| Some(tensor(DType::I8, &[17, columns], &numbers(17 * columns, 29, -128, 127)));
+        let zeros = Some(tensor(DType::I8, &[4], &[-128, 127, 0, 5]));
+        for zero in [None, Some(Tensor::scalar(255u8)), Some(Tensor::vector(vec![0u8]))] {
+            assert_eq!(check(MatMulInteger, x(DType::U8, 0), vec![w(4), zero.clone(), None]), 1);
+            assert_eq!(check(MatMulInteger, x(DType::U8, 0), vec![w(4), zero, zeros.clone()]), 1);
+        }
+        assert_eq!(check(MatMulInteger, x(DType::I8, -128), vec![w(4)]), 1);
+        let long = tensor(DType::U8, &[2, 3000], &numbers(6000, 37, 0, 255));
+        let wide = Some(tensor(DType::I8, &[3000, 1], &numbers(3000, 29, -128, 127)));
+        assert_eq!(check(MatMulInteger, long, vec![wide]), 0);
     }
 }

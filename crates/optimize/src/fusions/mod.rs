@@ -3,6 +3,7 @@
 pub mod activations;
 pub mod attention;
 pub mod conv;
+pub mod dynamic_products;
 pub mod elementwise;
 mod epilogue;
 pub mod integer_products;

@@ -1,7 +1,7 @@
 //! How to load a model.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use inferrum_backend::{Backend, Device, Profile};
 use inferrum_graph::Graph;
@@ -144,7 +144,7 @@ impl SessionBuilder {
         if needed > limit {
             return Err(Error::OutOfMemory { what: "the model's weights".into(), needed, limit });
         }
-        let Opened { backend, host, reason: choice } = devices::open(&self.device, self.threads)?;
+        let Opened { backend, host } = devices::open(&self.device, self.threads)?;
         let info = |ids: &[inferrum_graph::ValueId]| -> Vec<ValueInfo> {
             ids.iter()
                 .map(|&id| ValueInfo { name: graph.value(id).name.clone(), fact: graph.fact(id).clone() })
@@ -161,7 +161,7 @@ impl SessionBuilder {
             outputs,
             program,
             backend,
-            choice,
+            choice: (self.device == Device::Auto).then(OnceLock::new),
             profile: self.profile.then(Profile::new),
             fusions,
         })

@@ -83,7 +83,9 @@ fn operands_broadcast() {
 
 #[test]
 fn integers_wrap() {
-    for dtype in [DType::I8, DType::U8, DType::I16, DType::U16, DType::I32, DType::U32, DType::I64] {
+    for dtype in
+        [DType::I8, DType::U8, DType::I16, DType::U16, DType::I32, DType::U32, DType::I64, DType::U64]
+    {
         let (a, b) = (random_of(dtype, &[70], 1), random_of(dtype, &[70], 2));
         let divisors = Tensor::from_i64(dtype, [70], &(1..=70).collect::<Vec<i64>>()).unwrap();
         for kind in
@@ -121,7 +123,7 @@ fn remainders_are_exact() {
 
 #[test]
 fn types_change() {
-    let types = [DType::F32, DType::I32, DType::U8, DType::I8, DType::Bool, DType::I64];
+    let types = [DType::F32, DType::I32, DType::U8, DType::I8, DType::Bool, DType::I64, DType::U64];
     for from in types {
         for to in types {
             agree(

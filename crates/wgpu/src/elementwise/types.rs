@@ -15,6 +15,7 @@ pub(super) fn scalar(dtype: DType) -> Result<&'static str, Decline> {
         DType::I8 | DType::I16 | DType::I32 => Ok("i32"),
         DType::U8 | DType::U16 | DType::U32 => Ok("u32"),
         DType::I64 => Ok("i64"),
+        DType::U64 => Ok("u64"),
         other => Err(Decline(format!("arithmetic of {other}"))),
     }
 }
@@ -36,8 +37,12 @@ pub(super) fn cast(name: &str, from: DType, to: DType) -> Result<String, Decline
         ("u32", "bool") => format!("{name} != 0u"),
         // What lies beyond a narrow type wraps as on the host.
         ("i64", "bool") => format!("{name} != 0li"),
+        ("u64", "bool") => format!("{name} != 0lu"),
         ("bool", "i64") => format!("select(0li, 1li, {name})"),
+        ("bool", "u64") => format!("select(0lu, 1lu, {name})"),
         ("f32", "u32") if to != DType::U32 => format!("bitcast<u32>(i32({name}))"),
+        ("i32", "u64") => format!("u64(i64({name}))"),
+        ("f32", "u64") => format!("select(u64({name}), u64(i64({name})), {name} < 0.0)"),
         ("i32", "u32") => format!("bitcast<u32>({name})"),
         ("u32", "i32") => format!("bitcast<i32>({name})"),
         (_, into) => format!("{into}({name})"),

@@ -1,0 +1,89 @@
+//! `QLinearSoftmax` with constant scales, to the rounding of f32.
+
+use std::sync::Arc;
+
+use inferrum_backend::Decline;
+use inferrum_ops::qlinear_softmax::QLinearSoftmax;
+use inferrum_tensor::DType;
+
+use crate::bindings::Bindings;
+use crate::kernel::{Lowered, Lowering, Operand, words};
+use crate::quantize::QUOTIENT;
+use crate::requantize::{QUANTIZED, constant_float, constant_int};
+use crate::rows::Rows;
+use crate::shader::{FUNCTIONS, Template};
+use crate::storage;
+
+const SOURCE: &str = include_str!("../../../shaders/qlinear_softmax.wgsl");
+
+pub(crate) fn lower(op: &QLinearSoftmax, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
+    // The zero point of the input takes no part.
+    let x_scale = constant_float(lowering, 1)?;
+    let (y_scale, zero) = (constant_float(lowering, 3)?, constant_int(lowering, 4)?);
+    let (shape, dtype) = (lowering.shape(0)?, lowering.dtype(0)?);
+    if !(x_scale > 0.0 && y_scale.is_normal()) {
+        return Err(Decline("a scale that is not positive".into()));
+    }
+    let (outer, extent, inner) = op.softmax.extents(&shape).map_err(|error| Decline(error.to_string()))?;
+    let count = outer.saturating_mul(inner);
+    let exponentials: Arc<[u32]> = (0..256)
+        .map(|distance| ((-f64::from(x_scale) * f64::from(distance)).exp() as f32).to_bits())
+        .collect();
+    let element = storage::words(dtype).ok_or_else(|| Decline(format!("rows of {dtype}")))?;
+    let (least, most) = if dtype == DType::I8 { (-128, 127) } else { (0, 255) };
+    let mut bindings = Bindings::default();
+    bindings.read("x", element, Operand::Input(0));
+    bindings.read("exponentials", "f32", Operand::Table(exponentials));
+    bindings.write("y", element, Operand::Output(0));
+    let params = words([count, extent, inner])?;
+    let rows = Rows::of(count, extent, inner == 1);
+    let template = Template::new("qlinear softmax", SOURCE)
+        .including(FUNCTIONS)
+        .including(QUOTIENT)
+        .including(QUANTIZED)
+        .params(params.len());
+    let shader = rows
+        .fill(template, lowering.abilities)
+        .with("buffers", bindings.declarations())
+        .with("factor", (1.0 / y_scale).to_bits())
+        .with("type", element)
+        .with("zero", zero)
+        .with("least", least)
+        .with("most", most)
+        .build();
+    Ok(Lowered::one("qlinear softmax", rows.dispatch(shader, bindings.operands(), params)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Tolerance, agree_with, bytes};
+    use inferrum_ops::softmax::Softmax;
+    use inferrum_tensor::Tensor;
+
+    #[test]
+    fn every_axis_and_length() {
+        for dtype in [DType::U8, DType::I8] {
+            for (shape, axis, flatten) in [
+                (&[3usize, 17][..], -1, false),
+                (&[3, 17], 0, false),
+                (&[2, 5, 127], 1, true),
+                (&[2, 130, 7], 1, false),
+                (&[2, 1300], 1, false),
+                (&[0, 3], 1, false),
+            ] {
+                for (x_scale, y_scale) in [(0.03f32, 1.0f32 / 256.0), (0.4, 1.0 / 255.0), (0.001, 0.0007)] {
+                    let softmax = Softmax { axis, flatten, log: false };
+                    let inputs = [
+                        Some((bytes(dtype, shape, 1), false)),
+                        Some((Tensor::scalar(x_scale), true)),
+                        Some((bytes(dtype, &[], 2), true)),
+                        Some((Tensor::scalar(y_scale), true)),
+                        Some((bytes(dtype, &[], 3), true)),
+                    ];
+                    agree_with(QLinearSoftmax { softmax }, &inputs, 1, Tolerance::EXACT);
+                }
+            }
+        }
+    }
+}
