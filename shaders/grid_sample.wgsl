@@ -64,7 +64,7 @@ fn main(
     var ratio: array<f32, {{axes}}>;
     for (var axis = 0u; axis < AXES; axis++) {
         // The grid has the last axis first.
-        let normal = grid[place * AXES + AXES - 1u - axis];
+        let normal = f32(grid[place * AXES + AXES - 1u - axis]);
         let extent = f32(param(4u + axis));
 #if align_corners
         let exact = (normal + 1.0) / 2.0 * (extent - 1.0);
@@ -100,7 +100,7 @@ fn main(
             weight *= weight_of(own, ratio[axis]);
         }
         if (inside) {
-            let value = x[plane * param(3u) + u32(offset)];
+            let value = {{type}}(x[plane * param(3u) + u32(offset)]);
 #if nearest
             total = value;
 #else
@@ -108,5 +108,5 @@ fn main(
 #endif
         }
     }
-    y[at] = total;
+    y[at] = {{element}}(total);
 }

@@ -1,6 +1,9 @@
 //! The GPU kernels' tests in other forms than the machine's first adapter gives: other sizes of subgroups, and OpenGL.
 
+use std::path::PathBuf;
 use std::process::Command;
+
+use anyhow::Context;
 
 use crate::drivers;
 
@@ -40,11 +43,17 @@ const GL: [&str; 14] = [
     "transpose",
 ];
 
-/// The commands, each with its name; where a driver is missing, the reason is printed.
-pub(crate) fn commands(cargo: impl Fn(&[&str]) -> Command) -> Vec<(String, Command)> {
+/// The commands, each with its name; where a driver is missing, the reason is printed. `built` is Cargo's command that builds the
+/// tests of the workspace and does not run them.
+///
+/// # Errors
+/// The tests cannot be built.
+pub(crate) fn commands(built: Command) -> anyhow::Result<Vec<(String, Command)>> {
+    let binary = binary(built)?;
     let tests = |filters: &[&str]| {
-        let base = ["test", "--package", "inferrum-wgpu", "--all-features", "--lib", "--"];
-        cargo(&[&base, filters].concat())
+        let mut command = Command::new(&binary);
+        command.current_dir("crates/wgpu").args(filters);
+        command
     };
     let mut commands = Vec::new();
     match drivers::lavapipe() {
@@ -65,5 +74,15 @@ pub(crate) fn commands(cargo: impl Fn(&[&str]) -> Command) -> Vec<(String, Comma
     } else {
         println!("OpenGL: not tested, libEGL.so.1 is not installed");
     }
-    commands
+    Ok(commands)
+}
+
+/// The program of the unit tests, from what Cargo says of what it has built: built as part of the workspace, nothing is built
+/// again for other features.
+fn binary(mut built: Command) -> anyhow::Result<PathBuf> {
+    let output = built.output().with_context(|| format!("{built:?} cannot be started"))?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    let path = text.split(['(', ')']).find(|word| word.contains("/inferrum_wgpu-"));
+    let path = path.with_context(|| format!("the tests of inferrum-wgpu are not built:\n{text}"))?;
+    Ok(std::env::current_dir()?.join(path))
 }

@@ -18,7 +18,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
     docs.env("RUSTDOCFLAGS", "--deny warnings");
     check("docs", docs)?;
     check("tests", cargo(&["test", "--workspace", "--all-features"]))?;
-    for (name, command) in gpu_forms::commands(cargo) {
+    let built = cargo(&["test", "--workspace", "--all-features", "--no-run"]);
+    for (name, command) in gpu_forms::commands(built)? {
         check(&name, command)?;
     }
     Ok(())

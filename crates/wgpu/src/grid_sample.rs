@@ -1,4 +1,4 @@
-//! `GridSample` of images of up to three axes: f32, or any stored type where the nearest element is taken.
+//! `GridSample` of images of up to three axes: floats, or any stored type where the nearest element is taken.
 
 use inferrum_backend::Decline;
 use inferrum_ops::grid_sample::{GridSample, Mode, Padding};
@@ -16,8 +16,8 @@ const MOST_AXES: usize = 3;
 
 pub(crate) fn lower(op: &GridSample, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     let (image, dtype) = (lowering.shape(0)?, lowering.dtype(0)?);
-    if lowering.dtype(1)? != DType::F32 || (op.mode != Mode::Nearest && dtype != DType::F32) {
-        return Err(Decline(format!("an image of {dtype} and a grid of {}", lowering.dtype(1)?)));
+    if op.mode != Mode::Nearest {
+        lowering.float(0)?;
     }
     let element = storage::words(dtype).ok_or_else(|| Decline(format!("an image of {dtype}")))?;
     let [batch, channels, ref dims @ ..] = image[..] else { return Err(Decline("no image".into())) };
@@ -39,7 +39,7 @@ pub(crate) fn lower(op: &GridSample, lowering: &Lowering<'_>) -> Result<Lowered,
     };
     let mut bindings = Bindings::default();
     bindings.read("x", element, Operand::Input(0));
-    bindings.read("grid", "f32", Operand::Input(1));
+    bindings.read("grid", lowering.float(1)?, Operand::Input(1));
     bindings.write("y", element, Operand::Output(0));
     let shader = Template::new("grid sample", SOURCE)
         .including(FUNCTIONS)
@@ -49,7 +49,8 @@ pub(crate) fn lower(op: &GridSample, lowering: &Lowering<'_>) -> Result<Lowered,
         .with("taps", taps)
         .with("all_taps", taps.pow(dims.len() as u32))
         .with("before", before)
-        .with("type", element)
+        .with("element", element)
+        .with("type", if dtype == DType::F16 { "f32" } else { element })
         .switch("nearest", op.mode == Mode::Nearest)
         .switch("linear", op.mode == Mode::Linear)
         .switch("cubic", op.mode == Mode::Cubic)

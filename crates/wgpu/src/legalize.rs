@@ -32,6 +32,7 @@ pub(crate) const HALF: &[&str] = &[
     "gather_elements",
     "gather_nd",
     "global_pool",
+    "grid_sample",
     "group_norm",
     "group_query_attention",
     "gru",
