@@ -2,7 +2,7 @@
 //! asked.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use inferrum_onnx::Case;
@@ -24,7 +24,7 @@ struct Seen {
 }
 
 /// Lowers all nodes of a case for every combination of abilities, and validates the shaders that no other case had.
-fn look(folder: &PathBuf, seen: &Mutex<Seen>) {
+fn look(folder: &Path, seen: &Mutex<Seen>) {
     let Ok(case) = Case::load(folder) else { return };
     let inputs = case.sets.first().map_or(Vec::new(), |set| set.inputs.clone());
     for (number, abilities) in Abilities::every().iter().enumerate() {

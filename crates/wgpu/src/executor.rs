@@ -237,7 +237,7 @@ impl WgpuExecutable {
     fn parts(&self, context: &RunContext<'_>) -> Vec<Range<usize>> {
         match context.stop {
             Some(_) if !self.plan.parts.is_empty() => self.plan.parts.clone(),
-            _ => vec![0..self.plan.steps.len()],
+            _ => std::iter::once(0..self.plan.steps.len()).collect(),
         }
     }
 

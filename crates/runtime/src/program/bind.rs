@@ -7,7 +7,7 @@ use inferrum_backend::{BoundNode, Decline, NodePlacement, Region};
 use inferrum_graph::{Fact, Facts, Inputs, Node, NodeId, ValueId, evaluate};
 use inferrum_tensor::{DType, Value};
 
-use super::stage::{End, Place, Stage, Step};
+use super::stage::{self, End, Place, Stage, Step};
 use super::{Program, control, stages, transfers};
 use crate::Error;
 
@@ -339,11 +339,13 @@ impl Binder<'_> {
             });
         }
         log::debug!("bound {} steps up to node {at} of `{}`", steps.len(), self.program.graph.name);
+        let shared = stage::shared(&steps, &self.on_device);
         Ok(Stage {
             steps,
             facts: Arc::unwrap_or_clone(facts),
             on_device: self.on_device,
             returned: self.returned,
+            shared,
             end,
         })
     }

@@ -34,7 +34,7 @@ pub(super) fn run(
     let mut run = Run::new(program, deliveries, context);
     let inputs = program.graph.inputs.iter().zip(inputs).map(|(&id, input)| run.given(id, input));
     let inputs = inputs.collect::<Result<_, _>>()?;
-    let stage = run.to_end(inputs)?;
+    let stage = run.finish(inputs)?;
     run.outputs(&stage)
 }
 
@@ -48,7 +48,7 @@ pub(super) fn run_body(
     context.check()?;
     let deliveries = program.graph.outputs.iter().map(|_| Delivery::Stay).collect();
     let mut run = Run::new(program, deliveries, context);
-    let stage = run.to_end(inputs)?;
+    let stage = run.finish(inputs)?;
     program.graph.outputs.iter().map(|&id| run.held(&stage, id)).collect()
 }
 
@@ -58,7 +58,7 @@ impl<'a, 'o> Run<'a, 'o> {
     }
 
     /// Runs all stages; gives the last one.
-    fn to_end(&mut self, inputs: Vec<Held>) -> Result<Arc<Stage>, Error> {
+    fn finish(&mut self, inputs: Vec<Held>) -> Result<Arc<Stage>, Error> {
         let facts = || inputs.iter().map(Held::fact).collect();
         let mut stage = self.program.first_stage(Signature::of_inputs(&inputs), facts)?;
         for (&id, input) in self.program.graph.inputs.iter().zip(inputs) {
@@ -250,6 +250,9 @@ impl<'o> Run<'_, 'o> {
         let tensor = self.value(stage, id, transfers::consumer(program, id, nodes))?.into_tensor();
         let tensor = tensor.ok_or_else(|| Error::Backend(format!("`{}` is no tensor", self.name(id))))?;
         if place == Place::Device && program.devices.host.is_some() {
+            if stage.shared.contains(&id) {
+                self.values[id.index()].share();
+            }
             let copies = self.values[id.index()].copies.clone();
             if let Some(copy) = copies.as_ref().and_then(|copies| copies.device.get()) {
                 return Ok(Resident::Device(Arc::clone(copy)));

@@ -102,12 +102,14 @@ pub(super) fn of_stage(program: &Program, stage: &Stage, read: Vec<bool>) -> Tra
     if program.devices.host.is_none() {
         return Transfers::default();
     }
-    let mut walk = Walk { program, stage, read, found: Vec::new() };
+    let mut walk = Walk { program, stage, read, sent: Vec::new(), found: Vec::new() };
     for step in &stage.steps {
         match step {
             Step::Region { place: Place::Device, nodes, inputs, .. } => {
                 for &id in inputs {
-                    if !stage.on_device[id.index()] && !walk.is_of_body(id) {
+                    let sent = stage.shared.contains(&id) && walk.sent.contains(&id);
+                    if !stage.on_device[id.index()] && !walk.is_of_body(id) && !sent {
+                        walk.sent.push(id);
                         walk.found.push(to_device(program, id, bytes(&stage.facts[id.index()]), nodes));
                     }
                 }
@@ -144,6 +146,8 @@ struct Walk<'a> {
     stage: &'a Stage,
     /// What the host has read, by [`ValueId::index`].
     read: Vec<bool>,
+    /// What went to the device.
+    sent: Vec<ValueId>,
     found: Vec<Transfer>,
 }
 
