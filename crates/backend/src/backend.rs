@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{BoundNode, Destination, DeviceInfo, DeviceTensor, NodePlacement, Region, Resident, RunContext};
 use inferrum_graph::{Graph, NodeError};
+use inferrum_tensor::Tensor;
 
 /// A device that is ready to run models.
 pub trait Backend: Send + Sync {
@@ -43,6 +44,15 @@ pub trait Backend: Send + Sync {
     /// Whether the device's memory holds a tensor, so that a region takes it as it is. Any other goes through the host.
     fn holds(&self, _tensor: &dyn DeviceTensor) -> bool {
         false
+    }
+
+    /// A copy of a tensor in the device's memory, for regions that take it again and again; `None` where there is no such
+    /// memory, or the type has no form there.
+    ///
+    /// # Errors
+    /// No memory.
+    fn upload(&self, _tensor: &Tensor) -> Result<Option<Arc<dyn DeviceTensor>>, BackendError> {
+        Ok(None)
     }
 
     /// Bytes of weights that compiled regions share, in forms of the device's own.

@@ -36,7 +36,69 @@ pub struct Loop {
 }
 
 /// The node's own inputs that come before the carried values.
-const HEAD: usize = 2;
+pub const HEAD: usize = 2;
+
+/// What a loop begins with.
+pub struct Start<V> {
+    /// The greatest number of iterations.
+    pub most: Option<i64>,
+    /// Whether to begin.
+    pub goes_on: bool,
+    /// The values that are carried from one iteration to the next.
+    pub carried: Vec<V>,
+    /// What the body captures.
+    pub captured: Vec<V>,
+}
+
+/// Runs the body of a loop, on values that need not be in the host's memory.
+pub trait Bodies {
+    /// A value wherever it is.
+    type Value: Clone;
+    /// Why a loop fails.
+    type Error: From<OpError>;
+
+    /// A value of the host's.
+    fn host(&mut self, value: Value) -> Self::Value;
+
+    /// What is known of a value.
+    fn fact(&self, value: &Self::Value) -> Fact;
+
+    /// The body's output `index` in the host's memory.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn read(&mut self, index: usize, value: Self::Value) -> Result<Value, Self::Error>;
+
+    /// The outputs of the body.
+    ///
+    /// # Errors
+    /// The body fails.
+    fn call(&mut self, inputs: Vec<Self::Value>) -> Result<Vec<Self::Value>, Self::Error>;
+}
+
+/// All values are in the host's memory.
+struct OnHost<'a, 'b>(&'a mut CallBody<'b>);
+
+impl Bodies for OnHost<'_, '_> {
+    type Value = Value;
+    type Error = OpError;
+
+    fn host(&mut self, value: Value) -> Value {
+        value
+    }
+
+    fn fact(&self, value: &Value) -> Fact {
+        Fact::of(value)
+    }
+
+    fn read(&mut self, _index: usize, value: Value) -> Result<Value, OpError> {
+        Ok(value)
+    }
+
+    fn call(&mut self, inputs: Vec<Value>) -> Result<Vec<Value>, OpError> {
+        (self.0)(0, inputs)
+    }
+}
 
 impl Loop {
     fn parse(def: &mut NodeDef) -> Result<Arc<dyn Operator>, OpError> {
@@ -209,44 +271,57 @@ impl Control for Loop {
         let (own, captured) = captured_values(inputs, self.captures)?;
         let given = |index: usize| if index < own { inputs.optional(index) } else { Ok(None) };
         let most = given(0)?.map(Tensor::to_scalar::<i64>).transpose()?;
-        let mut goes_on = given(1)?.map(Tensor::to_scalar::<bool>).transpose()?.unwrap_or(true);
-        let mut carried: Vec<Value> =
+        let goes_on = given(1)?.map(Tensor::to_scalar::<bool>).transpose()?.unwrap_or(true);
+        let carried: Vec<Value> =
             (HEAD..own).map(|index| inputs.require(index).cloned()).collect::<Result<_, _>>()?;
-        check_count(&self.body, HEAD + carried.len() + captured.len())?;
-        let mut items: Vec<Vec<Tensor>> = vec![Vec::new(); self.body.outputs.len() - 1 - self.carried];
-        let mut iteration = 0i64;
-        while goes_on && most.is_none_or(|most| iteration < most) {
-            let mut values = vec![self.head_value(0, iteration), self.head_value(1, goes_on)];
-            values.append(&mut carried);
-            values.extend_from_slice(&captured);
-            let mut results = call(0, values)?.into_iter();
-            goes_on = condition(results.next())?;
-            carried = results.by_ref().take(self.carried).collect();
-            for (list, item) in items.iter_mut().zip(results) {
-                list.push(tensor_item(item)?);
-            }
-            iteration += 1;
-        }
-        let nothing = if iteration == 0 && !items.is_empty() {
-            self.no_items(&carried, &captured)?
-        } else {
-            Vec::new()
-        };
-        for (index, list) in items.iter().enumerate() {
-            carried.push(match nothing.get(index) {
-                Some(empty) => empty.clone().into(),
-                None => stack(&list.iter().collect::<Vec<_>>(), 0)?.into(),
-            });
-        }
-        Ok(carried)
+        self.iterate(Start { most, goes_on, carried, captured }, &mut OnHost(call))
     }
 }
 
 impl Loop {
+    /// The outputs of the loop. Conditions and the items that are stacked are read to the host; carried and captured values are
+    /// handed on as they are.
+    ///
+    /// # Errors
+    /// The body fails, or gives what a loop does not take.
+    pub fn iterate<B: Bodies>(&self, start: Start<B::Value>, bodies: &mut B) -> Result<Vec<B::Value>, B::Error> {
+        let Start { most, mut goes_on, mut carried, captured } = start;
+        check_count(&self.body, HEAD + carried.len() + captured.len())?;
+        let mut items: Vec<Vec<Tensor>> = vec![Vec::new(); self.body.outputs.len() - 1 - self.carried];
+        let mut iteration = 0i64;
+        while goes_on && most.is_none_or(|most| iteration < most) {
+            let head = [self.head_value(0, iteration), self.head_value(1, goes_on)];
+            let mut values: Vec<B::Value> = head.into_iter().map(|value| bodies.host(value)).collect();
+            values.append(&mut carried);
+            values.extend_from_slice(&captured);
+            let mut results = bodies.call(values)?.into_iter();
+            let next = results.next().map(|value| bodies.read(0, value)).transpose()?;
+            goes_on = condition(next)?;
+            carried = results.by_ref().take(self.carried).collect();
+            for (index, (list, item)) in items.iter_mut().zip(results).enumerate() {
+                list.push(tensor_item(bodies.read(1 + self.carried + index, item)?)?);
+            }
+            iteration += 1;
+        }
+        let nothing = if iteration == 0 && !items.is_empty() {
+            let facts = |values: &[B::Value]| values.iter().map(|value| bodies.fact(value)).collect::<Vec<_>>();
+            self.no_items(&facts(&carried), &facts(&captured))?
+        } else {
+            Vec::new()
+        };
+        for (index, list) in items.iter().enumerate() {
+            let stacked = match nothing.get(index) {
+                Some(empty) => empty.clone(),
+                None => stack(&list.iter().collect::<Vec<_>>(), 0)?,
+            };
+            carried.push(bodies.host(stacked.into()));
+        }
+        Ok(carried)
+    }
+
     /// The stacked items of a loop that never ran.
-    fn no_items(&self, carried: &[Value], captured: &[Value]) -> Result<Vec<Tensor>, OpError> {
-        let facts = |values: &[Value]| values.iter().map(Fact::of).collect::<Vec<_>>();
-        let (_, results) = self.body_facts(&facts(carried), &facts(captured))?;
+    fn no_items(&self, carried: &[Fact], captured: &[Fact]) -> Result<Vec<Tensor>, OpError> {
+        let (_, results) = self.body_facts(carried, captured)?;
         let empty = results.iter().skip(self.carried).map(|item| {
             let (dtype, shape) = shape_of_nothing(item)?;
             let dims: Vec<usize> = std::iter::once(0).chain(shape.iter().copied()).collect();

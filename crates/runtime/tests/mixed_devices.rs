@@ -3,6 +3,7 @@
 #![cfg(feature = "wgpu")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use inferrum::graph::{Attr, Fact, Graph, NodeDef, ValueId};
 use inferrum::{Bindings, Crossing, DType, Device, Error, Inputs, RunOptions, Session, Tensor, TransferLog};
@@ -222,5 +223,77 @@ fn a_state_stays_on_the_device_between_runs() {
         let doubled: Vec<f32> = want.iter().map(|x| x + x).collect();
         assert_eq!(outputs[0].as_slice::<f32>().expect("float32"), doubled);
         assert_eq!(log.transfers().count(Crossing::In).0, if device == Device::Cpu { 0 } else { 2 });
+    }
+}
+
+/// `state = state * w + 1`, some times over; on the way the greatest of each state is noted.
+fn looped(noted: bool) -> Graph {
+    let mut body = Graph::new("body");
+    body.add_input("iteration", Fact::tensor(DType::I64, []));
+    let condition = body.add_input("condition", Fact::tensor(DType::Bool, []));
+    let state = body.add_input("state", Fact::tensor(DType::F32, MANY));
+    let w = body.add_input("w", Fact::tensor(DType::F32, MANY));
+    let one = body.add_constant("one", Tensor::scalar(1f32));
+    let product = add(&mut body, "Mul", &[], &[state, w]);
+    let next = add(&mut body, "Add", &[], &[product, one]);
+    body.outputs = vec![condition, next];
+    if noted {
+        let greatest = add(&mut body, "ReduceMax", &[("keepdims", 0)], &[next]);
+        body.outputs.push(greatest);
+    }
+    let mut graph = Graph::new("looped");
+    let trips = graph.add_input("trips", Fact::tensor(DType::I64, []));
+    let x = graph.add_input("x", Fact::tensor(DType::F32, MANY));
+    let w = graph.add_input("w", Fact::tensor(DType::F32, MANY));
+    let op = inferrum_ops::loop_::Loop::new(Arc::new(body), 1).expect("a loop");
+    let last = graph.add_node("loop", Arc::new(op), vec![Some(trips), None, Some(x), Some(w)]);
+    let last = last.expect("it takes the inputs");
+    let negated = add(&mut graph, "Neg", &[], &[last]);
+    graph.outputs = vec![negated];
+    if noted {
+        let notes = graph.add_value("notes", Fact::Unknown);
+        graph.nodes_mut()[0].outputs.push(Some(notes));
+        graph.outputs.push(notes);
+        graph.infer().expect("the loop gives notes");
+    }
+    graph
+}
+
+#[test]
+fn what_a_loop_carries_and_captures_stays_on_the_device() {
+    if !has_adapter() {
+        return;
+    }
+    for noted in [false, true] {
+        let on = |device: Device| Session::builder().device(device).build(looped(noted)).expect("a session");
+        let (gpu, cpu) = (on(wgpu()), on(Device::Cpu));
+        for trips in [0usize, 1, 2, 7] {
+            let inputs = || {
+                let w: Vec<f32> = (0..64 * 401).map(|i| (i % 7) as f32 / 8.0).collect();
+                let trips = Tensor::scalar(trips as i64);
+                [
+                    ("trips", trips),
+                    ("x", input_of(MANY, 3)),
+                    ("w", Tensor::from_vec(MANY, w).expect("as many")),
+                ]
+            };
+            let log = TransferLog::new();
+            let options = RunOptions { transfers: Some(&log), ..RunOptions::default() };
+            let got = gpu.run_with(inputs(), options).expect("it runs");
+            let want = cpu.run(inputs()).expect("it runs");
+            for ((_, got), (_, want)) in got.iter().zip(want.iter()) {
+                let (got, want) = (got.as_tensor().expect("a tensor"), want.as_tensor().expect("a tensor"));
+                assert_eq!((got.dtype(), got.shape()), (want.dtype(), want.shape()), "{trips} trips");
+                let (got, want) = (got.to_f64().expect("floats"), want.to_f64().expect("floats"));
+                assert!(got.iter().zip(&want).all(|(got, want)| (got - want).abs() <= 1e-5), "{trips} trips");
+            }
+            // The first state and what is captured go in once; each note comes out; the last state comes out, negated.
+            let transfers = log.transfers();
+            let once = if trips == 0 { 1 } else { 2 };
+            let notes = if noted { trips } else { 0 };
+            let counts = [Crossing::In, Crossing::ToDevice, Crossing::ToHost, Crossing::Out];
+            let counts = counts.map(|crossing| transfers.count(crossing).0);
+            assert_eq!(counts, [0, once, notes, 1], "{trips} trips: {transfers:?}");
+        }
     }
 }

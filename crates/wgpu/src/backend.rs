@@ -9,6 +9,7 @@ use inferrum_backend::{
     Resident, Unusable,
 };
 use inferrum_graph::Graph;
+use inferrum_tensor::Tensor;
 
 use crate::abilities::Without;
 use crate::adapter::{self, Found};
@@ -22,6 +23,7 @@ use crate::kernel::Lowering;
 use crate::legalize::legalize;
 use crate::lower;
 use crate::pipelines::Pipelines;
+use crate::storage;
 use crate::tensor::WgpuTensor;
 use crate::tuner::{self, Choices};
 use crate::weights::Weights;
@@ -240,6 +242,14 @@ impl Backend for WgpuBackend {
         tuner::tune(&self.shared, region);
         let lower = |bound: &BoundNode<'_>| self.shared.lower(bound);
         Ok(Arc::new(edge::wait(self.shared.compile(region, lower))?))
+    }
+
+    fn upload(&self, tensor: &Tensor) -> Result<Option<Arc<dyn DeviceTensor>>, BackendError> {
+        if storage::storage(tensor.dtype()).is_none() {
+            return Ok(None);
+        }
+        let uploaded = edge::wait(WgpuTensor::upload(&self.shared.gpu, tensor))?;
+        Ok(Some(Arc::new(uploaded)))
     }
 
     fn holds(&self, tensor: &dyn DeviceTensor) -> bool {

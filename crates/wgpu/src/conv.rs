@@ -9,6 +9,7 @@ use inferrum_ops::fused_activation::FusedActivation;
 use inferrum_ops::window::Window;
 
 use crate::bindings::{Bindings, fours};
+use crate::conv_depthwise::{is_depthwise, lower_depthwise};
 use crate::conv_volume::lower_volume;
 use crate::epilogue::activate;
 use crate::filters;
@@ -44,6 +45,9 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
     params.extend(window_words(window)?);
     let output = lowering.output_shape(0)?;
     params.push(word(output.elements())?);
+    if geometry.out_channels < FEW_FILTERS && is_depthwise(&geometry) {
+        return lower_depthwise(&geometry, activation, params, lowering);
+    }
     if geometry.out_channels < FEW_FILTERS || depth == 0 {
         params.push(word(block(pixels, depth))?);
         return lower_direct(&geometry, activation, params, lowering);

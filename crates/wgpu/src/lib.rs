@@ -11,6 +11,7 @@ mod backend;
 mod bindings;
 mod channels_first;
 mod compile;
+mod conv_depthwise;
 mod conv_volume;
 mod copies;
 mod edge;

@@ -9,7 +9,7 @@ use crate::answer::{Answer, answer};
 use crate::edge;
 use crate::gpu::Gpu;
 use crate::memory::Memory;
-use crate::storage;
+use crate::{storage, weights};
 
 /// A tensor in a GPU's memory. Nothing writes there as long as it lives.
 pub(crate) struct WgpuTensor {
@@ -23,6 +23,19 @@ impl WgpuTensor {
     /// Bytes of its elements as they stand in the memory.
     fn bytes(&self) -> usize {
         self.shape.elements() * storage::element_bytes(self.dtype)
+    }
+
+    /// A copy of a tensor of a type that has a form here.
+    ///
+    /// # Errors
+    /// No memory.
+    pub(crate) async fn upload(gpu: &Arc<Gpu>, tensor: &Tensor) -> Result<WgpuTensor, BackendError> {
+        let wide = storage::widened(tensor).map_err(|error| BackendError::Device(error.to_string()))?;
+        let bytes = wide.as_deref().map_or(tensor.bytes(), bytemuck::cast_slice);
+        let memory = Memory::take(gpu, bytes.len()).await?;
+        weights::write(gpu, memory.buffer(), bytes);
+        let (dtype, shape) = (tensor.dtype(), tensor.shape().clone());
+        Ok(WgpuTensor { gpu: Arc::clone(gpu), memory: Arc::new(memory), dtype, shape })
     }
 
     async fn read(&self) -> Result<Tensor, BackendError> {

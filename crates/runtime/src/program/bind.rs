@@ -7,8 +7,8 @@ use inferrum_backend::{BoundNode, Decline, NodePlacement, Region};
 use inferrum_graph::{Fact, Facts, Inputs, Node, NodeId, ValueId, evaluate};
 use inferrum_tensor::{DType, Value};
 
-use super::stage::{End, Place, Stage, Step};
-use super::{Program, stages, transfers};
+use super::stage::{self, End, Place, Stage, Step};
+use super::{Program, control, stages, transfers};
 use crate::Error;
 
 /// Arithmetic operations of a node that is folded at bind time at most: a pooling of few elements may have a window of
@@ -179,7 +179,8 @@ impl Binder<'_> {
     /// Notes that the host runs a node, and reads its inputs for that.
     fn on_host(&mut self, node: &Node) {
         let mut any = false;
-        for input in node.inputs.iter().flatten().map(|id| id.index()) {
+        let read = if node.op.control().is_some() { control::read_inputs(node) } else { node.inputs.len() };
+        for input in node.inputs.iter().take(read).flatten().map(|id| id.index()) {
             self.returned[input] |= self.on_device[input];
             any |= self.returned[input];
         }
@@ -338,11 +339,13 @@ impl Binder<'_> {
             });
         }
         log::debug!("bound {} steps up to node {at} of `{}`", steps.len(), self.program.graph.name);
+        let shared = stage::shared(&steps, &self.on_device);
         Ok(Stage {
             steps,
             facts: Arc::unwrap_or_clone(facts),
             on_device: self.on_device,
             returned: self.returned,
+            shared,
             end,
         })
     }

@@ -6,7 +6,9 @@
 //! are kept, so a later run with the same shapes only replays them.
 
 mod bind;
+mod control;
 mod delivery;
+mod held;
 mod plan;
 mod run;
 mod signature;

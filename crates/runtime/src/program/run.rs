@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use inferrum_backend::{Destination, DeviceTensor, Profile, Resident, RunContext, Span, Transfer};
-use inferrum_graph::{Fact, Inputs, Node, NodeId, OpError, ValueId, run_reference};
-use inferrum_tensor::Value;
+use inferrum_backend::{Destination, Profile, Resident, RunContext, Span, Transfer};
+use inferrum_graph::{Fact, Node, NodeId, ValueId, run_reference};
+use inferrum_tensor::{AllocationLimit, Value};
 
+use super::held::Held;
 use super::signature::Signature;
 use super::stage::{End, Place, Stage, Step};
 use super::transfers::{self, Asker};
@@ -15,34 +16,12 @@ use crate::Error;
 use crate::inputs::Input;
 
 /// The values of a run.
-struct Run<'a, 'o> {
-    program: &'a Program,
-    context: &'a RunContext<'a>,
+pub(super) struct Run<'a, 'o> {
+    pub(super) program: &'a Program,
+    pub(super) context: &'a RunContext<'a>,
     values: Vec<Held>,
     /// How each output of the graph is wanted.
     deliveries: Vec<Delivery<'o>>,
-}
-
-/// A value of a run, where it is so far: in the host's memory, the device's, or both.
-#[derive(Clone, Default)]
-struct Held {
-    host: Option<Value>,
-    device: Option<Arc<dyn DeviceTensor>>,
-}
-
-impl From<Value> for Held {
-    fn from(value: Value) -> Held {
-        Held { host: Some(value), device: None }
-    }
-}
-
-impl From<Resident> for Held {
-    fn from(tensor: Resident) -> Held {
-        match tensor {
-            Resident::Host(tensor) => Value::Tensor(tensor).into(),
-            Resident::Device(tensor) => Held { host: None, device: Some(tensor) },
-        }
-    }
 }
 
 pub(super) fn run(
@@ -52,21 +31,48 @@ pub(super) fn run(
     context: &RunContext<'_>,
 ) -> Result<Vec<Delivered>, Error> {
     deliveries.resize_with(program.graph.outputs.len(), Delivery::default);
-    let mut stage =
-        program.first_stage(Signature::of_inputs(&inputs), || inputs.iter().map(Input::fact).collect())?;
-    let mut run =
-        Run { program, context, values: vec![Held::default(); program.graph.values().len()], deliveries };
-    for (&id, input) in program.graph.inputs.iter().zip(inputs) {
-        run.values[id.index()] = run.given(id, input)?;
+    let mut run = Run::new(program, deliveries, context);
+    let inputs = program.graph.inputs.iter().zip(inputs).map(|(&id, input)| run.given(id, input));
+    let inputs = inputs.collect::<Result<_, _>>()?;
+    let stage = run.finish(inputs)?;
+    run.outputs(&stage)
+}
+
+/// One call of a body; its outputs are wherever it computes them.
+pub(super) fn run_body(
+    program: &Program,
+    inputs: Vec<Held>,
+    context: &RunContext<'_>,
+) -> Result<Vec<Held>, Error> {
+    let _limit = AllocationLimit::new(program.limit);
+    context.check()?;
+    let deliveries = program.graph.outputs.iter().map(|_| Delivery::Stay).collect();
+    let mut run = Run::new(program, deliveries, context);
+    let stage = run.finish(inputs)?;
+    program.graph.outputs.iter().map(|&id| run.held(&stage, id)).collect()
+}
+
+impl<'a, 'o> Run<'a, 'o> {
+    fn new(program: &'a Program, deliveries: Vec<Delivery<'o>>, context: &'a RunContext<'a>) -> Run<'a, 'o> {
+        Run { program, context, values: vec![Held::default(); program.graph.values().len()], deliveries }
     }
-    loop {
-        for step in &stage.steps {
-            context.check()?;
-            run.step(&stage, step)?;
+
+    /// Runs all stages; gives the last one.
+    fn finish(&mut self, inputs: Vec<Held>) -> Result<Arc<Stage>, Error> {
+        let facts = || inputs.iter().map(Held::fact).collect();
+        let mut stage = self.program.first_stage(Signature::of_inputs(&inputs), facts)?;
+        for (&id, input) in self.program.graph.inputs.iter().zip(inputs) {
+            self.values[id.index()] = input;
         }
-        match &stage.end {
-            End::Finish => return run.outputs(&stage),
-            End::Continue { .. } => stage = run.next(&stage)?,
+        loop {
+            for step in &stage.steps {
+                self.context.check()?;
+                self.step(&stage, step)?;
+            }
+            match &stage.end {
+                End::Finish => return Ok(stage),
+                End::Continue { .. } => stage = self.next(&stage)?,
+            }
         }
     }
 }
@@ -88,7 +94,7 @@ impl<'o> Run<'_, 'o> {
         })
     }
 
-    fn note(&self, transfer: impl FnOnce() -> Transfer) {
+    pub(super) fn note(&self, transfer: impl FnOnce() -> Transfer) {
         if let Some(log) = self.context.transfers {
             log.record(transfer());
         }
@@ -158,44 +164,15 @@ impl<'o> Run<'_, 'o> {
         Ok(destinations)
     }
 
-    fn control(&mut self, stage: &Stage, id: NodeId) -> Result<(), Error> {
-        let node = &self.program.graph.nodes()[id.0];
-        let owned = self.inputs(stage, id)?;
-        let inputs: Vec<Option<&Value>> = owned.iter().map(Option::as_ref).collect();
-        let (Some(control), Some(bodies)) = (node.op.control(), self.program.bodies.get(&id)) else {
-            return Err(Error::Backend(format!("node `{}` has no bodies", node.name)));
-        };
-        // The operator's interface carries operator errors only; the body's own error is kept beside it.
-        let mut failed = None;
-        let mut call = |index: usize, inputs: Vec<Value>| {
-            let body: &Program =
-                bodies.get(index).ok_or_else(|| OpError::Invalid(format!("there is no body {index}")))?;
-            self.context.check().map_err(|_| OpError::Stopped("in a body"))?;
-            let inputs = inputs.into_iter().map(Input::Value).collect();
-            let outputs = body.run(inputs, Vec::new(), self.context).map_err(|error| {
-                failed = Some(error);
-                OpError::Stopped("its body failed")
-            })?;
-            Ok(outputs.into_iter().filter_map(Delivered::into_value).collect())
-        };
-        let results = control.run(Inputs(&inputs), &mut call);
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        self.context.check()?;
-        let facts: Vec<Option<Fact>> = inputs.iter().map(|value| value.map(Fact::of)).collect();
-        let facts: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
-        self.set(id, results.map_err(|source| node.error(&facts, source))?);
-        Ok(())
-    }
-
     /// The stage after `stage`, by what the run has found out.
     fn next(&mut self, stage: &Arc<Stage>) -> Result<Arc<Stage>, Error> {
         let End::Continue { at, observe, read, next } = &stage.end else { return Ok(Arc::clone(stage)) };
         let mut signature = Signature::default();
         let mut learnt = Vec::with_capacity(observe.len() + read.len());
         for (&id, elements) in observe.iter().map(|id| (id, false)).chain(read.iter().map(|id| (id, true))) {
-            if let (false, Held { host: None, device: Some(tensor) }) = (elements, &self.values[id.index()]) {
+            if let (false, Held { host: None, device: Some(tensor), .. }) =
+                (elements, &self.values[id.index()])
+            {
                 signature.push_tensor(tensor.dtype(), tensor.shape());
                 learnt.push((id, Fact::tensor(tensor.dtype(), tensor.shape())));
                 continue;
@@ -225,8 +202,7 @@ impl<'o> Run<'_, 'o> {
         for (index, id) in self.program.graph.value_ids().enumerate() {
             let needed = self.program.consumers[index].last().is_some_and(|last| last.0 >= at);
             let held = &mut self.values[index];
-            let any = held.host.is_some() || held.device.is_some();
-            if any && !needed && !self.program.graph.outputs.contains(&id) {
+            if !held.is_nowhere() && !needed && !self.program.graph.outputs.contains(&id) {
                 *held = Held::default();
             }
         }
@@ -244,7 +220,7 @@ impl<'o> Run<'_, 'o> {
         wanted.map(deliver).collect()
     }
 
-    fn set(&mut self, id: NodeId, results: Vec<Value>) {
+    pub(super) fn set(&mut self, id: NodeId, results: Vec<Value>) {
         for (output, value) in self.program.graph.nodes()[id.0].outputs.iter().zip(results) {
             if let Some(output) = output {
                 self.values[output.index()] = value.into();
@@ -252,7 +228,7 @@ impl<'o> Run<'_, 'o> {
         }
     }
 
-    fn inputs(&mut self, stage: &Stage, id: NodeId) -> Result<Vec<Option<Value>>, Error> {
+    pub(super) fn inputs(&mut self, stage: &Stage, id: NodeId) -> Result<Vec<Option<Value>>, Error> {
         let program = self.program;
         let inputs = &program.graph.nodes()[id.0].inputs;
         let mut value = |input| self.value(stage, input, Asker::Node(id));
@@ -274,24 +250,59 @@ impl<'o> Run<'_, 'o> {
         let tensor = self.value(stage, id, transfers::consumer(program, id, nodes))?.into_tensor();
         let tensor = tensor.ok_or_else(|| Error::Backend(format!("`{}` is no tensor", self.name(id))))?;
         if place == Place::Device && program.devices.host.is_some() {
+            if stage.shared.contains(&id) {
+                self.values[id.index()].share();
+            }
+            let copies = self.values[id.index()].copies.clone();
+            if let Some(copy) = copies.as_ref().and_then(|copies| copies.device.get()) {
+                return Ok(Resident::Device(Arc::clone(copy)));
+            }
             let bytes = tensor.bytes().len() as u64;
             self.note(|| transfers::to_device(program, id, bytes, nodes));
+            if let Some(copies) = copies
+                && let Some(copy) = program.devices.backend.upload(&tensor)?
+            {
+                return Ok(Resident::Device(Arc::clone(copies.device.get_or_init(|| copy))));
+            }
         }
         Ok(Resident::Host(tensor))
     }
 
     /// A value of the run, read from the device if it is there, or one that was known when the stage was bound.
-    fn value(&mut self, stage: &Stage, id: ValueId, asker: Asker) -> Result<Value, Error> {
+    pub(super) fn value(&mut self, stage: &Stage, id: ValueId, asker: Asker) -> Result<Value, Error> {
         let held = &mut self.values[id.index()];
         if let (None, Some(device)) = (&held.host, &held.device) {
-            let tensor = device.read()?;
-            let bytes = tensor.bytes().len() as u64;
-            held.host = Some(Value::Tensor(tensor));
-            self.note(|| transfers::to_host(self.program, id, bytes, asker));
+            let copies = held.copies.clone().unwrap_or_default();
+            held.host = copies.host.get().cloned();
+            if held.host.is_none() {
+                let tensor = device.read()?;
+                let bytes = tensor.bytes().len() as u64;
+                held.host = Some(copies.host.get_or_init(|| Value::Tensor(tensor)).clone());
+                self.note(|| transfers::to_host(self.program, id, bytes, asker));
+            }
         }
         let run = self.values[id.index()].host.clone();
         run.or_else(|| stage.facts[id.index()].value().cloned().map(Value::Tensor))
             .ok_or_else(|| Error::Backend(format!("no node, input or constant gives `{}`", self.name(id))))
+    }
+
+    /// A value of the run wherever it is, or one that was known when the stage was bound.
+    pub(super) fn held(&self, stage: &Stage, id: ValueId) -> Result<Held, Error> {
+        let held = &self.values[id.index()];
+        if !held.is_nowhere() {
+            return Ok(held.clone());
+        }
+        let known = stage.facts[id.index()].value().cloned().map(|known| Value::Tensor(known).into());
+        known.ok_or_else(|| Error::Backend(format!("no node, input or constant gives `{}`", self.name(id))))
+    }
+
+    /// Takes over a node's outputs wherever they are.
+    pub(super) fn hold(&mut self, id: NodeId, results: Vec<Held>) {
+        for (output, value) in self.program.graph.nodes()[id.0].outputs.iter().zip(results) {
+            if let Some(output) = output {
+                self.values[output.index()] = value;
+            }
+        }
     }
 
     fn name(&self, id: ValueId) -> &str {

@@ -3,7 +3,7 @@
 use inferrum_graph::Fact;
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
-use crate::inputs::Input;
+use super::held::Held;
 
 /// Types and shapes (and some elements) of values.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
@@ -17,12 +17,13 @@ enum Item {
 
 impl Signature {
     /// The signature of a run's inputs.
-    pub(crate) fn of_inputs(inputs: &[Input]) -> Signature {
+    pub(super) fn of_inputs(inputs: &[Held]) -> Signature {
         let mut signature = Signature::default();
         for input in inputs {
-            match input {
-                Input::Value(value) => signature.push(value, false),
-                Input::Resident(tensor) => signature.push_tensor(tensor.dtype(), tensor.shape()),
+            match (&input.host, &input.device) {
+                (None, Some(tensor)) => signature.push_tensor(tensor.dtype(), tensor.shape()),
+                (Some(value), _) => signature.push(value, false),
+                (None, None) => {}
             }
         }
         signature

@@ -18,7 +18,24 @@ pub(crate) struct Stage {
     pub(crate) on_device: Vec<bool>,
     /// Which values came from the device to the host, or follow there from such.
     pub(crate) returned: Vec<bool>,
+    /// Values of the host that several regions of the device take, so that they go there once.
+    pub(crate) shared: Vec<ValueId>,
     pub(crate) end: End,
+}
+
+/// Values that the host has and several of these steps take on the device.
+pub(crate) fn shared(steps: &[Step], on_device: &[bool]) -> Vec<ValueId> {
+    let mut taken: Vec<ValueId> = Vec::new();
+    for step in steps {
+        if let Step::Region { place: Place::Device, inputs, .. } = step {
+            taken.extend(inputs.iter().filter(|id| !on_device[id.index()]));
+        }
+    }
+    taken.sort_unstable_by_key(|id| id.index());
+    let mut shared: Vec<ValueId> =
+        taken.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+    shared.dedup();
+    shared
 }
 
 /// Which backend runs a region.

@@ -4,7 +4,7 @@ use inferrum_backend::{Crossing, Transfer, Transfers};
 use inferrum_graph::{Fact, NodeId, ValueId};
 
 use super::stage::{End, Place, Stage, Step};
-use super::{Program, bind};
+use super::{Program, bind, control};
 
 /// Who asks for a value on the host.
 #[derive(Clone, Copy, Debug)]
@@ -102,12 +102,16 @@ pub(super) fn of_stage(program: &Program, stage: &Stage, read: Vec<bool>) -> Tra
     if program.devices.host.is_none() {
         return Transfers::default();
     }
-    let mut walk = Walk { program, stage, read, found: Vec::new() };
+    let mut walk = Walk { program, stage, read, sent: Vec::new(), found: Vec::new() };
     for step in &stage.steps {
         match step {
             Step::Region { place: Place::Device, nodes, inputs, .. } => {
-                for &id in inputs.iter().filter(|id| !stage.on_device[id.index()]) {
-                    walk.found.push(to_device(program, id, bytes(&stage.facts[id.index()]), nodes));
+                for &id in inputs {
+                    let sent = stage.shared.contains(&id) && walk.sent.contains(&id);
+                    if !stage.on_device[id.index()] && !walk.is_of_body(id) && !sent {
+                        walk.sent.push(id);
+                        walk.found.push(to_device(program, id, bytes(&stage.facts[id.index()]), nodes));
+                    }
                 }
             }
             Step::Region { place: Place::Host, nodes, inputs, .. } => {
@@ -116,10 +120,9 @@ pub(super) fn of_stage(program: &Program, stage: &Stage, read: Vec<bool>) -> Tra
                     walk.on_host(id, asker);
                 }
             }
-            Step::Host(node) | Step::Control(node) => {
-                for &id in program.graph.nodes()[node.0].inputs.iter().flatten() {
-                    walk.on_host(id, Asker::Node(*node));
-                }
+            Step::Host(node) => walk.on_host_all(*node, usize::MAX),
+            Step::Control(node) => {
+                walk.on_host_all(*node, control::read_inputs(&program.graph.nodes()[node.0]));
             }
         }
     }
@@ -143,10 +146,25 @@ struct Walk<'a> {
     stage: &'a Stage,
     /// What the host has read, by [`ValueId::index`].
     read: Vec<bool>,
+    /// What went to the device.
+    sent: Vec<ValueId>,
     found: Vec<Transfer>,
 }
 
 impl Walk<'_> {
+    /// The host reads the first inputs of a node.
+    fn on_host_all(&mut self, node: NodeId, first: usize) {
+        for &id in self.program.graph.nodes()[node.0].inputs.iter().take(first).flatten() {
+            self.on_host(id, Asker::Node(node));
+        }
+    }
+
+    /// Whether a node with bodies gives a value; where that is, only a run knows.
+    fn is_of_body(&self, id: ValueId) -> bool {
+        let producer = self.program.producers[id.index()].map(|node| &self.program.graph.nodes()[node.0]);
+        producer.is_some_and(|node| node.op.control().is_some())
+    }
+
     fn on_host(&mut self, id: ValueId, asker: Asker) {
         let index = id.index();
         if self.stage.on_device[index] && !std::mem::replace(&mut self.read[index], true) {

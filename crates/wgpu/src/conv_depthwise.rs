@@ -1,0 +1,149 @@
+//! Convolution of one channel by each filter, of float images of two axes.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use inferrum_backend::Decline;
+use inferrum_ops::conv::ConvGeometry;
+use inferrum_ops::fused_activation::FusedActivation;
+
+use crate::bindings::Bindings;
+use crate::epilogue::activate;
+use crate::filters::{BIAS, RESIDUAL};
+use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word};
+use crate::shader::{FUNCTIONS, Template};
+
+const SOURCE: &str = include_str!("../../../shaders/conv_depthwise.wgsl");
+
+/// Taps up to which they are written out.
+const MOST_TAPS: usize = 64;
+
+/// Whether [`lower_depthwise`] takes a convolution.
+pub(crate) fn is_depthwise(geometry: &ConvGeometry) -> bool {
+    let taps: usize = geometry.window.kernel.iter().product();
+    geometry.in_channels == 1 && geometry.window.input.len() == 2 && (1..=MOST_TAPS).contains(&taps)
+}
+
+/// The kernel; `params` are those of a convolution, with the output's elements.
+///
+/// # Errors
+/// More elements than the kernel takes.
+pub(crate) fn lower_depthwise(
+    geometry: &ConvGeometry,
+    activation: Option<FusedActivation>,
+    mut params: Vec<u32>,
+    lowering: &Lowering<'_>,
+) -> Result<Lowered, Decline> {
+    let output = lowering.output_shape(0)?;
+    let width = geometry.window.output[1];
+    let fours = width.div_ceil(4);
+    let count = output.elements() / width.max(1) * fours;
+    params.extend([word(fours)?, word(count)?]);
+    let mut bindings = Bindings::default();
+    bindings.read("x", lowering.float(0)?, Operand::Input(0));
+    bindings.read("w", lowering.float(1)?, Operand::Input(1));
+    let (bias, residual) = (lowering.has(BIAS), lowering.has(RESIDUAL));
+    if bias {
+        bindings.read("bias", lowering.float(BIAS)?, Operand::Input(BIAS));
+    }
+    if residual {
+        bindings.read("residual", lowering.float(RESIDUAL)?, Operand::Input(RESIDUAL));
+    }
+    bindings.write("output", lowering.output_float(0)?, Operand::Output(0));
+    let shader = Template::new("conv depthwise", SOURCE)
+        .including(FUNCTIONS)
+        .params(params.len())
+        .with("buffers", bindings.declarations())
+        .with("activation", activate(activation)?)
+        .with("taps", taps(geometry))
+        .switch("bias", bias)
+        .switch("residual", residual)
+        .build();
+    Ok(Lowered::one("conv depthwise", Dispatch::over(count, shader, bindings.operands(), params)?))
+}
+
+/// Statements that add all taps to four neighbouring sums: what they share of a row is read once.
+///
+/// Products of a filter that is alone in its group are added by four, two and one before they come to the sum: ONNX Runtime's order,
+/// under which quantised models were calibrated.
+fn taps(geometry: &ConvGeometry) -> String {
+    let window = &geometry.window;
+    let (height, width) = (window.kernel[0], window.kernel[1]);
+    let (stride, dilation) = (window.strides[1], window.dilations[1]);
+    let all = height * width;
+    let mut text = String::new();
+    // Products that are added to the sum at once: how many, and how many of them are there.
+    let (mut size, mut held) = (0, 0);
+    for kh in 0..height {
+        let row = format!("row{kh}");
+        let _ = writeln!(text, "    let {row} = top + {kh}u * param(10u);");
+        let _ = writeln!(text, "    let start{kh} = image + {row} * param(5u);");
+        let places: BTreeSet<usize> =
+            (0..width).flat_map(|kw| (0..4).map(move |i| kw * dilation + i * stride)).collect();
+        for place in places {
+            let _ = writeln!(
+                text,
+                "    let p{kh}_{place} = pixel(start{kh}, {row} < param(4u), left + {place}u);"
+            );
+        }
+        for kw in 0..width {
+            let tap = kh * width + kw;
+            let p = [0, 1, 2, 3].map(|i| format!("p{kh}_{}", kw * dilation + i * stride)).join(", ");
+            let weight = format!("vec4<f32>(f32(w[first_weight + {tap}u]))");
+            if geometry.out_channels > 1 {
+                let _ = writeln!(text, "    sums = fma({weight}, vec4<f32>({p}), sums);");
+                continue;
+            }
+            if held == size {
+                size = [4, 2, 1].into_iter().find(|&size| size <= all - tap).unwrap_or(1);
+                held = 0;
+                let _ = writeln!(text, "    var block{tap} = {weight} * vec4<f32>({p});");
+            } else {
+                let _ = writeln!(text, "    block{} += {weight} * vec4<f32>({p});", tap - held);
+            }
+            held += 1;
+            if held == size {
+                let _ = writeln!(text, "    sums += block{};", tap + 1 - held);
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Tolerance, agree_with, random};
+    use inferrum_ops::conv::{Conv, FusedConv};
+    use inferrum_ops::window::{Extents, Padding, WindowSpec};
+
+    #[test]
+    fn windows_of_every_kind() {
+        for (channels, multiplier, size, kernel, stride, dilation, pad) in [
+            (5usize, 1usize, [9usize, 11usize], [3usize, 3usize], 1, 1, 1),
+            (3, 1, [8, 6], [5, 5], 2, 1, 2),
+            (4, 2, [7, 9], [3, 2], 2, 2, 1),
+            (2, 3, [6, 5], [1, 4], 3, 1, 0),
+            (3, 1, [1, 1], [3, 3], 1, 1, 1),
+            (1, 1, [12, 13], [7, 7], 1, 1, 3),
+        ] {
+            let all = |n: usize| Extents::from_elem(n, 2);
+            let window = WindowSpec {
+                kernel: Extents::from_slice(&kernel),
+                strides: all(stride),
+                dilations: all(dilation),
+                padding: Padding::Explicit { begin: all(pad), end: all(pad) },
+                ceil: false,
+            };
+            let conv = Conv { group: channels, window };
+            let x = random(&[2, channels, size[0], size[1]], 1);
+            let w = random(&[channels * multiplier, 1, kernel[0], kernel[1]], 2);
+            assert!(is_depthwise(&conv.geometry(x.shape(), w.shape()).unwrap()));
+            let bias = random(&[channels * multiplier], 3);
+            let inputs = [Some((x, false)), Some((w, true)), Some((bias, true))];
+            let close = Tolerance { relative: 1e-5, absolute: 1e-5 };
+            agree_with(conv.clone(), &inputs[..2], 1, close);
+            agree_with(FusedConv { conv, activation: Some(FusedActivation::HardSwish) }, &inputs, 1, close);
+        }
+    }
+}
