@@ -10,9 +10,9 @@ use inferrum_backend::{
 use inferrum_tensor::{DType, Shape, Tensor};
 
 use crate::backend::Shared;
-use crate::compile::{Buffer, Fault, Output, Plan};
 use crate::gpu::Submitted;
 use crate::memory::Memory;
+use crate::plan::{Buffer, Fault, Output, Plan};
 use crate::set::{Bindings, Outside, Set, fault_stride};
 use crate::tensor::{Arriving, Staged, WgpuTensor};
 use crate::timestamps::Timestamps;

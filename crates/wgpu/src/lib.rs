@@ -34,6 +34,7 @@ mod lower;
 mod memory;
 mod moments;
 mod pipelines;
+mod plan;
 mod product;
 mod recurrent;
 mod requantize;

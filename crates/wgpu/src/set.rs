@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use inferrum_backend::BackendError;
 
-use crate::compile::{Buffer, Fault, Plan, Step};
 use crate::gpu::Gpu;
 use crate::memory::Memory;
+use crate::plan::{Buffer, Fault, Plan, Step};
 use crate::staging::Staging;
 use crate::tensor::Staged;
 

@@ -1,0 +1,154 @@
+//! A compiled region.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use inferrum_backend::{BackendError, NodePlacement};
+use inferrum_graph::{Fact, Node, OpError};
+use inferrum_tensor::{DType, Shape};
+
+use crate::pipelines::Pipeline;
+
+/// A compiled region: dispatches in order, over numbered buffers.
+pub(crate) struct Plan {
+    pub(crate) steps: Vec<Step>,
+    pub(crate) buffers: Vec<Buffer>,
+    /// For each region input its buffer; None if nothing reads it.
+    pub(crate) inputs: Vec<Option<usize>>,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) placement: Vec<NodePlacement>,
+    /// Parameters of all dispatches, each at its offset.
+    pub(crate) params: Vec<u32>,
+    /// A few runs of steps of about the same work, between which a run may be stopped.
+    pub(crate) parts: Vec<Range<usize>>,
+    /// What dispatches may tell of, in the order of [`Step::fault`].
+    pub(crate) faults: Vec<Fault>,
+    /// Whether each buffer is an input's or an output's.
+    pub(crate) ends: Vec<bool>,
+}
+
+/// What a dispatch may tell of.
+pub(crate) struct Fault {
+    /// The node, which takes the elements as this input, and what is known of its inputs.
+    pub(crate) node: Node,
+    pub(crate) input: usize,
+    pub(crate) facts: Vec<Option<Fact>>,
+}
+
+impl Fault {
+    /// Words by which a dispatch tells.
+    pub(crate) const WORDS: usize = 4;
+
+    /// The error that a dispatch has told of, if it has: by these words.
+    pub(crate) fn error(&self, words: &[u32]) -> Option<BackendError> {
+        let &[told, low, high, extent] = words else { return None };
+        let index = (u64::from(high) << 32 | u64::from(low)) as i64;
+        let reason = format!("index {index} is out of range for an axis of {extent}");
+        let facts: Vec<Option<&Fact>> = self.facts.iter().map(Option::as_ref).collect();
+        (told != 0).then(|| self.node.error(&facts, OpError::value(self.input, reason)).into())
+    }
+}
+
+/// Parts of a run that may be stopped between them.
+const PARTS: u64 = 8;
+
+/// A dispatch.
+pub(crate) struct Step {
+    pub(crate) pipeline: Arc<Pipeline>,
+    /// Where its parameters are: offset and length in bytes.
+    pub(crate) params: Option<(u64, u64)>,
+    /// The buffers from binding 1 on.
+    pub(crate) buffers: Vec<usize>,
+    /// Place in [`Plan::faults`] of what it may tell, bound after the buffers.
+    pub(crate) fault: Option<usize>,
+    pub(crate) groups: [u32; 3],
+    /// Place in [`Plan::placement`].
+    pub(crate) node: usize,
+    pub(crate) flops: u64,
+    pub(crate) bytes: u64,
+    pub(crate) shape: String,
+}
+
+/// Memory of one or several values, one after the other.
+pub(crate) enum Buffer {
+    /// Held for every run.
+    Constant(Arc<wgpu::Buffer>),
+    /// A run's own.
+    Own(Own),
+}
+
+/// Memory of a run's own, and the largest value that stands there, for errors.
+#[derive(Clone, Default)]
+pub(crate) struct Own {
+    pub(crate) bytes: usize,
+    pub(crate) value: String,
+    pub(crate) node: String,
+}
+
+impl Own {
+    /// Says whose memory it is that is missing.
+    pub(crate) fn name(&self, error: BackendError) -> BackendError {
+        match error {
+            BackendError::DeviceMemory { device, needed, reason, .. } => {
+                let node = (!self.node.is_empty()).then(|| self.node.clone());
+                let of = node.as_ref().map(|node| format!(" of node `{node}`")).unwrap_or_default();
+                let what = format!("`{}`{of}", self.value);
+                BackendError::DeviceMemory {
+                    device,
+                    what,
+                    node,
+                    value: Some(self.value.clone()),
+                    needed,
+                    reason,
+                }
+            }
+            other => other,
+        }
+    }
+}
+
+impl Plan {
+    /// Whether a buffer is an input's or an output's.
+    pub(crate) fn is_end(&self, buffer: usize) -> bool {
+        self.ends[buffer] && matches!(self.buffers[buffer], Buffer::Own(_))
+    }
+
+    /// Says which nodes ran when the device was lost.
+    pub(crate) fn during(&self, error: BackendError, steps: Range<usize>) -> BackendError {
+        let name = |step: &Step| format!("`{}`", self.placement[step.node].node);
+        match (error, &self.steps[steps]) {
+            (BackendError::DeviceLost { device, reason, during }, [first, .., last]) if during.is_empty() => {
+                let during = format!(" while {} to {} ran", name(first), name(last));
+                BackendError::DeviceLost { device, reason, during }
+            }
+            (BackendError::DeviceLost { device, reason, during }, [only]) if during.is_empty() => {
+                BackendError::DeviceLost { device, reason, during: format!(" while {} ran", name(only)) }
+            }
+            (other, _) => other,
+        }
+    }
+}
+
+/// A value that leaves the region.
+pub(crate) struct Output {
+    pub(crate) buffer: usize,
+    pub(crate) dtype: DType,
+    pub(crate) shape: Shape,
+}
+
+/// Runs of steps of about the same work, [`PARTS`] of them or fewer.
+pub(crate) fn parts(steps: &[Step]) -> Vec<Range<usize>> {
+    // A dispatch has a cost of its own, and a byte is worth a few operations.
+    let work =
+        |step: &Step| 10_000u64.saturating_add(step.flops).saturating_add(step.bytes.saturating_mul(8));
+    let total = steps.iter().map(work).fold(0, u64::saturating_add);
+    let (mut parts, mut start, mut sum) = (Vec::new(), 0, 0u64);
+    for (index, step) in steps.iter().enumerate() {
+        sum = sum.saturating_add(work(step));
+        if sum >= total / PARTS || index + 1 == steps.len() {
+            parts.push(start..index + 1);
+            (start, sum) = (index + 1, 0);
+        }
+    }
+    parts
+}
