@@ -28,12 +28,33 @@ fn first_of(a: Entry, b: Entry) -> Entry {
     return a;
 }
 
+#if subgroups
+/// The first of a subgroup.
+fn across(entry: Entry) -> Entry {
+    let exists = entry.index != NONE;
+    let lost = is_nan(entry.value);
+    let any_lost = subgroupAny(exists && lost);
+    let any_number = subgroupAny(exists && !lost);
+#if largest
+    let value = subgroupMax(select(-infinity(), entry.value, exists && !lost));
+    let of_lost = any_lost;
+#else
+    let value = subgroupMin(select(infinity(), entry.value, exists && !lost));
+    let of_lost = any_lost && !any_number;
+#endif
+    let wins = exists && select(!lost && entry.value == value, lost, of_lost);
+    return Entry(select(value, nan(), of_lost), subgroupMin(select(NONE, entry.index, wins)));
+}
+#endif
+
 @compute @workgroup_size({{size}})
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
+    {{subgroup}}
 ) {
+    {{enter}}
     let row = row_of(workgroup, workgroups, local);
     if (row >= param(0u)) { return; }
     let lane = lane_of(local);
@@ -49,6 +70,17 @@ fn main(
             if (n == 0u || precedes(last, entry)) { found = first_of(found, entry); }
         }
 #if grouped
+#if subgroups
+        found = across(found);
+        workgroupBarrier();
+        if (own_place == 0u) { entries[subgroup_number] = found; }
+        workgroupBarrier();
+        found = entries[0];
+        for (var first = 0u; first < subgroup_count; first += own_count) {
+            if (first + own_place < subgroup_count) { found = first_of(found, entries[first + own_place]); }
+        }
+        last = across(found);
+#else
         workgroupBarrier();
         entries[lane] = found;
         for (var half = LANES / 2u; half > 0u; half /= 2u) {
@@ -57,6 +89,7 @@ fn main(
         }
         workgroupBarrier();
         last = entries[0];
+#endif
 #else
         last = found;
 #endif

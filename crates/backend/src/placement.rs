@@ -17,6 +17,8 @@ pub struct NodePlacement {
     pub kernel: String,
     /// Why it does not run as asked for, if so.
     pub reason: Option<String>,
+    /// Why the host runs it although the device did not decline it, if so.
+    pub hosted: Option<&'static str>,
 }
 
 /// Where every node of a model runs.

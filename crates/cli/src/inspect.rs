@@ -413,9 +413,10 @@ fn plan_json(device: &Device, planned: &Result<Planned>) -> Json {
 
 fn nodes_json(plan: &Plan) -> Vec<Json> {
     let node = |node: &inferrum::PlannedNode| {
+        let reason = node.placement.reason.as_deref().or(node.placement.hosted);
         json!({
             "node": node.placement.node, "operator": node.placement.op, "device": node.placement.device,
-            "kernel": node.placement.kernel, "reason": node.placement.reason, "flops": node.flops, "bytes": node.bytes,
+            "kernel": node.placement.kernel, "reason": reason, "flops": node.flops, "bytes": node.bytes,
         })
     };
     plan.nodes.iter().map(node).collect()

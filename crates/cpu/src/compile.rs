@@ -89,6 +89,7 @@ pub(crate) fn compile(
             device: "cpu".into(),
             kernel: lowered.name.clone(),
             reason,
+            hosted: None,
         });
         if let Some(step) = planner.step(time, &bound, lowered)? {
             steps.push(step);

@@ -284,7 +284,11 @@ impl Loop {
     ///
     /// # Errors
     /// The body fails, or gives what a loop does not take.
-    pub fn iterate<B: Bodies>(&self, start: Start<B::Value>, bodies: &mut B) -> Result<Vec<B::Value>, B::Error> {
+    pub fn iterate<B: Bodies>(
+        &self,
+        start: Start<B::Value>,
+        bodies: &mut B,
+    ) -> Result<Vec<B::Value>, B::Error> {
         let Start { most, mut goes_on, mut carried, captured } = start;
         check_count(&self.body, HEAD + carried.len() + captured.len())?;
         let mut items: Vec<Vec<Tensor>> = vec![Vec::new(); self.body.outputs.len() - 1 - self.carried];
@@ -304,7 +308,8 @@ impl Loop {
             iteration += 1;
         }
         let nothing = if iteration == 0 && !items.is_empty() {
-            let facts = |values: &[B::Value]| values.iter().map(|value| bodies.fact(value)).collect::<Vec<_>>();
+            let facts =
+                |values: &[B::Value]| values.iter().map(|value| bodies.fact(value)).collect::<Vec<_>>();
             self.no_items(&facts(&carried), &facts(&captured))?
         } else {
             Vec::new()

@@ -1,6 +1,9 @@
 //! What kernels ask of an adapter.
 
 use inferrum_backend::Unusable;
+use inferrum_tensor::DType;
+
+use crate::cooperative::Cooperative;
 
 /// The name of the variable that turns abilities off: names of them, with commas between.
 pub(crate) const WITHOUT_VARIABLE: &str = "INFERRUM_WGPU_WITHOUT";
@@ -19,6 +22,8 @@ pub struct Abilities {
     pub i64: bool,
     /// Workgroups that run at the same time, roughly.
     pub at_once: usize,
+    /// Matrices that a subgroup multiplies as one.
+    pub cooperative: Vec<Cooperative>,
     /// Sizes of buffers, workgroups and bindings.
     pub limits: wgpu::Limits,
 }
@@ -35,6 +40,7 @@ impl Abilities {
             subgroups: features.contains(wgpu::Features::SUBGROUP),
             i64: features.contains(wgpu::Features::SHADER_INT64),
             at_once,
+            cooperative: Vec::new(),
             limits,
         }
     }
@@ -55,10 +61,18 @@ impl Abilities {
             subgroups: bit(number, 2),
             i64: bit(number, 4),
             at_once: MANY_AT_ONCE,
+            cooperative: if bit(number, 2) { cooperative(bit(number, 1)) } else { Vec::new() },
             limits: wgpu::Limits::default(),
         };
         (0..8).rev().map(combination).collect()
     }
+}
+
+/// What [`Abilities::every`] knows of matrices.
+fn cooperative(f16: bool) -> Vec<Cooperative> {
+    let matrices = |size, factors| Cooperative { size, factors, lanes: 32 };
+    let half = [matrices(16, DType::F16), matrices(8, DType::F16)];
+    [matrices(8, DType::F32)].into_iter().chain(half.into_iter().filter(|_| f16)).collect()
 }
 
 /// Abilities that are not used even where an adapter has them.
@@ -67,6 +81,8 @@ pub(crate) struct Without {
     pub(crate) f16: bool,
     pub(crate) subgroups: bool,
     pub(crate) i64: bool,
+    /// See [`Cooperative`].
+    pub(crate) matrices: bool,
 }
 
 impl Without {
@@ -85,10 +101,11 @@ impl Without {
                 "f16" => without.f16 = true,
                 "subgroups" => without.subgroups = true,
                 "i64" => without.i64 = true,
+                "matrices" => without.matrices = true,
                 _ => {
                     return Err(Unusable {
                         reason: format!("{WITHOUT_VARIABLE} names `{name}`"),
-                        remedy: "set it to some of f16, subgroups, i64, with commas between, or unset it"
+                        remedy: "set it to some of f16, subgroups, i64, matrices, with commas between, or unset it"
                             .into(),
                     });
                 }
@@ -113,7 +130,7 @@ mod tests {
     #[test]
     fn the_variable_turns_abilities_off() {
         let without = Without::parse(" F16, subgroups,").unwrap();
-        assert_eq!(without, Without { f16: true, subgroups: true, i64: false });
+        assert_eq!(without, Without { f16: true, subgroups: true, ..Without::default() });
         assert_eq!(without.features(), wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP);
         assert_eq!(Without::parse(""), Ok(Without::default()));
         let error = Without::parse("f16,f8").unwrap_err().to_string();

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use inferrum_backend::{DeviceInfo, Unusable};
 
+use crate::abilities::Without;
 use crate::edge;
 
 /// The name of the variable that restricts the drivers: `vulkan`, `gl`, `metal` or `dx12`.
@@ -20,7 +21,7 @@ impl Found {
     /// What is told of it under the name `id`.
     pub(crate) fn describe(&self, id: String) -> DeviceInfo {
         let limits = self.adapter.limits();
-        let features = self.adapter.features();
+        let features = self.adapter.features() & !Without::asked().unwrap_or_default().features();
         let has = |feature, name: &str| features.contains(feature).then(|| name.to_owned());
         let abilities: Vec<String> = [
             has(wgpu::Features::SHADER_F16, "f16"),

@@ -227,6 +227,7 @@ pub(crate) async fn compile(
             device: shared.info.id.clone(),
             kernel,
             reason: None,
+            hosted: None,
         });
         match work {
             None => planner.view(&bound, &reads).await?,

@@ -72,6 +72,7 @@ impl Images {
             name: self.name,
             source: self.source,
             included: Some(SOURCE),
+            factors: Some(lowering.dtype(0)?).filter(|dtype| lowering.dtype(1).as_ref() == Ok(dtype)),
             kind: format!("{taps} {} {}", lowering.float(1)?, self.switches.join(" ")),
             batches: geometry.batch * geometry.groups,
             m: filters,

@@ -7,6 +7,7 @@ use inferrum_backend::BackendError;
 use crate::abilities::{Abilities, Without};
 use crate::adapter::Found;
 use crate::answer::{Answer, answer};
+use crate::cooperative::Cooperative;
 use crate::edge;
 use crate::memory::Recycled;
 
@@ -49,11 +50,24 @@ impl Gpu {
             | wgpu::Features::SUBGROUP
             | wgpu::Features::TIMESTAMP_QUERY
             | wgpu::Features::PIPELINE_CACHE;
-        let features = wanted & found.adapter.features() & !without.features();
+        let mut features = wanted & found.adapter.features() & !without.features();
+        let mut cooperative = Cooperative::offered(&found.adapter, features);
+        let matrices = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        if without.matrices || !found.adapter.features().contains(matrices) {
+            cooperative.clear();
+        }
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if !cooperative.is_empty() {
+            features |= matrices;
+            // SAFETY: of the experiments only these matrices are asked for. One kernel uses them, in uniform control flow and
+            // inside of its workgroup's memory, and nothing it computes is taken before the tuner has compared it.
+            experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+        }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("inferrum"),
             required_features: features,
             required_limits: limits.clone(),
+            experimental_features,
             ..wgpu::DeviceDescriptor::default()
         };
         let (device, queue) = found.adapter.request_device(&descriptor).await.map_err(|error| {
@@ -69,7 +83,8 @@ impl Gpu {
         device.set_device_lost_callback(move |reason, message| {
             note_first(&note, format!("the driver says `{reason:?}` {message}").trim_end().to_owned());
         });
-        let abilities = Abilities::new(features, limits.clone(), found.info.device_type);
+        let kind = found.info.device_type;
+        let abilities = Abilities { cooperative, ..Abilities::new(features, limits.clone(), kind) };
         Ok(Gpu {
             id: id.into(),
             device,

@@ -61,7 +61,7 @@ pub(crate) const HALF: &[&str] = &[
     "view",
 ];
 
-/// What a symbolic extent counts as while it is not known whether a kernel takes a node.
+/// What an open extent counts as while it is not known whether a kernel takes a node.
 const STAND_IN: usize = 16;
 
 /// A graph as an adapter of these abilities takes it.
@@ -115,11 +115,10 @@ fn tried(graph: &Graph, node: &Node, abilities: &Abilities) -> Option<bool> {
 
 fn stand_in(shape: &ShapeFact) -> Option<ShapeFact> {
     let extent = |dim: &SymDim| match dim {
-        SymDim::Unknown => None,
-        SymDim::Symbol(_) => Some(SymDim::Known(STAND_IN)),
-        SymDim::Known(_) => Some(dim.clone()),
+        SymDim::Unknown | SymDim::Symbol(_) => SymDim::Known(STAND_IN),
+        SymDim::Known(_) => dim.clone(),
     };
-    shape.dims()?.iter().map(extent).collect()
+    Some(shape.dims()?.iter().map(extent).collect())
 }
 
 #[cfg(test)]

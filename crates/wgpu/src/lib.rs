@@ -13,6 +13,7 @@ mod channels_first;
 mod compile;
 mod conv_depthwise;
 mod conv_volume;
+mod cooperative;
 mod copies;
 mod edge;
 mod epilogue;

@@ -1,8 +1,10 @@
 //! Matrix products: the loops of a [`Form`] around an operator's loads and stores.
 
 use inferrum_backend::Decline;
+use inferrum_tensor::DType;
 
 use crate::bindings::Bindings;
+use crate::cooperative::Cooperative;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, Work, linear_groups, word};
 use crate::shader::{FUNCTIONS, Template};
 use crate::tile::{DEPTH, Form};
@@ -13,6 +15,9 @@ const ADD: &str = include_str!("../../../shaders/split_sums.wgsl");
 
 /// Workgroups along an axis that every adapter takes.
 const MOST_GROUPS: usize = 65535;
+
+/// Rows and columns up to which a matrix of a subgroup's would be mostly empty.
+const FEW: usize = 8;
 
 /// Invocations of a workgroup that adds parts of sums.
 const ADDING: usize = 64;
@@ -36,6 +41,8 @@ pub(crate) struct Product {
     /// Replacements in the source, and switches that are on.
     pub(crate) values: Vec<(&'static str, String)>,
     pub(crate) switches: Vec<&'static str>,
+    /// The type of both factors as they stand in memory, if it is the same.
+    pub(crate) factors: Option<DType>,
     /// Tells apart, for the tuner, products of the same extents that are loaded in other ways.
     pub(crate) kind: String,
 }
@@ -47,7 +54,10 @@ impl Product {
     /// More workgroups than an adapter counts.
     pub(crate) fn lower(self, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
         let (m, n, k) = (self.m, self.n, self.k);
-        let forms = Form::candidates(self.batches, m, n, k, lowering.abilities.at_once);
+        let mut forms = Form::candidates(self.batches, m, n, k, lowering.abilities.at_once);
+        // Never the likeliest: only a measurement takes them.
+        let fits = |matrices: &&Cooperative| Some(matrices.factors) == self.factors && m > FEW && n > FEW;
+        forms.extend(lowering.abilities.cooperative.iter().filter(fits).copied().map(Form::Cooperative));
         let question =
             Question { kernel: format!("{} {}", self.name, self.kind), extents: [self.batches, m, n, k] };
         let form = forms[lowering.chooser.choose(question, forms.len())];

@@ -83,6 +83,9 @@ impl Template {
         if source.contains("f16") {
             source.insert_str(0, "enable f16;\n\n");
         }
+        if source.contains("coop_mat") {
+            source.insert_str(0, "enable wgpu_cooperative_matrix;\n");
+        }
         Shader { name: self.name, source }
     }
 

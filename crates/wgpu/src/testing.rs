@@ -21,9 +21,9 @@ use crate::{WgpuBackend, shaders};
 
 /// What an adapter does without, from one test backend to the next.
 const VARIANTS: [Without; 3] = [
-    Without { f16: false, subgroups: false, i64: false },
-    Without { f16: false, subgroups: true, i64: false },
-    Without { f16: true, subgroups: false, i64: false },
+    Without { f16: false, subgroups: false, i64: false, matrices: false },
+    Without { f16: false, subgroups: true, i64: false, matrices: false },
+    Without { f16: true, subgroups: false, i64: false, matrices: false },
 ];
 
 /// The backends to test with, the one that can do everything first; none, with a note, where the machine has no adapter and

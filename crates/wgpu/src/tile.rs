@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::cooperative::Cooperative;
 use crate::shader::Template;
 
 /// The loops of tiles and of few rows, for [`Template::including`].
@@ -102,6 +103,8 @@ pub(crate) enum Form {
     Tiles { tile: Tile, splits: usize },
     /// `rows` rows at once: `across` invocations by four columns, `down` parts of the depth.
     FewRows { across: usize, down: usize, rows: usize },
+    /// On matrices that a subgroup multiplies as one.
+    Cooperative(Cooperative),
 }
 
 /// Rows up to which a product is tried by [`Form::FewRows`].
@@ -146,6 +149,7 @@ impl Form {
             Form::Tiles { tile, splits: 1 } => format!("{}x{}", tile.m(), tile.n()),
             Form::Tiles { tile, splits } => format!("{}x{} in {splits}", tile.m(), tile.n()),
             Form::FewRows { across, down, .. } => format!("rows {across}x{down}"),
+            Form::Cooperative(Cooperative { size, .. }) => format!("matrices of {size}x{size}"),
         }
     }
 
@@ -153,7 +157,7 @@ impl Form {
     pub(crate) fn splits(self) -> usize {
         match self {
             Form::Tiles { splits, .. } => splits,
-            Form::FewRows { .. } => 1,
+            Form::FewRows { .. } | Form::Cooperative(_) => 1,
         }
     }
 
@@ -162,6 +166,7 @@ impl Form {
         match self {
             Form::Tiles { tile, .. } => (n.div_ceil(tile.n()), m.div_ceil(tile.m())),
             Form::FewRows { across, rows, .. } => (n.div_ceil(4 * across), m.div_ceil(rows)),
+            Form::Cooperative(matrices) => (n.div_ceil(matrices.tile()), m.div_ceil(matrices.tile())),
         }
     }
 
@@ -169,6 +174,7 @@ impl Form {
     pub(crate) fn fill(self, template: Template) -> Template {
         match self {
             Form::Tiles { tile, .. } => tile.fill(template),
+            Form::Cooperative(matrices) => matrices.fill(template),
             Form::FewRows { across, down, rows } => {
                 template.including(FEW_ROWS).with("across", across).with("down", down).with("rows", rows)
             }

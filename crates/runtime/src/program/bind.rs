@@ -403,7 +403,8 @@ fn region(
     }
     for (&id, placement) in nodes.iter().zip(executable.placement()) {
         let reason = declined.get(&id).cloned().or_else(|| placement.reason.clone());
-        program.note(id, NodePlacement { reason, ..placement.clone() });
+        let hosted = (place == Place::Host && reason.is_none()).then_some(SHAPE_WORK);
+        program.note(id, NodePlacement { reason, hosted, ..placement.clone() });
     }
     Ok(Step::Region {
         executable,
@@ -428,7 +429,15 @@ fn check_memory(program: &Program, facts: &[Fact], id: NodeId) -> Result<(), Err
     Ok(())
 }
 
+/// Why the host runs what a device would take.
+const SHAPE_WORK: &str = "arithmetic of shapes, and little work with what the host has read, is the host's";
+
+/// A node that the host runs itself; `kernel` is [`REFERENCE`] or [`CONTROL`].
 pub(super) fn host_placement(program: &Program, id: NodeId, kernel: &str) -> NodePlacement {
+    let hosted = match kernel {
+        CONTROL => "control flow is the host's",
+        _ => "strings, sequences and shapes that depend on elements are the host's",
+    };
     let node = &program.graph.nodes()[id.0];
     NodePlacement {
         node: node.name.clone(),
@@ -436,6 +445,7 @@ pub(super) fn host_placement(program: &Program, id: NodeId, kernel: &str) -> Nod
         device: "cpu".into(),
         kernel: kernel.into(),
         reason: None,
+        hosted: program.devices.host.is_some().then_some(hosted),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which values cross between the host and the device, for which node, and why.
 
-use inferrum_backend::{Crossing, Transfer, Transfers};
+use inferrum_backend::{Crossing, NodePlacement, Transfer, Transfers};
 use inferrum_graph::{Fact, NodeId, ValueId};
 
 use super::stage::{End, Place, Stage, Step};
@@ -82,18 +82,9 @@ fn label(program: &Program, node: NodeId) -> String {
 fn on_host(program: &Program, id: NodeId) -> String {
     let label = label(program, id);
     match program.noted(id) {
-        Some(placement) if placement.reason.is_some() => {
-            format!("{label} is declined: {}", placement.reason.unwrap_or_default())
-        }
-        Some(placement) if placement.kernel == bind::CONTROL => {
-            format!("{label}: control flow is the host's")
-        }
-        Some(placement) if placement.kernel == bind::REFERENCE => {
-            format!("{label}: strings, sequences and shapes that depend on elements are the host's")
-        }
-        _ => format!(
-            "{label}: arithmetic of shapes, and little work with what the host has read, is the host's"
-        ),
+        Some(NodePlacement { reason: Some(reason), .. }) => format!("{label} is declined: {reason}"),
+        Some(NodePlacement { hosted: Some(hosted), .. }) => format!("{label}: {hosted}"),
+        _ => format!("{label} is the host's"),
     }
 }
 
