@@ -22,6 +22,9 @@ use crate::index::operator;
 /// Most operators between a result and the byte that it is a function of.
 const DEPTH: usize = 64;
 
+/// Tables of two bytes, 64 KiB each, of a graph at most.
+const MOST_PAIRS: usize = 1024;
+
 /// `Quantize(f(Dequantize(x)))`, `QLinearSigmoid`, `QLinearLeakyRelu`, `QLinearAdd` and `QLinearMul` become tables, and
 /// `QLinearConcat` a `Concat` of what tables give.
 ///
@@ -31,11 +34,15 @@ pub fn run(graph: &mut Graph) -> Result<usize, GraphError> {
     let index = Index::new(graph);
     let mut functions = Functions { index: &index, sources: HashMap::new() };
     let mut found = Vec::new();
+    let is_pair = |node: &&Node| operator::<Table>(node).is_some() && input(node, Table::Y).is_some();
+    let mut pairs = graph.nodes().iter().filter(is_pair).count();
     for id in (0..graph.nodes().len()).map(NodeId) {
-        let table = functions
-            .of_quantize(graph, id)
-            .or_else(|| of_unary(graph, &graph.nodes()[id.0]))
-            .or_else(|| of_binary(graph, &graph.nodes()[id.0]));
+        let node = &graph.nodes()[id.0];
+        let mut table = functions.of_quantize(graph, id).or_else(|| of_unary(graph, node));
+        if table.is_none() && pairs < MOST_PAIRS {
+            table = of_binary(graph, node);
+            pairs += usize::from(table.is_some());
+        }
         found.extend(table.map(|table| (id, table)));
     }
     let mut count = found.len();
