@@ -1,11 +1,9 @@
 //! The public suites and the corpus on the GPU backend: what has a kernel runs there, the rest on the processor.
 
+use inferrum::agreement::WIDER_ON_DEVICES;
 use inferrum::{Device, Session, SessionBuilder};
 use inferrum_tests::expectations::Expectations;
 use inferrum_tests::{corpus, suite};
-
-/// How much wider than the CPU's a GPU's tolerance is, for sums in other orders and functions of the driver's.
-const WIDER: f64 = 4.0;
 
 /// Sessions on the first adapter; None, with a note, where there is none and `INFERRUM_REQUIRE_ADAPTER` asks for none.
 fn builder() -> Option<SessionBuilder> {
@@ -39,7 +37,7 @@ fn what_passes_on_the_cpu_passes_on_a_gpu() {
 #[test]
 fn every_model_of_the_corpus_agrees_on_a_gpu() {
     let (Some(builder), Some(folder)) = (builder(), corpus::folder("models")) else { return };
-    let results = suite::run_within(&corpus::cases(&folder), &builder, WIDER);
+    let results = suite::run_within(&corpus::cases(&folder), &builder, WIDER_ON_DEVICES);
     let surprises = expectations("wgpu_models.toml").surprises(&results);
     assert!(surprises.is_empty(), "{} failures:\n{}", surprises.len(), surprises.join("\n"));
 }

@@ -28,6 +28,10 @@ pub struct Rule {
     pub off_by_one: bool,
 }
 
+/// How much wider a model's tolerance is on a device other than the processor: sums go in other orders there, and functions are the
+/// driver's.
+pub const WIDER_ON_DEVICES: f64 = 4.0;
+
 impl Rule {
     /// The rule of ONNX's backend tests: relative 1e-3, absolute 1e-7.
     pub const ONNX_SUITE: Rule =
