@@ -56,9 +56,9 @@ impl std::ops::Deref for Shared {
 }
 
 impl Opened {
-    fn new(gpu: Gpu, found: &Found) -> Opened {
+    fn new(gpu: Gpu, found: &Found, tune: Option<f64>) -> Opened {
         let pipelines = Pipelines::new(&gpu, &found.info, Cache::of_user());
-        Opened { pipelines, choices: Choices::open(&found.info, Cache::of_user()), gpu: Arc::new(gpu) }
+        Opened { pipelines, choices: Choices::open(&found.info, Cache::of_user(), tune), gpu: Arc::new(gpu) }
     }
 }
 
@@ -75,12 +75,13 @@ impl Registry {
         open.get(&key).and_then(Weak::upgrade).filter(|held| held.gpu.check().is_ok())
     }
 
-    /// An adapter's device, opened if no session has it open, or if it has failed since.
+    /// An adapter's device, opened if no session has it open, or if it has failed since; `tune` is as in [`Choices::open`].
     async fn open(
         &self,
         number: usize,
         found: &Found,
         without: Without,
+        tune: Option<f64>,
     ) -> Result<Arc<Opened>, BackendError> {
         let key = (number, without);
         if let Some(held) = self.sound(key) {
@@ -91,7 +92,7 @@ impl Registry {
         if let Some(held) = self.sound(key) {
             return Ok(held);
         }
-        let own = Arc::new(Opened::new(own, found));
+        let own = Arc::new(Opened::new(own, found, tune));
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(key, Arc::downgrade(&own));
         Ok(own)
     }
@@ -148,7 +149,7 @@ impl WgpuBackend {
         let mut within = found.adapter.limits();
         limits(&mut within);
         let gpu = edge::wait(Gpu::open_within("wgpu:0", found, Without::default(), within));
-        let opened = Arc::new(Opened::new(gpu.expect("it opens"), found));
+        let opened = Arc::new(Opened::new(gpu.expect("it opens"), found, None));
         let info = found.describe("wgpu:0".into());
         WgpuBackend { shared: Arc::new(Shared { info, weights: Weights::default(), opened }) }
     }
@@ -166,10 +167,11 @@ impl WgpuBackend {
         let found = adapter::adapters()?;
         let names: Vec<&str> = found.iter().map(|found| found.info.name.as_str()).collect();
         let number = adapter::select(&names, selector)?;
-        let opened = OPEN.open(number, &found[number], without).await.map_err(|error| Unusable {
-            reason: error.to_string(),
-            remedy: "update the driver, or choose another device".into(),
-        })?;
+        let opened =
+            OPEN.open(number, &found[number], without, tuner::asked()?).await.map_err(|error| Unusable {
+                reason: error.to_string(),
+                remedy: "update the driver, or choose another device".into(),
+            })?;
         let info = found[number].describe(format!("wgpu:{number}"));
         Ok(WgpuBackend { shared: Arc::new(Shared { info, weights: Weights::default(), opened }) })
     }
@@ -270,7 +272,7 @@ mod tests {
     fn sessions_share_a_device_until_it_is_lost() {
         let Ok(found) = adapter::adapters() else { return };
         let registry = Registry::default();
-        let open = || edge::wait(registry.open(0, &found[0], Without::default())).expect("it opens");
+        let open = || edge::wait(registry.open(0, &found[0], Without::default(), None)).expect("it opens");
         let (one, other) = (open(), open());
         assert!(Arc::ptr_eq(&one, &other));
         one.gpu.device.destroy();

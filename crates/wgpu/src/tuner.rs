@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use inferrum_backend::{
-    BackendError, BoundNode, Cache, Destination, Executable, Profile, Region, Resident, RunContext,
+    BackendError, BoundNode, Cache, Destination, Executable, Profile, Region, Resident, RunContext, Unusable,
 };
 use inferrum_graph::{NodeId, ValueId};
 use inferrum_tensor::{DType, Shape, Tensor, TensorError};
@@ -93,13 +93,12 @@ pub(crate) struct Choices {
 }
 
 impl Choices {
-    /// Those that earlier processes kept in `cache`.
-    pub(crate) fn open(info: &wgpu::AdapterInfo, cache: Cache) -> Choices {
+    /// Those that earlier processes kept in `cache`; `seconds` is how long forms may be measured, if somebody said it.
+    pub(crate) fn open(info: &wgpu::AdapterInfo, cache: Cache, seconds: Option<f64>) -> Choices {
         let key = format!("{} {} {} {}", info.name, info.backend, info.driver, info.driver_info);
         let made = cache.get(ENTRY, &key).map(|bytes| read(&bytes)).unwrap_or_default();
         let software = info.device_type == wgpu::DeviceType::Cpu;
-        let seconds = std::env::var(TUNE_VARIABLE).ok().and_then(|text| text.parse::<f64>().ok());
-        let seconds = seconds.unwrap_or(if software { 0.0 } else { SECONDS }).clamp(0.0, 3600.0);
+        let seconds = seconds.unwrap_or(if software { 0.0 } else { SECONDS });
         Choices { made: Mutex::new(made), left: Mutex::new(Duration::from_secs_f64(seconds)), cache, key }
     }
 
@@ -116,6 +115,23 @@ impl Choose for Choices {
     fn choose(&self, question: Question, forms: usize) -> usize {
         self.made().get(&question).copied().filter(|&form| form < forms).unwrap_or(0)
     }
+}
+
+/// What [`TUNE_VARIABLE`] says.
+///
+/// # Errors
+/// It is no number of seconds.
+pub(crate) fn asked() -> Result<Option<f64>, Unusable> {
+    seconds(std::env::var(TUNE_VARIABLE).ok().as_deref())
+}
+
+fn seconds(text: Option<&str>) -> Result<Option<f64>, Unusable> {
+    let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.0..=3600.0).contains(seconds));
+    seconds.map(Some).ok_or_else(|| Unusable {
+        reason: format!("{TUNE_VARIABLE} is `{text}`"),
+        remedy: "set it to the seconds that kernels may be measured for (0 to 3600), or unset it".into(),
+    })
 }
 
 /// A choice to a line: kernel, extents, form, with tabs between.
@@ -282,6 +298,15 @@ mod tests {
         let mut bytes = written(&made);
         bytes.extend(b"gemm\t1\t2\nconv\t1\t2\t3\t4\tfive\n\xff\n");
         assert_eq!(read(&bytes), made);
+    }
+
+    #[test]
+    fn the_variable_is_seconds() {
+        assert_eq!(seconds(None), Ok(None));
+        assert_eq!(seconds(Some(" 1.5")), Ok(Some(1.5)));
+        for wrong in ["abc", "-1", "nan", "1e9"] {
+            assert!(seconds(Some(wrong)).unwrap_err().to_string().contains(TUNE_VARIABLE), "{wrong}");
+        }
     }
 
     #[test]
