@@ -210,6 +210,7 @@ impl Side {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::abilities::Abilities;
     use crate::testing::{Tolerance, agree_with, random};
     use crate::tile::{Form, TILES_OF_ALL_SIZES};
 
@@ -243,13 +244,15 @@ mod tests {
 
     #[test]
     fn every_tile_and_parts_of_the_depth() {
+        let software = Abilities { at_once: 4, ..Abilities::every().swap_remove(0) };
+        let candidates = |extents| Form::candidates(extents, &software);
         for tile in TILES_OF_ALL_SIZES {
             let (m, n) = (2 * tile.m(), 2 * tile.n() - 1);
             let among = |form: &Form| matches!(form, Form::Tiles { tile: other, .. } if *other == tile);
-            assert!(Form::candidates(1, m, n, 40, 4).iter().any(among), "{tile:?} is not tried");
+            assert!(candidates([1, m, n, 40]).iter().any(among), "{tile:?} is not tried");
             check([m, 40, n], false, false, Some(FusedActivation::Gelu));
         }
-        assert!(Form::candidates(1, 33, 36, 1100, 4).iter().any(|form| form.splits() > 1));
+        assert!(candidates([1, 33, 36, 1100]).iter().any(|form| form.splits() > 1));
         check([33, 1100, 36], false, false, Some(FusedActivation::Relu));
         check([5, 1030, 7], false, true, None);
     }

@@ -7,14 +7,11 @@ use crate::bindings::Bindings;
 use crate::cooperative::Cooperative;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, Work, linear_groups, word};
 use crate::shader::{FUNCTIONS, Template};
-use crate::tile::{DEPTH, Form};
+use crate::tile::{DEPTH, Form, MOST_GROUPS};
 use crate::tuner::Question;
 
 const SOURCE: &str = include_str!("../../../shaders/product.wgsl");
 const ADD: &str = include_str!("../../../shaders/split_sums.wgsl");
-
-/// Workgroups along an axis that every adapter takes.
-const MOST_GROUPS: usize = 65535;
 
 /// Rows and columns up to which a matrix of a subgroup's would be mostly empty.
 const FEW: usize = 8;
@@ -54,12 +51,19 @@ impl Product {
     /// More workgroups than an adapter counts.
     pub(crate) fn lower(self, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
         let (m, n, k) = (self.m, self.n, self.k);
-        let mut forms = Form::candidates(self.batches, m, n, k, lowering.abilities.at_once);
+        let extents = [self.batches, m, n, k];
+        let mut forms = Form::candidates(extents, lowering.abilities);
         // Never the likeliest: only a measurement takes them.
         let fits = |matrices: &&Cooperative| Some(matrices.factors) == self.factors && m > FEW && n > FEW;
         forms.extend(lowering.abilities.cooperative.iter().filter(fits).copied().map(Form::Cooperative));
-        let question =
-            Question { kernel: format!("{} {}", self.name, self.kind), extents: [self.batches, m, n, k] };
+        forms.retain(|form| form.groups(extents).iter().all(|&count| count <= MOST_GROUPS));
+        if forms.is_empty() {
+            return Err(Decline(format!(
+                "{} products of {m} x {n} are more than the kernel takes",
+                self.batches
+            )));
+        }
+        let question = Question { kernel: format!("{} {}", self.name, self.kind), extents };
         let form = forms[lowering.chooser.choose(question, forms.len())];
         let mut params = self.params.clone();
         let split_words = params.len();
@@ -68,15 +72,7 @@ impl Product {
         for number in [splits, part, self.batches] {
             params.push(word(number)?);
         }
-        let (columns, rows) = form.groups(m, n);
-        let groups = [columns, rows, self.batches * splits];
-        if groups.iter().any(|&count| count > MOST_GROUPS) {
-            return Err(Decline(format!(
-                "{} products of {m} x {n} are more than the kernel takes",
-                self.batches
-            )));
-        }
-        let groups = groups.map(|count| count as u32);
+        let groups = form.groups(extents).map(|count| count as u32);
         let name = format!("{} {}", self.name, form.name());
         if splits == 1 {
             let bindings = self.loads.clone().and(&self.stores);
@@ -86,11 +82,7 @@ impl Product {
             let operands = bindings.operands().iter().cloned().collect();
             return Ok(Lowered::one(name, Dispatch { shader, operands, params, groups }));
         }
-        let elements = [self.batches, splits, m, n.next_multiple_of(4)];
-        let bytes = elements.iter().try_fold(4usize, |product, &extent| product.checked_mul(extent));
-        let bytes = bytes
-            .filter(|&bytes| bytes < 1 << 31)
-            .ok_or_else(|| Decline("parts of sums are too large".into()))?;
+        let bytes = form.part_bytes(extents);
         let mut bindings = self.loads.clone();
         bindings.write("parts", "vec4<f32>", Operand::Scratch(0));
         let template = self.template(&bindings, params.len()).switch("loads", true).switch("split", true);

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::abilities::Abilities;
 use crate::cooperative::Cooperative;
 use crate::shader::Template;
 
@@ -107,6 +108,9 @@ pub(crate) enum Form {
     Cooperative(Cooperative),
 }
 
+/// Workgroups along an axis that every adapter takes.
+pub(crate) const MOST_GROUPS: usize = 65535;
+
 /// Rows up to which a product is tried by [`Form::FewRows`].
 const MOST_FEW_ROWS: usize = 4;
 
@@ -114,23 +118,28 @@ const MOST_FEW_ROWS: usize = 4;
 const LEAST_PART: usize = 256;
 
 impl Form {
-    /// The forms to choose from for `batches` products of `m` x `k` by `k` x `n`; the likeliest is first.
-    ///
-    /// `at_once` workgroups run at the same time on the adapter.
-    pub(crate) fn candidates(batches: usize, m: usize, n: usize, k: usize, at_once: usize) -> Vec<Form> {
+    /// The forms to choose from for `extents`: so many products of `m` x `k` by `k` x `n`. The likeliest is first.
+    pub(crate) fn candidates(extents: [usize; 4], abilities: &Abilities) -> Vec<Form> {
+        let [_, m, n, k] = extents;
+        let (at_once, limits) = (abilities.at_once.max(1), &abilities.limits);
+        let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) as usize;
         let mut rated = Vec::new();
         for tile in TILES_OF_ALL_SIZES {
             for splits in [1, 2, 4, 8] {
                 if splits > 1 && k < splits * LEAST_PART {
                     continue;
                 }
-                let groups = m.div_ceil(tile.m()) * n.div_ceil(tile.n()) * batches.max(1) * splits;
-                let waves = groups.div_ceil(at_once.max(1)) as f64;
+                let form = Form::Tiles { tile, splits };
+                let groups = form.groups(extents);
+                if groups.iter().any(|&count| count > MOST_GROUPS) || form.part_bytes(extents) > most {
+                    continue;
+                }
+                let waves = groups.iter().product::<usize>().div_ceil(at_once) as f64;
                 let each = (tile.m() * tile.n()) as f64 * (k as f64 / splits as f64 + 64.0);
                 // Parts are written, read and added by a dispatch of their own.
                 let adding =
                     if splits > 1 { (m * n * (splits + 4)) as f64 * 8.0 / at_once as f64 } else { 0.0 };
-                rated.push((waves * each / tile.worth() + adding, Form::Tiles { tile, splits }));
+                rated.push((waves * each / tile.worth() + adding, form));
             }
         }
         rated.sort_by(|(a, _), (b, _)| a.total_cmp(b));
@@ -161,13 +170,23 @@ impl Form {
         }
     }
 
-    /// Workgroups along the columns and the rows.
-    pub(crate) fn groups(self, m: usize, n: usize) -> (usize, usize) {
-        match self {
-            Form::Tiles { tile, .. } => (n.div_ceil(tile.n()), m.div_ceil(tile.m())),
-            Form::FewRows { across, rows, .. } => (n.div_ceil(4 * across), m.div_ceil(rows)),
-            Form::Cooperative(matrices) => (n.div_ceil(matrices.tile()), m.div_ceil(matrices.tile())),
+    /// Workgroups along the columns, the rows, and the products with their parts.
+    pub(crate) fn groups(self, [batches, m, n, _]: [usize; 4]) -> [usize; 3] {
+        let (rows, columns) = match self {
+            Form::Tiles { tile, .. } => (tile.m(), tile.n()),
+            Form::FewRows { across, rows, .. } => (rows, 4 * across),
+            Form::Cooperative(matrices) => (matrices.tile(), matrices.tile()),
+        };
+        [n.div_ceil(columns), m.div_ceil(rows), batches.saturating_mul(self.splits())]
+    }
+
+    /// Bytes of the sums of all parts; 0 if there are none.
+    pub(crate) fn part_bytes(self, [batches, m, n, _]: [usize; 4]) -> usize {
+        if self.splits() == 1 {
+            return 0;
         }
+        let elements = [batches, self.splits(), m, n.next_multiple_of(4)];
+        elements.into_iter().fold(4usize, usize::saturating_mul)
     }
 
     /// Puts the loops before the functions that they call.
@@ -199,11 +218,18 @@ mod tests {
 
     #[test]
     fn the_likeliest_form_fits_the_product() {
-        let first = |batches, m, n, k, at_once| Form::candidates(batches, m, n, k, at_once)[0];
-        assert_eq!(first(1, 1024, 1024, 512, 4), Form::Tiles { tile: tile(16, 16, 8, 8), splits: 1 });
-        assert!(matches!(first(1, 1, 768, 768, 4), Form::FewRows { rows: 1, .. }));
+        let abilities = |at_once| Abilities { at_once, ..Abilities::every().swap_remove(0) };
+        let first = |m, n, k, at_once| Form::candidates([1, m, n, k], &abilities(at_once))[0];
+        assert_eq!(first(1024, 1024, 512, 4), Form::Tiles { tile: tile(16, 16, 8, 8), splits: 1 });
+        assert!(matches!(first(1, 768, 768, 4), Form::FewRows { rows: 1, .. }));
         // Where a few large tiles leave most of the adapter idle, smaller ones or parts do the work.
-        assert_ne!(first(1, 64, 49, 512, 128), Form::Tiles { tile: tile(16, 16, 8, 8), splits: 1 });
-        assert!(first(1, 64, 64, 8192, 128).splits() > 1);
+        assert_ne!(first(64, 49, 512, 128), Form::Tiles { tile: tile(16, 16, 8, 8), splits: 1 });
+        assert!(first(64, 64, 8192, 128).splits() > 1);
+        // Large images have more columns than small tiles can count.
+        let forms = Form::candidates([1, 16, 2048 * 2048, 27], &abilities(128));
+        assert!(
+            !forms.is_empty()
+                && forms.iter().all(|form| form.groups([1, 16, 2048 * 2048, 27])[0] <= MOST_GROUPS)
+        );
     }
 }
