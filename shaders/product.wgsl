@@ -6,6 +6,25 @@ var<private> m: u32;
 var<private> n: u32;
 var<private> k: u32;
 
+#if ordered
+/// Products of a sum are added with one rounding, in blocks of so many.
+fn block() -> u32 { return param({{split_words}}u + 3u); }
+
+#endif
+
+#if wide_fma
+fn mac(a: f32, b: vec4<f32>, c: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>(
+        f32(f64(a) * f64(b.x) + f64(c.x)),
+        f32(f64(a) * f64(b.y) + f64(c.y)),
+        f32(f64(a) * f64(b.z) + f64(c.z)),
+        f32(f64(a) * f64(b.w) + f64(c.w)),
+    );
+}
+#else
+fn mac(a: f32, b: vec4<f32>, c: vec4<f32>) -> vec4<f32> { return fma(vec4<f32>(a), b, c); }
+#endif
+
 #if loads
 fn four_a(row: u32, depth: u32) -> vec4<f32> {
     var value = vec4<f32>();

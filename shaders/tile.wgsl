@@ -21,6 +21,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let start = split * part();
     let end = min(k, start + part());
 {{sums}}
+#if ordered
+{{totals}}
+#endif
     for (var depth = start; depth < end; depth += TILE_K) {
         for (var i = number; i < TILE_M * TILE_K / 4u; i += INVOCATIONS) {
 #if a_by_row
@@ -49,7 +52,15 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 {{products}}
         }
         workgroupBarrier();
+#if ordered
+        if ((depth + TILE_K) % block() == 0u || depth + TILE_K >= k) {
+{{adds}}
+        }
+#endif
     }
+#if ordered
+{{gives}}
+#endif
     let row = first_row + local.y * {{rows}}u;
     let column = first_column + local.x * 4u;
     let batch = workgroup.z;

@@ -183,7 +183,7 @@ mod tests {
                     Some((random(&w[..1], 3), constant)),
                 ];
                 agree_with(conv.clone(), &inputs, 1, CLOSE);
-                let fused = FusedConv { conv, activation: Some(FusedActivation::Relu) };
+                let fused = FusedConv::new(conv, Some(FusedActivation::Relu));
                 agree_with(fused, &inputs, 1, CLOSE);
             }
         }
@@ -198,7 +198,7 @@ mod tests {
             None,
             Some((random(&[2, 5, 2, 3], 3), false)),
         ];
-        agree_with(FusedConv { conv, activation: None }, &inputs, 1, CLOSE);
+        agree_with(FusedConv::new(conv, None), &inputs, 1, CLOSE);
     }
 
     #[test]

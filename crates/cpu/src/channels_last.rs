@@ -360,7 +360,7 @@ mod tests {
         for (x, w, group, stride, dilation, pad) in cases {
             let conv = Conv { group, window: spec(&w[2..], stride, dilation, pad) };
             for activation in [None, Some(FusedActivation::Relu)] {
-                let op = last(FusedConv { conv: conv.clone(), activation }, &[0, 3]);
+                let op = last(FusedConv::new(conv.clone(), activation), &[0, 3]);
                 for constant in [true, false] {
                     let inputs = [
                         Some((random(x, 1), false)),
@@ -377,7 +377,7 @@ mod tests {
     fn a_residual_is_added() {
         let conv = Conv { group: 1, window: spec(&[1, 1], 1, 1, 0) };
         let conv = Conv { window: WindowSpec { padding: Padding::Valid, ..conv.window }, ..conv };
-        let op = last(FusedConv { conv, activation: Some(FusedActivation::Silu) }, &[0, 3]);
+        let op = last(FusedConv::new(conv, Some(FusedActivation::Silu)), &[0, 3]);
         let inputs = [
             Some((random(&[1, 5, 5, 6], 1), false)),
             Some((random(&[4, 6, 1, 1], 2), true)),

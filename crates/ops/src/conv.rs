@@ -268,9 +268,17 @@ pub struct FusedConv {
     pub conv: Conv,
     /// What is applied to the sum.
     pub activation: Option<FusedActivation>,
+    /// Whether kernels of f32 are to add in ONNX Runtime's order, each product with one rounding: a quantised graph was calibrated
+    /// under it, and a sum that falls to the other side of a rounding moves a result by a whole step.
+    pub ordered: bool,
 }
 
 impl FusedConv {
+    /// A convolution whose sums are added in any order.
+    pub fn new(conv: Conv, activation: Option<FusedActivation>) -> FusedConv {
+        FusedConv { conv, activation, ordered: false }
+    }
+
     fn read(def: &mut NodeDef) -> Result<FusedConv, OpError> {
         let params = def.floats("activation_params")?.unwrap_or_default();
         let name = def.string("activation")?.unwrap_or_default();
@@ -284,7 +292,7 @@ impl FusedConv {
                 &mut Parameters(beta),
             )?),
         };
-        Ok(FusedConv { conv: Conv::read(def)?, activation })
+        Ok(FusedConv::new(Conv::read(def)?, activation))
     }
 }
 

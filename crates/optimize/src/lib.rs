@@ -41,7 +41,8 @@ pub const PASSES: &[(&str, Pass)] = &[
 ];
 
 /// Passes that run once, when [`PASSES`] have nothing more to find: what they make is no pattern any more.
-pub const LAST: &[(&str, Pass)] = &[("element-wise chains", fusions::elementwise::run)];
+pub const LAST: &[(&str, Pass)] =
+    &[("ordered sums", fusions::ordered_sums::run), ("element-wise chains", fusions::elementwise::run)];
 
 /// Rounds of all passes at most; each round that goes on has rewritten something.
 const ROUNDS: usize = 8;

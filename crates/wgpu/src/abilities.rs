@@ -22,6 +22,8 @@ pub struct Abilities {
     pub i64: bool,
     /// Workgroups that run at the same time, roughly.
     pub at_once: usize,
+    /// Whether a product has to be added in 64-bit floats to be rounded once: a processor that plays the GPU may round it before.
+    pub wide_fma: bool,
     /// Matrices that a subgroup multiplies as one.
     pub cooperative: Vec<Cooperative>,
     /// Sizes of buffers, workgroups and bindings.
@@ -40,6 +42,7 @@ impl Abilities {
             subgroups: features.contains(wgpu::Features::SUBGROUP),
             i64: features.contains(wgpu::Features::SHADER_INT64),
             at_once,
+            wide_fma: kind == wgpu::DeviceType::Cpu && features.contains(wgpu::Features::SHADER_F64),
             cooperative: Vec::new(),
             limits,
         }
@@ -61,6 +64,7 @@ impl Abilities {
             subgroups: bit(number, 2),
             i64: bit(number, 4),
             at_once: MANY_AT_ONCE,
+            wide_fma: bit(number, 4),
             cooperative: if bit(number, 2) { cooperative(bit(number, 1)) } else { Vec::new() },
             limits: wgpu::Limits::default(),
         };

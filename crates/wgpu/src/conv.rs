@@ -24,9 +24,9 @@ const FEW_FILTERS: usize = 4;
 
 pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     let any = op as &dyn Any;
-    let (conv, activation) = match (any.downcast_ref::<FusedConv>(), any.downcast_ref::<Conv>()) {
-        (Some(fused), _) => (&fused.conv, fused.activation),
-        (None, Some(conv)) => (conv, None),
+    let (conv, activation, ordered) = match (any.downcast_ref::<FusedConv>(), any.downcast_ref::<Conv>()) {
+        (Some(fused), _) => (&fused.conv, fused.activation, fused.ordered),
+        (None, Some(conv)) => (conv, None, false),
         (None, None) => return Err(Decline("another operator".into())),
     };
     lowering.require_floats(&[])?;
@@ -61,7 +61,8 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
     let width = window.kernel.last().copied().unwrap_or(1);
     let taps: usize = window.kernel.iter().product();
     let values = vec![("kernel_width", width.to_string()), ("taps", taps.to_string())];
-    filters::Images { name: "conv", source: TILED, elements: pixels, loads, params, values, switches }
+    let block = ordered.then(|| block(pixels, depth));
+    filters::Images { name: "conv", source: TILED, elements: pixels, loads, params, values, switches, block }
         .lower(&geometry, activation, lowering)
 }
 
@@ -141,7 +142,7 @@ pub(crate) fn is_pointwise(window: &Window) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Tolerance, agree_with, random};
+    use crate::testing::{Tolerance, agree_with, outputs, random};
     use inferrum_ops::fused_activation::FusedActivation;
     use inferrum_ops::window::{Extents, Padding, WindowSpec};
 
@@ -174,15 +175,41 @@ mod tests {
             (&[1, 4, 5, 4, 5], &[4, 1, 2, 2, 2], 4, 1, 2, 1),
         ] {
             let conv = Conv { group, window: spec(&w[2..], stride, dilation, pad) };
-            for activation in [None, Some(FusedActivation::Relu)] {
+            for (activation, ordered) in [(None, true), (Some(FusedActivation::Relu), false)] {
                 let inputs = [
                     Some((random(x, 1), false)),
                     Some((random(w, 2), true)),
                     Some((random(&w[..1], 3), true)),
                 ];
-                agree_with(FusedConv { conv: conv.clone(), activation }, &inputs, 1, SUMS);
+                agree_with(FusedConv { conv: conv.clone(), activation, ordered }, &inputs, 1, SUMS);
                 agree_with(conv.clone(), &inputs[..2], 1, SUMS);
             }
+        }
+    }
+
+    #[test]
+    fn ordered_sums_are_those_of_the_processor() {
+        let (channels, pixels, filters) = (300, 144, 9);
+        let (x, w) = (random(&[1, channels, 12, 12], 1), random(&[filters, channels, 1, 1], 2));
+        let conv = FusedConv {
+            ordered: true,
+            ..FusedConv::new(Conv { group: 1, window: spec(&[1, 1], 1, 1, 0) }, None)
+        };
+        let (elements, weights) = (x.as_slice::<f32>().unwrap(), w.as_slice::<f32>().unwrap());
+        assert_eq!(block(pixels, channels), 128);
+        let sum = |filter: usize, pixel: usize| {
+            let depths: Vec<usize> = (0..channels).collect();
+            let of_block = |depths: &[usize]| {
+                depths.iter().fold(0.0f32, |sum, &depth| {
+                    weights[filter * channels + depth].mul_add(elements[depth * pixels + pixel], sum)
+                })
+            };
+            depths.chunks(128).map(of_block).fold(0.0f32, |sum, block| sum + block)
+        };
+        let want: Vec<f32> = (0..filters * pixels).map(|at| sum(at / pixels, at % pixels)).collect();
+        for got in outputs(conv, &[Some((x.clone(), false)), Some((w.clone(), true))], &[1, filters, 12, 12])
+        {
+            assert_eq!(got[0].as_slice::<f32>().unwrap(), want);
         }
     }
 
@@ -195,6 +222,6 @@ mod tests {
             None,
             Some((random(&[1, 9, 5, 5], 3), false)),
         ];
-        agree_with(FusedConv { conv, activation: Some(FusedActivation::Silu) }, &inputs, 1, SUMS);
+        agree_with(FusedConv::new(conv, Some(FusedActivation::Silu)), &inputs, 1, SUMS);
     }
 }

@@ -143,7 +143,7 @@ mod tests {
             let inputs = [Some((x, false)), Some((w, true)), Some((bias, true))];
             let close = Tolerance { relative: 1e-5, absolute: 1e-5 };
             agree_with(conv.clone(), &inputs[..2], 1, close);
-            agree_with(FusedConv { conv, activation: Some(FusedActivation::HardSwish) }, &inputs, 1, close);
+            agree_with(FusedConv::new(conv, Some(FusedActivation::HardSwish)), &inputs, 1, close);
         }
     }
 }

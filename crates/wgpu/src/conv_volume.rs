@@ -29,7 +29,8 @@ pub(crate) fn lower_volume(
     let mut loads = Bindings::default();
     loads.read("x", lowering.float(0)?, Operand::Input(0));
     let (values, switches) = (Vec::new(), Vec::new());
-    Images { name: "conv volume", source: SOURCE, elements, loads, params, values, switches }
+    let block = None;
+    Images { name: "conv volume", source: SOURCE, elements, loads, params, values, switches, block }
         .lower(geometry, activation, lowering)
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Images {
     pub(crate) params: Vec<u32>,
     pub(crate) values: Vec<(&'static str, String)>,
     pub(crate) switches: Vec<&'static str>,
+    /// In blocks of how many products sums are added; None where the order is free.
+    pub(crate) block: Option<usize>,
 }
 
 impl Images {
@@ -72,6 +74,7 @@ impl Images {
             name: self.name,
             source: self.source,
             included: Some(SOURCE),
+            block: self.block,
             factors: Some(lowering.dtype(0)?).filter(|dtype| lowering.dtype(1).as_ref() == Ok(dtype)),
             kind: format!("{taps} {} {}", lowering.float(1)?, self.switches.join(" ")),
             batches: geometry.batch * geometry.groups,

@@ -51,6 +51,9 @@ impl Gpu {
             | wgpu::Features::TIMESTAMP_QUERY
             | wgpu::Features::PIPELINE_CACHE;
         let mut features = wanted & found.adapter.features() & !without.features();
+        if found.info.device_type == wgpu::DeviceType::Cpu {
+            features |= wgpu::Features::SHADER_F64 & found.adapter.features();
+        }
         let mut cooperative = Cooperative::offered(&found.adapter, features);
         let matrices = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
         if without.matrices || !found.adapter.features().contains(matrices) {

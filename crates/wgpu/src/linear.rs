@@ -102,6 +102,7 @@ pub(crate) fn lower_product(
         name: "gemm",
         source: SOURCE,
         included: None,
+        block: None,
         factors: Some(lowering.dtype(0)?).filter(|dtype| lowering.dtype(1).as_ref() == Ok(dtype)),
         kind: format!("{} {}", lowering.float(1)?, switches.join(" ")),
         batches: batch.elements(),

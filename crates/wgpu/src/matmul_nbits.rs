@@ -102,6 +102,7 @@ pub(crate) fn lower(op: &MatMulNBits, lowering: &Lowering<'_>) -> Result<Lowered
             name: "matmul nbits",
             source: TILES,
             included: None,
+            block: None,
             factors: None,
             kind: format!("{} {} {}", op.bits, lowering.float(0)?, switches.join(" ")),
             batches: 1,

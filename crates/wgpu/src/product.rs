@@ -40,6 +40,8 @@ pub(crate) struct Product {
     pub(crate) switches: Vec<&'static str>,
     /// The type of both factors as they stand in memory, if it is the same.
     pub(crate) factors: Option<DType>,
+    /// In blocks of how many products a sum is added, each with one rounding; None where the order is free.
+    pub(crate) block: Option<usize>,
     /// Tells apart, for the tuner, products of the same extents that are loaded in other ways.
     pub(crate) kind: String,
 }
@@ -57,6 +59,9 @@ impl Product {
         let fits = |matrices: &&Cooperative| Some(matrices.factors) == self.factors && m > FEW && n > FEW;
         forms.extend(lowering.abilities.cooperative.iter().filter(fits).copied().map(Form::Cooperative));
         forms.retain(|form| form.groups(extents).iter().all(|&count| count <= MOST_GROUPS));
+        if self.block.is_some() {
+            forms.retain(|form| matches!(form, Form::Tiles { splits: 1, .. }));
+        }
         if forms.is_empty() {
             return Err(Decline(format!(
                 "{} products of {m} x {n} are more than the kernel takes",
@@ -69,7 +74,7 @@ impl Product {
         let split_words = params.len();
         let splits = form.splits();
         let part = k.div_ceil(splits).next_multiple_of(DEPTH);
-        for number in [splits, part, self.batches] {
+        for number in [splits, part, self.batches, self.block.unwrap_or(0)] {
             params.push(word(number)?);
         }
         let groups = form.groups(extents).map(|count| count as u32);
@@ -77,7 +82,7 @@ impl Product {
         if splits == 1 {
             let bindings = self.loads.clone().and(&self.stores);
             let template =
-                self.template(&bindings, params.len()).switch("loads", true).switch("stores", true);
+                self.template(&bindings, params.len(), lowering).switch("loads", true).switch("stores", true);
             let shader = form.fill(template).with("split_words", split_words).build();
             let operands = bindings.operands().iter().cloned().collect();
             return Ok(Lowered::one(name, Dispatch { shader, operands, params, groups }));
@@ -85,7 +90,8 @@ impl Product {
         let bytes = form.part_bytes(extents);
         let mut bindings = self.loads.clone();
         bindings.write("parts", "vec4<f32>", Operand::Scratch(0));
-        let template = self.template(&bindings, params.len()).switch("loads", true).switch("split", true);
+        let template =
+            self.template(&bindings, params.len(), lowering).switch("loads", true).switch("split", true);
         let shader = form.fill(template).with("split_words", split_words).build();
         let multiply = Dispatch {
             shader,
@@ -96,7 +102,7 @@ impl Product {
         let mut bindings = Bindings::default();
         bindings.read("parts", "vec4<f32>", Operand::ReadScratch(0));
         let bindings = bindings.and(&self.stores);
-        let template = self.template(&bindings, params.len()).including(ADD).switch("stores", true);
+        let template = self.template(&bindings, params.len(), lowering).including(ADD).switch("stores", true);
         let shader = template.with("split_words", split_words).build();
         let fours = self.batches * m * n.div_ceil(4);
         let groups = linear_groups(fours.div_ceil(ADDING))?;
@@ -106,7 +112,7 @@ impl Product {
     }
 
     /// The operator's source with everything but loops.
-    fn template(&self, bindings: &Bindings, params: usize) -> Template {
+    fn template(&self, bindings: &Bindings, params: usize, lowering: &Lowering<'_>) -> Template {
         let mut template = Template::new(self.name, self.source)
             .including(FUNCTIONS)
             .including(SOURCE)
@@ -118,6 +124,9 @@ impl Product {
         if let Some(included) = self.included {
             template = template.including(included);
         }
+        template = template
+            .switch("ordered", self.block.is_some())
+            .switch("wide_fma", self.block.is_some() && lowering.abilities.wide_fma);
         self.switches.iter().fold(template, |template, name| template.switch(name, true))
     }
 }

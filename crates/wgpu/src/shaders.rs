@@ -46,6 +46,7 @@ pub fn validate(source: &str, abilities: &Abilities) -> Result<(), String> {
     let capabilities = allowed(Capabilities::SHADER_FLOAT16, abilities.f16)
         | allowed(Capabilities::SUBGROUP, abilities.subgroups)
         | allowed(Capabilities::SHADER_INT64, abilities.i64)
+        | allowed(Capabilities::FLOAT64, abilities.wide_fma)
         | allowed(Capabilities::COOPERATIVE_MATRIX, !abilities.cooperative.is_empty());
     let module = naga::front::wgsl::parse_str(source).map_err(|error| error.emit_to_string(source))?;
     let validated = Validator::new(ValidationFlags::all(), capabilities).validate(&module);

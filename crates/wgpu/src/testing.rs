@@ -161,6 +161,16 @@ fn agree_half(
     }
 }
 
+/// The outputs of `op`, one of this shape, in each of its forms, on each of the [`backends`] with shaders of its own.
+pub(crate) fn outputs(
+    op: impl Operator,
+    inputs: &[Option<(Tensor, bool)>],
+    shape: &[usize],
+) -> Vec<Vec<Tensor>> {
+    let (graph, feeds) = one_node(Arc::new(op), inputs, 1);
+    runs(graph, feeds, &[Fact::tensor(DType::F32, Shape::from(shape))], 1)
+}
+
 /// What a run on the GPU says of inputs that its reference refuses as well; outputs are of the first input's type and of these
 /// shapes. None without an adapter.
 pub(crate) fn fails(op: impl Operator, inputs: &[Tensor], shapes: &[Shape]) -> Option<String> {

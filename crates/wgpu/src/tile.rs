@@ -61,6 +61,7 @@ impl Tile {
 
     fn fill(self, template: Template) -> Template {
         let (mut sums, mut products, mut stores) = (String::new(), String::new(), String::new());
+        let (mut totals, mut adds, mut gives) = (String::new(), String::new(), String::new());
         for i in 0..self.rows / 4 {
             let _ = writeln!(products, "            let a{i} = tile_a[a + {i}u];");
         }
@@ -72,8 +73,10 @@ impl Tile {
                 let lane = ["x", "y", "z", "w"][i % 4];
                 let a = i / 4;
                 let _ = writeln!(sums, "    var s{i}_{j} = vec4<f32>();");
-                let _ =
-                    writeln!(products, "            s{i}_{j} = fma(vec4<f32>(a{a}.{lane}), b{j}, s{i}_{j});");
+                let _ = writeln!(totals, "    var t{i}_{j} = vec4<f32>();");
+                let _ = writeln!(adds, "            t{i}_{j} += s{i}_{j}; s{i}_{j} = vec4<f32>();");
+                let _ = writeln!(gives, "    s{i}_{j} = t{i}_{j};");
+                let _ = writeln!(products, "            s{i}_{j} = mac(a{a}.{lane}, b{j}, s{i}_{j});");
                 let _ = writeln!(
                     stores,
                     "    four_y(batch, row + {i}u, column + {}u, s{i}_{j});",
@@ -84,6 +87,9 @@ impl Tile {
         template
             .including(TILES)
             .with("sums", sums)
+            .with("totals", totals)
+            .with("adds", adds)
+            .with("gives", gives)
             .with("products", products)
             .with("stores", stores)
             .with("tile_m", self.m())

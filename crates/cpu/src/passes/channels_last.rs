@@ -11,7 +11,6 @@ use inferrum_graph::{Fact, Graph, Node, NodeError, Operator, ValueId};
 use inferrum_ops::concat::Concat;
 use inferrum_ops::fused::channels_last::{ChannelsLast, to_channels_first, to_channels_last};
 use inferrum_ops::identity::Identity;
-use inferrum_ops::quantize::DequantizeLinear;
 use inferrum_ops::split::Split;
 use inferrum_ops::transpose::Transpose;
 use inferrum_tensor::{DType, Tensor};
@@ -24,11 +23,8 @@ use super::image_ops::{self, Role};
 /// An operator refuses its inputs; they were accepted before, so this is a bug here.
 pub(crate) fn run(mut graph: Graph) -> Result<Graph, NodeError> {
     let nodes = std::mem::take(graph.nodes_mut());
-    let dequantizing = nodes.iter().filter(|node| image_ops::downcast::<DequantizeLinear>(node).is_some());
-    let quantized = dequantizing.flat_map(|node| node.outputs.iter().copied().flatten()).collect();
     let mut pass = Pass {
         graph,
-        quantized,
         made: Vec::with_capacity(nodes.len()),
         twins: HashMap::new(),
         absent: HashSet::new(),
@@ -50,8 +46,6 @@ pub(crate) fn run(mut graph: Graph) -> Result<Graph, NodeError> {
 struct Pass {
     /// The graph, without its nodes.
     graph: Graph,
-    /// Outputs of `DequantizeLinear`.
-    quantized: HashSet<ValueId>,
     made: Vec<Node>,
     /// The channels-last form of values.
     twins: HashMap<ValueId, ValueId>,
@@ -69,7 +63,7 @@ impl Pass {
             let bodies = control.bodies().into_iter().map(|body| run(Graph::clone(body)).map(Arc::new));
             node.op = control.with_bodies(bodies.collect::<Result<_, _>>()?);
         }
-        match image_ops::role(&self.graph, &self.quantized, &node) {
+        match image_ops::role(&self.graph, &node) {
             Role::Image { images } => self.wrap(node, images),
             Role::Follower { images } if self.leads(&node) => self.wrap(node, images),
             Role::Elementwise if self.leads(&node) && self.can_follow(&node) => self.follow(node, None),
@@ -372,23 +366,20 @@ mod tests {
     }
 
     #[test]
-    fn convolutions_of_quantized_images_stay_planar() {
-        for quantized in [false, true] {
+    fn convolutions_with_ordered_sums_stay_planar() {
+        for ordered in [false, true] {
             let mut graph = Graph::new("test");
-            let dtype = if quantized { DType::U8 } else { DType::F32 };
-            let mut x = graph.add_input("x", Fact::tensor(dtype, [2, 3, 6, 5]));
-            if quantized {
-                let scale = graph.add_constant("scale", Tensor::scalar(0.5f32));
-                let dequantize = parse("DequantizeLinear", &[]);
-                x = graph.add_node("dequantize", dequantize, vec![Some(x), Some(scale)]).unwrap();
-            }
+            let x = graph.add_input("x", Fact::tensor(DType::F32, [2, 3, 6, 5]));
             let w = graph.add_constant("w", random(&[4, 3, 3, 3], 1));
-            let conv = FusedConv { conv: Conv { group: 1, window: WindowSpec::default() }, activation: None };
+            let conv = FusedConv {
+                ordered,
+                ..FusedConv::new(Conv { group: 1, window: WindowSpec::default() }, None)
+            };
             let y = graph.add_node("conv", Arc::new(conv), vec![Some(x), Some(w)]).unwrap();
             graph.outputs = vec![y];
             let rewritten = run(graph).unwrap();
             let wrapped = |node: &Node| image_ops::downcast::<ChannelsLast>(node).is_some();
-            assert_eq!(rewritten.nodes().iter().any(wrapped), !quantized, "{rewritten}");
+            assert_eq!(rewritten.nodes().iter().any(wrapped), !ordered, "{rewritten}");
         }
     }
 

@@ -1,9 +1,8 @@
 //! What the layout pass knows of operators.
 
 use std::any::Any;
-use std::collections::HashSet;
 
-use inferrum_graph::{Graph, Node, Operator, ValueId};
+use inferrum_graph::{Graph, Node, Operator};
 use inferrum_ops::batch_norm::BatchNormalization;
 use inferrum_ops::concat::Concat;
 use inferrum_ops::conv::{Conv, FusedConv};
@@ -43,9 +42,7 @@ pub(super) enum Role {
 }
 
 /// How a node treats images.
-///
-/// `quantized` are the values that stand for a quantised tensor.
-pub(super) fn role(graph: &Graph, quantized: &HashSet<ValueId>, node: &Node) -> Role {
+pub(super) fn role(graph: &Graph, node: &Node) -> Role {
     let image = node.inputs.first().copied().flatten().is_some_and(|id| is_image(graph, id));
     let fact = node.inputs.first().copied().flatten().and_then(|id| graph.fact(id).as_tensor());
     let rank = fact.and_then(|tensor| tensor.shape.rank());
@@ -53,14 +50,9 @@ pub(super) fn role(graph: &Graph, quantized: &HashSet<ValueId>, node: &Node) -> 
         let rank = rank? as i64;
         usize::try_from(if axis < 0 { axis + rank } else { axis }).ok().filter(|&axis| axis < rank as usize)
     };
-    if downcast::<FusedConv>(node).is_some() && image {
-        // Planar images are summed in an order that such graphs may depend on; see `conv::planar`.
-        let given = |index: usize| node.inputs.get(index).copied().flatten();
-        let of_quantized = given(0).is_some_and(|x| quantized.contains(&x));
-        if of_quantized && given(3).is_none() {
-            return Role::Other;
-        }
-        return Role::Image { images: vec![0, 3] };
+    if let Some(conv) = downcast::<FusedConv>(node).filter(|_| image) {
+        // Planar images are summed in the order asked for; see `conv::planar`.
+        return if conv.ordered { Role::Other } else { Role::Image { images: vec![0, 3] } };
     }
     let convolves = downcast::<Conv>(node).is_some() || downcast::<ConvTranspose>(node).is_some();
     let pools = downcast::<MaxPool>(node).is_some_and(|pool| !pool.indices && node.outputs.len() == 1)

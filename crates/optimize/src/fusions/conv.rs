@@ -42,7 +42,7 @@ fn canonical(graph: &mut Graph, id: NodeId) -> bool {
     if !node.inputs[0].is_some_and(float) {
         return false;
     }
-    let op = Arc::new(FusedConv { conv: conv.clone(), activation: None });
+    let op = Arc::new(FusedConv::new(conv.clone(), None));
     graph.nodes_mut()[id.0].op = op;
     true
 }

@@ -9,6 +9,7 @@ mod epilogue;
 pub mod integer_products;
 pub mod layer_norm;
 pub mod linear;
+pub mod ordered_sums;
 pub mod quantized;
 pub mod tables;
 
