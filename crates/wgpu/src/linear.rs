@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn every_tile_and_parts_of_the_depth() {
         let software = Abilities { at_once: 4, ..Abilities::every().swap_remove(0) };
-        let candidates = |extents| Form::candidates(extents, &software);
+        let candidates = |extents| Form::candidates(extents, false, &software);
         for tile in TILES_OF_ALL_SIZES {
             let (m, n) = (2 * tile.m(), 2 * tile.n() - 1);
             let among = |form: &Form| matches!(form, Form::Tiles { tile: other, .. } if *other == tile);

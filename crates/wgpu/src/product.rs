@@ -54,14 +54,14 @@ impl Product {
     pub(crate) fn lower(self, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
         let (m, n, k) = (self.m, self.n, self.k);
         let extents = [self.batches, m, n, k];
-        let mut forms = Form::candidates(extents, lowering.abilities);
+        let ordered = self.block.is_some();
+        let mut forms = Form::candidates(extents, ordered, lowering.abilities);
         // Never the likeliest: only a measurement takes them.
-        let fits = |matrices: &&Cooperative| Some(matrices.factors) == self.factors && m > FEW && n > FEW;
+        let fits = |matrices: &&Cooperative| {
+            Some(matrices.factors) == self.factors && m > FEW && n > FEW && !ordered
+        };
         forms.extend(lowering.abilities.cooperative.iter().filter(fits).copied().map(Form::Cooperative));
         forms.retain(|form| form.groups(extents).iter().all(|&count| count <= MOST_GROUPS));
-        if self.block.is_some() {
-            forms.retain(|form| matches!(form, Form::Tiles { splits: 1, .. }));
-        }
         if forms.is_empty() {
             return Err(Decline(format!(
                 "{} products of {m} x {n} are more than the kernel takes",

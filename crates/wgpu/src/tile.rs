@@ -124,15 +124,16 @@ const MOST_FEW_ROWS: usize = 4;
 const LEAST_PART: usize = 256;
 
 impl Form {
-    /// The forms to choose from for `extents`: so many products of `m` x `k` by `k` x `n`. The likeliest is first.
-    pub(crate) fn candidates(extents: [usize; 4], abilities: &Abilities) -> Vec<Form> {
+    /// The forms to choose from for `extents`: so many products of `m` x `k` by `k` x `n`. The likeliest is first. Those that add a sum's
+    /// products in another order than the depth's are left out if it has to be `ordered`.
+    pub(crate) fn candidates(extents: [usize; 4], ordered: bool, abilities: &Abilities) -> Vec<Form> {
         let [_, m, n, k] = extents;
         let (at_once, limits) = (abilities.at_once.max(1), &abilities.limits);
         let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) as usize;
         let mut rated = Vec::new();
         for tile in TILES_OF_ALL_SIZES {
             for splits in [1, 2, 4, 8] {
-                if splits > 1 && k < splits * LEAST_PART {
+                if splits > 1 && (ordered || k < splits * LEAST_PART) {
                     continue;
                 }
                 let form = Form::Tiles { tile, splits };
@@ -150,7 +151,7 @@ impl Form {
         }
         rated.sort_by(|(a, _), (b, _)| a.total_cmp(b));
         let mut forms: Vec<Form> = rated.into_iter().map(|(_, form)| form).take(5).collect();
-        if m <= MOST_FEW_ROWS {
+        if m <= MOST_FEW_ROWS && !ordered {
             let rows = m.next_power_of_two().max(1);
             let few = [(16, 16), (4, 64), (64, 4)].map(|(across, down)| Form::FewRows { across, down, rows });
             forms.splice(0..0, few);
@@ -225,14 +226,18 @@ mod tests {
     #[test]
     fn the_likeliest_form_fits_the_product() {
         let abilities = |at_once| Abilities { at_once, ..Abilities::every().swap_remove(0) };
-        let first = |m, n, k, at_once| Form::candidates([1, m, n, k], &abilities(at_once))[0];
+        let first = |m, n, k, at_once| Form::candidates([1, m, n, k], false, &abilities(at_once))[0];
         assert_eq!(first(1024, 1024, 512, 4), Form::Tiles { tile: tile(16, 16, 8, 8), splits: 1 });
         assert!(matches!(first(1, 768, 768, 4), Form::FewRows { rows: 1, .. }));
         // Where a few large tiles leave most of the adapter idle, smaller ones or parts do the work.
         assert_ne!(first(64, 49, 512, 128), Form::Tiles { tile: tile(16, 16, 8, 8), splits: 1 });
         assert!(first(64, 64, 8192, 128).splits() > 1);
+        let ordered = Form::candidates([1, 12, 20, 4096], true, &abilities(4));
+        assert!(
+            !ordered.is_empty() && ordered.iter().all(|form| matches!(form, Form::Tiles { splits: 1, .. }))
+        );
         // Large images have more columns than small tiles can count.
-        let forms = Form::candidates([1, 16, 2048 * 2048, 27], &abilities(128));
+        let forms = Form::candidates([1, 16, 2048 * 2048, 27], false, &abilities(128));
         assert!(
             !forms.is_empty()
                 && forms.iter().all(|form| form.groups([1, 16, 2048 * 2048, 27])[0] <= MOST_GROUPS)
