@@ -73,25 +73,15 @@ fn lower_direct(
     params: Vec<u32>,
     lowering: &Lowering<'_>,
 ) -> Result<Lowered, Decline> {
-    let mut bindings = Bindings::default();
-    bindings.read("x", lowering.float(0)?, Operand::Input(0));
-    bindings.read("w", lowering.float(1)?, Operand::Input(1));
-    let (bias, residual) = (lowering.has(filters::BIAS), lowering.has(filters::RESIDUAL));
-    if bias {
-        bindings.read("bias", lowering.float(filters::BIAS)?, Operand::Input(filters::BIAS));
-    }
-    if residual {
-        bindings.read("residual", lowering.float(filters::RESIDUAL)?, Operand::Input(filters::RESIDUAL));
-    }
-    bindings.write("output", lowering.output_float(0)?, Operand::Output(0));
+    let bindings = filters::by_element(lowering)?;
     let shader = Template::new("conv direct", DIRECT)
         .including(FUNCTIONS)
         .params(params.len())
         .with("buffers", bindings.declarations())
         .with("activation", activate(activation)?)
         .switch("alone", geometry.out_channels == 1)
-        .switch("bias", bias)
-        .switch("residual", residual)
+        .switch("bias", lowering.has(filters::BIAS))
+        .switch("residual", lowering.has(filters::RESIDUAL))
         .build();
     let elements = lowering.output_shape(0)?.elements();
     Ok(Lowered::one("conv direct", Dispatch::over(elements, shader, bindings.operands(), params)?))

@@ -7,10 +7,9 @@ use inferrum_backend::Decline;
 use inferrum_ops::conv::ConvGeometry;
 use inferrum_ops::fused_activation::FusedActivation;
 
-use crate::bindings::Bindings;
 use crate::epilogue::activate;
-use crate::filters::{BIAS, RESIDUAL};
-use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word};
+use crate::filters::{BIAS, RESIDUAL, by_element};
+use crate::kernel::{Dispatch, Lowered, Lowering, word};
 use crate::shader::{FUNCTIONS, Template};
 
 const SOURCE: &str = include_str!("../../../shaders/conv_depthwise.wgsl");
@@ -39,25 +38,15 @@ pub(crate) fn lower_depthwise(
     let fours = width.div_ceil(4);
     let count = output.elements() / width.max(1) * fours;
     params.extend([word(fours)?, word(count)?]);
-    let mut bindings = Bindings::default();
-    bindings.read("x", lowering.float(0)?, Operand::Input(0));
-    bindings.read("w", lowering.float(1)?, Operand::Input(1));
-    let (bias, residual) = (lowering.has(BIAS), lowering.has(RESIDUAL));
-    if bias {
-        bindings.read("bias", lowering.float(BIAS)?, Operand::Input(BIAS));
-    }
-    if residual {
-        bindings.read("residual", lowering.float(RESIDUAL)?, Operand::Input(RESIDUAL));
-    }
-    bindings.write("output", lowering.output_float(0)?, Operand::Output(0));
+    let bindings = by_element(lowering)?;
     let shader = Template::new("conv depthwise", SOURCE)
         .including(FUNCTIONS)
         .params(params.len())
         .with("buffers", bindings.declarations())
         .with("activation", activate(activation)?)
         .with("taps", taps(geometry))
-        .switch("bias", bias)
-        .switch("residual", residual)
+        .switch("bias", lowering.has(BIAS))
+        .switch("residual", lowering.has(RESIDUAL))
         .build();
     Ok(Lowered::one("conv depthwise", Dispatch::over(count, shader, bindings.operands(), params)?))
 }

@@ -21,6 +21,21 @@ pub(crate) const BIAS: usize = 2;
 /// Position of the residual among the inputs.
 pub(crate) const RESIDUAL: usize = 3;
 
+/// The buffers of a kernel that reads images and filters element by element.
+///
+/// # Errors
+/// One is not of floats that the adapter stores.
+pub(crate) fn by_element(lowering: &Lowering<'_>) -> Result<Bindings, Decline> {
+    let mut bindings = Bindings::default();
+    for (name, input) in [("x", 0), ("w", 1), ("bias", BIAS), ("residual", RESIDUAL)] {
+        if lowering.has(input) {
+            bindings.read(name, lowering.float(input)?, Operand::Input(input));
+        }
+    }
+    bindings.write("output", lowering.output_float(0)?, Operand::Output(0));
+    Ok(bindings)
+}
+
 /// How a kernel reads its images.
 pub(crate) struct Images {
     pub(crate) name: &'static str,

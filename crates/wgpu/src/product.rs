@@ -68,7 +68,8 @@ impl Product {
                 self.batches
             )));
         }
-        let question = Question { kernel: format!("{} {}", self.name, self.kind), extents };
+        let order = if ordered { " ordered" } else { "" };
+        let question = Question { kernel: format!("{} {}{order}", self.name, self.kind), extents };
         let form = forms[lowering.chooser.choose(question, forms.len())];
         let mut params = self.params.clone();
         let split_words = params.len();
