@@ -9,7 +9,6 @@ mod adapter;
 mod answer;
 mod backend;
 mod bindings;
-mod channels_first;
 mod compile;
 mod conv_depthwise;
 mod conv_volume;

@@ -1,0 +1,136 @@
+//! An NVIDIA GPU as a backend.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use inferrum_backend::{
+    Backend, BackendError, BoundNode, Cost, Decline, DeviceInfo, DeviceTensor, Executable, NodePlacement, Region,
+    Resident, Unusable,
+};
+use inferrum_graph::Graph;
+use inferrum_tensor::Tensor;
+
+use crate::compile;
+use crate::driver::Driver;
+use crate::executor::CudaExecutable;
+use crate::functions::Functions;
+use crate::kernel::{Lowered, c_type};
+use crate::legalize::legalize;
+use crate::lower;
+use crate::tensor::CudaTensor;
+use crate::weights::Weights;
+
+/// Runs models on an NVIDIA GPU.
+pub struct CudaBackend {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What everything of one session on a device shares.
+pub(crate) struct Shared {
+    pub(crate) info: DeviceInfo,
+    pub(crate) driver: Arc<dyn Driver>,
+    pub(crate) functions: Arc<Functions>,
+    pub(crate) weights: Weights,
+}
+
+impl CudaBackend {
+    /// Opens the GPU that `selector` means: a number, a part of its name, or the first. With the feature `host`, the selector `host`
+    /// means the processor, which runs the same kernels.
+    ///
+    /// # Errors
+    /// There is no such GPU, its driver refuses, or what it needs is missing.
+    pub fn open(selector: Option<&str>) -> Result<CudaBackend, Unusable> {
+        #[cfg(feature = "host")]
+        if selector == Some("host") {
+            return Ok(CudaBackend::on_host());
+        }
+        let (driver, info) = crate::nvidia::open(selector)?;
+        Ok(CudaBackend::over(driver, info))
+    }
+
+    /// The processor in place of a GPU.
+    #[cfg(feature = "host")]
+    fn on_host() -> CudaBackend {
+        let info = DeviceInfo {
+            id: "cuda:host".into(),
+            name: "CUDA kernels on the processor, for tests".into(),
+            usable: Ok(()),
+            details: Vec::new(),
+        };
+        CudaBackend::over(crate::host::open(), info)
+    }
+
+    fn over(driver: Arc<dyn Driver>, info: DeviceInfo) -> CudaBackend {
+        let functions = Functions::of(&driver);
+        CudaBackend { shared: Arc::new(Shared { info, driver, functions, weights: Weights::default() }) }
+    }
+}
+
+impl Shared {
+    /// The kernel of a node.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn lower(&self, bound: &BoundNode<'_>) -> Result<Lowered, Decline> {
+        lower::lower(bound, self.driver.abilities())
+    }
+
+    /// The tensor, if it is in this device's memory.
+    pub(crate) fn held<'a>(&self, tensor: &'a Resident) -> Option<&'a CudaTensor> {
+        tensor.on::<CudaTensor>(&self.info.id).filter(|tensor| Arc::ptr_eq(&tensor.driver, &self.driver))
+    }
+
+    /// Says whose kernel is refused.
+    pub(crate) fn refused(&self, error: BackendError, placement: &NodePlacement) -> BackendError {
+        match error {
+            BackendError::Device(reason) => BackendError::Kernel {
+                node: placement.node.clone(),
+                op: placement.op.clone(),
+                device: self.info.id.clone(),
+                reason,
+            },
+            other => other,
+        }
+    }
+}
+
+impl Backend for CudaBackend {
+    fn info(&self) -> &DeviceInfo {
+        &self.shared.info
+    }
+
+    fn legalize(&self, graph: Graph) -> Result<Graph, BackendError> {
+        Ok(legalize(graph, self.shared.driver.abilities())?)
+    }
+
+    fn prepare(&self, graph: Graph) -> Result<Graph, BackendError> {
+        Ok(graph)
+    }
+
+    fn claim(&self, node: &BoundNode<'_>) -> Result<Cost, Decline> {
+        self.shared.lower(node)?;
+        Ok(Cost { flops: node.flops(), bytes: node.bytes() })
+    }
+
+    fn compile(&self, region: &Region) -> Result<Arc<dyn Executable>, BackendError> {
+        let plan = compile::compile(&self.shared, region)?;
+        Ok(Arc::new(CudaExecutable::new(Arc::clone(&self.shared), plan)?))
+    }
+
+    fn upload(&self, tensor: &Tensor) -> Result<Option<Arc<dyn DeviceTensor>>, BackendError> {
+        if c_type(tensor.dtype()).is_none() {
+            return Ok(None);
+        }
+        let uploaded = CudaTensor::upload(&self.shared.driver, &self.shared.info.id, tensor)?;
+        Ok(Some(Arc::new(uploaded)))
+    }
+
+    fn holds(&self, tensor: &dyn DeviceTensor) -> bool {
+        let tensor = (tensor as &dyn Any).downcast_ref::<CudaTensor>();
+        tensor.is_some_and(|tensor| Arc::ptr_eq(&tensor.driver, &self.shared.driver))
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.shared.weights.bytes()
+    }
+}
