@@ -1,4 +1,11 @@
-//! What the tests of backends share: numbers, and regions of one node.
+//! What the tests of backends share: numbers, regions of one node, and the cases of operators that every backend runs.
+
+pub mod attention;
+pub mod gru;
+pub mod lstm;
+pub mod recurrent;
+pub mod resize;
+pub mod rnn;
 
 use std::sync::Arc;
 
@@ -21,6 +28,39 @@ impl Tolerance {
     pub const EXACT: Tolerance = Tolerance { relative: 0.0, absolute: 0.0 };
     /// Rounding of f32, a few times over.
     pub const CLOSE: Tolerance = Tolerance { relative: 2e-5, absolute: 2e-6 };
+
+    /// As much, so many times.
+    pub fn times(self, slack: f64) -> Tolerance {
+        Tolerance { relative: self.relative * slack, absolute: self.absolute * slack }
+    }
+}
+
+/// An input of a node, if it is given, and whether it is a constant.
+pub type Given = Option<(Tensor, bool)>;
+
+/// An operator with inputs, on which a backend has to agree with the reference.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// The operator.
+    pub op: Arc<dyn Operator>,
+    /// Its inputs.
+    pub inputs: Vec<Given>,
+    /// How many outputs it has.
+    pub outputs: usize,
+    /// How many times what a backend may miss otherwise: 0 if the result is exact.
+    pub slack: f64,
+}
+
+impl Case {
+    /// A case without slack, nor need for it.
+    pub fn new(op: impl Operator, inputs: Vec<Given>, outputs: usize) -> Case {
+        Case { op: Arc::new(op), inputs, outputs, slack: 1.0 }
+    }
+}
+
+/// Inputs that are no constants.
+pub fn given<const N: usize>(tensors: [Tensor; N]) -> Vec<Given> {
+    tensors.into_iter().map(|tensor| Some((tensor, false))).collect()
 }
 
 /// Numbers between -3 and 3, others for another seed, as float32.
@@ -60,11 +100,7 @@ pub fn random_of(dtype: DType, shape: &[usize], seed: u64) -> Tensor {
 }
 
 /// A graph of one node, and what to feed it. Each input may be left out, or be a constant; of the outputs nothing is known.
-pub fn one_node(
-    op: Arc<dyn Operator>,
-    inputs: &[Option<(Tensor, bool)>],
-    outputs: usize,
-) -> (Graph, Vec<Tensor>) {
+pub fn one_node(op: Arc<dyn Operator>, inputs: &[Given], outputs: usize) -> (Graph, Vec<Tensor>) {
     let mut graph = Graph::new("test");
     let mut feeds = Vec::new();
     let mut ids = Vec::new();

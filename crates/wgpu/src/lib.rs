@@ -52,6 +52,7 @@ mod tile;
 mod timestamps;
 mod tuner;
 mod weights;
+mod window;
 
 pub use abilities::Abilities;
 pub use backend::{WgpuBackend, devices, hardware};

@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use inferrum_backend::testing::{Case, Given, one_node, region};
 pub(crate) use inferrum_backend::testing::{Tolerance, random, random_of};
-use inferrum_backend::testing::{one_node, region};
 use inferrum_backend::{Backend, BoundNode, Executable, Region, Resident, RunContext};
 use inferrum_graph::{Attr, Fact, Facts, Graph, NodeDef, NodeId, Operator};
 use inferrum_ops::conv::Conv;
@@ -58,38 +58,29 @@ pub(crate) fn stored() -> [DType; 7] {
 
 /// Runs `op` on the GPU with `inputs`, by a kernel of its own, and compares with the reference.
 pub(crate) fn agree(op: impl Operator, inputs: &[Tensor], tolerance: Tolerance) {
-    agree_with(
-        op,
-        &inputs.iter().cloned().map(|tensor| Some((tensor, false))).collect::<Vec<_>>(),
-        1,
-        tolerance,
-    );
+    let given = inputs.iter().cloned().map(|tensor| Some((tensor, false))).collect();
+    agree_on([Case::new(op, given, 1)], tolerance);
 }
 
 /// As [`agree`]; each input may be left out, or be a constant, and there may be several outputs. Runs twice, so that what a
 /// first run leaves behind does not matter.
-pub(crate) fn agree_with(
-    op: impl Operator,
-    inputs: &[Option<(Tensor, bool)>],
-    outputs: usize,
-    tolerance: Tolerance,
-) {
+pub(crate) fn agree_with(op: impl Operator, inputs: &[Given], outputs: usize, tolerance: Tolerance) {
+    agree_on([Case::new(op, inputs.to_vec(), outputs)], tolerance);
+}
+
+/// As [`agree_with`], on each of the cases.
+pub(crate) fn agree_on(cases: impl IntoIterator<Item = Case>, tolerance: Tolerance) {
     // A unit in the last place, which a driver may round down; below the normal numbers it is 2^-24.
     let unit = Tolerance { relative: 2f64.powi(-10), absolute: 2f64.powi(-24) };
-    agree_within(op, inputs, outputs, tolerance, unit);
+    for case in cases {
+        agree_within(&case, tolerance.times(case.slack), unit);
+    }
 }
 
 /// As [`agree_with`]; `half` is what float16 may miss besides.
-pub(crate) fn agree_within(
-    op: impl Operator,
-    inputs: &[Option<(Tensor, bool)>],
-    outputs: usize,
-    tolerance: Tolerance,
-    half: Tolerance,
-) {
-    let op: Arc<dyn Operator> = Arc::new(op);
-    agree_half(&op, inputs, outputs, tolerance, half);
-    let (graph, feeds) = one_node(op, inputs, outputs);
+pub(crate) fn agree_within(case: &Case, tolerance: Tolerance, half: Tolerance) {
+    agree_half(case, tolerance, half);
+    let (graph, feeds) = one_node(Arc::clone(&case.op), &case.inputs, case.outputs);
     let want = inferrum_graph::interpret(&graph, feeds.iter().cloned().map(Value::Tensor).collect())
         .expect("reference runs");
     let facts: Vec<Fact> = want.iter().map(Fact::of).collect();
@@ -104,14 +95,8 @@ pub(crate) fn agree_within(
 
 /// As [`agree_with`] with float16 in place of float32, where the operator and its room take that: the reference computes in
 /// float32 from the same numbers, and its results are rounded.
-fn agree_half(
-    op: &Arc<dyn Operator>,
-    inputs: &[Option<(Tensor, bool)>],
-    outputs: usize,
-    tolerance: Tolerance,
-    half: Tolerance,
-) {
-    let single = |input: &Option<(Tensor, bool)>| matches!(input, Some((x, _)) if x.dtype() == DType::F32);
+fn agree_half(Case { op, inputs, outputs, .. }: &Case, tolerance: Tolerance, half: Tolerance) {
+    let single = |input: &Given| matches!(input, Some((x, _)) if x.dtype() == DType::F32);
     let taken = KERNELS.find(op.as_ref()).is_some_and(|row| HALF.contains(&row.room));
     if !taken || !inputs.iter().any(single) {
         return;
@@ -120,7 +105,7 @@ fn agree_half(
         let numbers = tensor.to_f64().expect("numbers");
         Tensor::from_f64(dtype, tensor.shape().clone(), &numbers).expect("floats")
     };
-    let changed = |inputs: &[Option<(Tensor, bool)>], from: DType, into: DType| -> Vec<_> {
+    let changed = |inputs: &[Given], from: DType, into: DType| -> Vec<_> {
         let one = |(tensor, constant): &(Tensor, bool)| {
             let tensor = if tensor.dtype() == from { to(tensor, into) } else { tensor.clone() };
             (tensor, *constant)
@@ -135,7 +120,7 @@ fn agree_half(
     let facts: Vec<Option<Fact>> = halves.iter().map(|input| input.as_ref().map(fact)).collect();
     let facts: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
     let Ok(inferred) = op.infer(Facts(&facts)) else { return };
-    let (graph, feeds) = one_node(Arc::clone(op), &changed(&halves, DType::F16, DType::F32), outputs);
+    let (graph, feeds) = one_node(Arc::clone(op), &changed(&halves, DType::F16, DType::F32), *outputs);
     let want = inferrum_graph::interpret(&graph, feeds.into_iter().map(Value::Tensor).collect())
         .expect("reference runs");
     let rounded = |(want, fact): (&Value, &Fact)| {
@@ -148,7 +133,7 @@ fn agree_half(
     };
     let want: Vec<Tensor> = want.iter().zip(&inferred).map(rounded).collect();
     let facts: Vec<Fact> = want.iter().map(|want| Fact::tensor(want.dtype(), want.shape())).collect();
-    let (graph, feeds) = one_node(Arc::clone(op), &halves, outputs);
+    let (graph, feeds) = one_node(Arc::clone(op), &halves, *outputs);
     let half = Tolerance {
         relative: tolerance.relative + half.relative,
         absolute: tolerance.absolute + half.absolute,
@@ -162,11 +147,7 @@ fn agree_half(
 }
 
 /// The outputs of `op`, one of this shape, in each of its forms, on each of the [`backends`] with shaders of its own.
-pub(crate) fn outputs(
-    op: impl Operator,
-    inputs: &[Option<(Tensor, bool)>],
-    shape: &[usize],
-) -> Vec<Vec<Tensor>> {
+pub(crate) fn outputs(op: impl Operator, inputs: &[Given], shape: &[usize]) -> Vec<Vec<Tensor>> {
     let (graph, feeds) = one_node(Arc::new(op), inputs, 1);
     runs(graph, feeds, &[Fact::tensor(DType::F32, Shape::from(shape))], 1)
 }
