@@ -11,3 +11,8 @@ typedef unsigned long long u64;
 
 #define WARP 32u
 #define FULL 0xffffffffu
+
+// N elements side by side, which are read and written as one.
+template <class X, int N> struct alignas(sizeof(X) * N) Pack {
+    X at[N];
+};

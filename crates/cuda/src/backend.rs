@@ -4,8 +4,8 @@ use std::any::Any;
 use std::sync::Arc;
 
 use inferrum_backend::{
-    Backend, BackendError, BoundNode, Cost, Decline, DeviceInfo, DeviceTensor, Executable, NodePlacement, Region,
-    Resident, Unusable,
+    Backend, BackendError, BoundNode, Cost, Decline, DeviceInfo, DeviceTensor, Executable, NodePlacement,
+    Region, Resident, Unusable,
 };
 use inferrum_graph::Graph;
 use inferrum_tensor::Tensor;

@@ -22,7 +22,8 @@ impl Functions {
     pub(crate) fn of(driver: &Arc<dyn Driver>) -> Arc<Functions> {
         let mut open = OPEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         open.retain(|(driver, functions)| driver.strong_count() > 0 && functions.strong_count() > 0);
-        let same = |(other, _): &&(Weak<dyn Driver>, _)| std::ptr::addr_eq(other.as_ptr(), Arc::as_ptr(driver));
+        let same =
+            |(other, _): &&(Weak<dyn Driver>, _)| std::ptr::addr_eq(other.as_ptr(), Arc::as_ptr(driver));
         if let Some(held) = open.iter().find(same).and_then(|(_, functions)| functions.upgrade()) {
             return held;
         }

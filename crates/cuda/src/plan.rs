@@ -115,7 +115,14 @@ impl Own {
                 let node = (!self.node.is_empty()).then(|| self.node.clone());
                 let of = node.as_ref().map(|node| format!(" of node `{node}`")).unwrap_or_default();
                 let what = format!("`{}`{of}", self.value);
-                BackendError::DeviceMemory { device, what, node, value: Some(self.value.clone()), needed, reason }
+                BackendError::DeviceMemory {
+                    device,
+                    what,
+                    node,
+                    value: Some(self.value.clone()),
+                    needed,
+                    reason,
+                }
             }
             other => other,
         }

@@ -99,7 +99,12 @@ impl Set {
     ///
     /// # Errors
     /// No memory, or the device has failed.
-    pub(crate) fn download(&mut self, at: &Addresses, place: usize, bytes: usize) -> Result<(), BackendError> {
+    pub(crate) fn download(
+        &mut self,
+        at: &Addresses,
+        place: usize,
+        bytes: usize,
+    ) -> Result<(), BackendError> {
         if bytes == 0 {
             return Ok(());
         }

@@ -11,6 +11,8 @@ use crate::Error;
 /// Every device that this build knows of, usable or not.
 pub fn devices() -> Vec<DeviceInfo> {
     let mut devices = vec![CpuBackend::new(None).info().clone()];
+    #[cfg(feature = "cuda")]
+    devices.extend(inferrum_cuda::devices());
     #[cfg(feature = "wgpu")]
     devices.extend(inferrum_wgpu::devices());
     devices
@@ -35,12 +37,32 @@ pub(crate) fn open(device: &Device, threads: Option<usize>) -> Result<Opened, Er
     let cpu = || Arc::new(CpuBackend::new(threads));
     match device {
         Device::Cpu | Device::Auto => Ok(Opened { backend: cpu(), host: None }),
+        Device::Named { family, selector } if family == "cuda" => cuda(device, selector.as_deref(), cpu()),
         Device::Named { family, selector } if family == "wgpu" => wgpu(device, selector.as_deref(), cpu()),
         other => Err(Error::Device {
             device: other.to_string(),
             reason: "this build has no such backend; `inferrum devices` lists what there is".into(),
         }),
     }
+}
+
+/// An NVIDIA GPU, with the processor for what it declines.
+#[cfg(feature = "cuda")]
+fn cuda(device: &Device, selector: Option<&str>, host: Arc<CpuBackend>) -> Result<Opened, Error> {
+    let refused = |unusable: inferrum_backend::Unusable| Error::Device {
+        device: device.to_string(),
+        reason: unusable.to_string(),
+    };
+    let backend = inferrum_cuda::CudaBackend::open(selector).map_err(refused)?;
+    Ok(Opened { backend: Arc::new(backend), host: Some(host) })
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(device: &Device, _selector: Option<&str>, _host: Arc<CpuBackend>) -> Result<Opened, Error> {
+    Err(Error::Device {
+        device: device.to_string(),
+        reason: "this build has no CUDA backend; build it with the feature `cuda`".into(),
+    })
 }
 
 /// A GPU, with the processor for what it declines.

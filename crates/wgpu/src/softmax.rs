@@ -50,41 +50,16 @@ pub(crate) fn lower_rows(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree, random};
-    use inferrum_tensor::Tensor;
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::softmax;
 
     #[test]
     fn every_axis_and_length() {
-        for (shape, axis) in [
-            (&[1usize][..], 0),
-            (&[3, 17], 1),
-            (&[3, 17], 0),
-            (&[2, 5, 127], -1),
-            (&[2, 3000], 1),
-            (&[2, 130, 7], 1),
-            (&[2, 3, 4100], 1),
-            (&[0, 3], 1),
-            (&[70000, 2], 1),
-            (&[66000, 33], 1),
-        ] {
-            for log in [false, true] {
-                let op = Softmax { axis, flatten: false, log };
-                agree(op, &[random(shape, 1)], Tolerance::CLOSE);
-            }
-        }
-        for axis in 0..3 {
-            agree(Softmax { axis, flatten: true, log: false }, &[random(&[3, 5, 9], 1)], Tolerance::CLOSE);
-        }
+        agree_on(softmax::every_axis_and_length(), Tolerance::CLOSE);
     }
 
     #[test]
     fn hidden_and_far_elements() {
-        for length in [4, 64] {
-            let mut row = vec![f32::NEG_INFINITY; length];
-            (row[1], row[3]) = (1e30, 1e30);
-            let op = Softmax { axis: 0, flatten: false, log: false };
-            agree(op, &[Tensor::vector(row)], Tolerance::CLOSE);
-        }
+        agree_on(softmax::hidden_and_far_elements(), Tolerance::CLOSE);
     }
 }
