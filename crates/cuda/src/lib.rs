@@ -6,4 +6,6 @@
 
 mod abilities;
 mod driver;
+#[cfg(feature = "host")]
+mod host;
 mod source;
