@@ -45,7 +45,7 @@ impl CudaBackend {
     pub fn open(selector: Option<&str>, precision: Precision) -> Result<CudaBackend, Unusable> {
         #[cfg(feature = "host")]
         if selector == Some("host") {
-            return Ok(CudaBackend::on_host(precision));
+            return CudaBackend::on_host(precision);
         }
         let (driver, info) = crate::nvidia::open(selector)?;
         Ok(CudaBackend::over(driver, info, precision))
@@ -53,14 +53,18 @@ impl CudaBackend {
 
     /// The processor in place of a GPU.
     #[cfg(feature = "host")]
-    fn on_host(precision: Precision) -> CudaBackend {
+    fn on_host(precision: Precision) -> Result<CudaBackend, Unusable> {
         let info = DeviceInfo {
-            id: "cuda:host".into(),
+            id: crate::host::DEVICE.into(),
             name: "CUDA kernels on the processor, for tests".into(),
             usable: Ok(()),
             details: Vec::new(),
         };
-        CudaBackend::over(crate::host::open(), info, precision)
+        let driver = crate::host::Driver::new().map_err(|error| Unusable {
+            reason: error.to_string(),
+            remedy: "install a C++ compiler (g++)".into(),
+        })?;
+        Ok(CudaBackend::over(Arc::new(driver), info, precision))
     }
 
     fn over(driver: Arc<dyn Driver>, info: DeviceInfo, precision: Precision) -> CudaBackend {
