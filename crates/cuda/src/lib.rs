@@ -6,4 +6,8 @@
 
 mod abilities;
 mod driver;
+#[allow(dead_code, unused_imports, reason = "the backend that uses it is on its way")]
+mod nvidia;
 mod source;
+
+pub use nvidia::devices;
