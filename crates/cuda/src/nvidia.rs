@@ -21,11 +21,9 @@ mod places;
 mod probe;
 mod progress;
 mod stream;
+#[cfg(test)]
+pub(crate) mod testing;
 
-pub(crate) use architecture::Architecture;
-pub(crate) use compiler::Compiler;
-pub(crate) use driver::NvidiaDriver;
 pub(crate) use limit::MEMORY_VARIABLE;
-pub(crate) use nvrtc::Nvrtc;
 pub(crate) use open::open;
 pub use probe::devices;

@@ -19,6 +19,7 @@ impl Architecture {
     }
 
     /// The architecture without what only it has.
+    #[cfg(test)]
     pub(crate) fn plain(capability: u32) -> Architecture {
         Architecture { capability, own: false }
     }

@@ -56,6 +56,7 @@ impl Device {
             multiprocessors: required(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
             shared_bytes: required(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
             memory: memory as u64,
+            tf32: false,
         };
         Ok(Device {
             handle,

@@ -1,7 +1,6 @@
 //! NVIDIA's driver as what runs kernels.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use inferrum_backend::{BackendError, DeviceInfo};
 
@@ -19,44 +18,13 @@ use crate::source::Source;
 pub(crate) struct NvidiaDriver {
     gpu: Arc<Gpu>,
     compiler: Compiler,
-    /// Kernels that are loaded.
-    loaded: Mutex<HashMap<Source, Weak<Module>>>,
-    info: DeviceInfo,
+    /// What `inferrum devices` tells of it.
+    pub(crate) info: DeviceInfo,
 }
 
 impl NvidiaDriver {
     pub(crate) fn new(gpu: Gpu, compiler: Compiler, info: DeviceInfo) -> NvidiaDriver {
-        NvidiaDriver { gpu: Arc::new(gpu), compiler, loaded: Mutex::default(), info }
-    }
-
-    /// What `inferrum devices` tells of it.
-    pub(crate) fn info(&self) -> &DeviceInfo {
-        &self.info
-    }
-
-    /// Limits the memory that is taken from now on, in bytes; the variable that does so is
-    /// [`MEMORY_VARIABLE`](super::MEMORY_VARIABLE).
-    pub(crate) fn set_limit(&self, limit: Option<usize>) {
-        self.gpu.set_limit(limit);
-    }
-
-    fn held(&self, source: &Source) -> Option<Arc<Module>> {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).get(source).and_then(Weak::upgrade)
-    }
-
-    /// Compiles and loads what is not loaded.
-    fn fresh(&self, sources: &[&Source]) -> Vec<Result<Arc<Module>, BackendError>> {
-        let architecture = Architecture::of_device(self.gpu.context.device.abilities.capability);
-        let images = self.compiler.compile_all(sources, architecture);
-        let load = |(source, image): (&&Source, Result<Vec<u8>, String>)| {
-            let module =
-                Arc::new(Module::load(&self.gpu, &image.map_err(BackendError::Device)?, source.entry)?);
-            let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-            loaded.retain(|_, module| module.strong_count() > 0);
-            loaded.insert((*source).clone(), Arc::downgrade(&module));
-            Ok(module)
-        };
-        sources.iter().zip(images).map(load).collect()
+        NvidiaDriver { gpu: Arc::new(gpu), compiler, info }
     }
 }
 
@@ -66,23 +34,13 @@ impl Driver for NvidiaDriver {
     }
 
     fn load(&self, sources: &[&Source]) -> Vec<Result<Function, BackendError>> {
-        let mut modules: HashMap<&Source, Result<Arc<Module>, BackendError>> = HashMap::new();
-        let mut missing: Vec<&Source> = Vec::new();
-        for &source in sources {
-            match self.held(source) {
-                Some(module) => drop(modules.insert(source, Ok(module))),
-                None if missing.contains(&source) => {}
-                None => missing.push(source),
-            }
-        }
-        let fresh = self.fresh(&missing);
-        modules.extend(missing.into_iter().zip(fresh));
-        let function = |source: &&Source| match modules.get(source) {
-            Some(Ok(module)) => Ok(module.named(source.entry)),
-            Some(Err(error)) => Err(error.clone()),
-            None => Err(BackendError::Device(format!("kernel `{}` was not loaded", source.entry))),
+        let architecture = Architecture::of_device(self.gpu.context.device.abilities.capability);
+        let images = self.compiler.compile_all(sources, architecture);
+        let load = |(source, image): (&&Source, Result<Vec<u8>, String>)| {
+            let module = Module::load(&self.gpu, &image.map_err(BackendError::Device)?, source.entry)?;
+            Ok(module.named(source.entry))
         };
-        sources.iter().map(function).collect()
+        sources.iter().zip(images).map(load).collect()
     }
 
     fn allocate(&self, bytes: usize) -> Result<Address, BackendError> {

@@ -170,13 +170,6 @@ impl Gpu {
         self.memory.used()
     }
 
-    /// Limits the memory that is taken, in bytes.
-    pub(crate) fn set_limit(&self, limit: Option<usize>) {
-        if self.context.enter().is_ok() {
-            self.memory.set_limit(limit);
-        }
-    }
-
     /// Gives the driver back what is kept for later.
     ///
     /// # Errors

@@ -76,16 +76,6 @@ impl Memory {
         (books.used, books.most)
     }
 
-    /// Sets the limit; what is held beyond it stays.
-    pub(crate) fn set_limit(&self, limit: Option<usize>) {
-        self.books().limit = limit;
-        if let Some(pool) = &self.pool
-            && let Err(error) = pool.keep(limit)
-        {
-            log::debug!("the pool keeps as much as before: {error}");
-        }
-    }
-
     /// Memory, of at least a byte. The context is current.
     pub(crate) fn take(&self, bytes: usize) -> Result<CUdeviceptr, Refusal> {
         {

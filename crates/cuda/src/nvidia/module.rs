@@ -115,9 +115,8 @@ impl Module {
     }
 
     /// As what launches name it by.
-    pub(crate) fn named(self: &Arc<Self>, name: &'static str) -> Function {
-        let module: Arc<dyn std::any::Any + Send + Sync> = Arc::<Module>::clone(self);
-        Function { handle: self.function as u64, module, name }
+    pub(crate) fn named(self, name: &'static str) -> Function {
+        Function { handle: self.function as u64, module: Arc::new(self), name }
     }
 }
 

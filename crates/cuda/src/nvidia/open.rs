@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use inferrum_backend::{Cache, Unusable};
+use inferrum_backend::{Cache, DeviceInfo, Unusable};
 
 use super::compiler::Compiler;
 use super::context::Context;
@@ -11,7 +11,7 @@ use super::driver::NvidiaDriver;
 use super::gpu::Gpu;
 use super::limit;
 use super::probe;
-use crate::driver::Driver as _;
+use crate::driver::Driver;
 
 /// GPUs that sessions have open, by number.
 static OPEN: Mutex<BTreeMap<usize, Weak<NvidiaDriver>>> = Mutex::new(BTreeMap::new());
@@ -21,7 +21,7 @@ static OPEN: Mutex<BTreeMap<usize, Weak<NvidiaDriver>>> = Mutex::new(BTreeMap::n
 ///
 /// # Errors
 /// There is no such GPU, something that it needs is missing, or the driver refuses; and what to do.
-pub(crate) fn open(selector: Option<&str>) -> Result<Arc<NvidiaDriver>, Unusable> {
+pub(crate) fn open(selector: Option<&str>) -> Result<(Arc<dyn Driver>, DeviceInfo), Unusable> {
     let found = probe::found()?;
     let names: Vec<&str> = found.gpus.iter().map(|gpu| gpu.name.as_str()).collect();
     let device = &found.gpus[probe::select(&names, selector)?];
@@ -30,7 +30,8 @@ pub(crate) fn open(selector: Option<&str>) -> Result<Arc<NvidiaDriver>, Unusable
     let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
     let sound = open.get(&device.number).and_then(Weak::upgrade).filter(|held| held.check().is_ok());
     if let Some(held) = sound {
-        return Ok(held);
+        let info = held.info.clone();
+        return Ok((held, info));
     }
     let context = Context::sound(device).map_err(|failure| Unusable {
         reason: format!("{} cannot be opened: {failure}", device.id()),
@@ -44,7 +45,8 @@ pub(crate) fn open(selector: Option<&str>) -> Result<Arc<NvidiaDriver>, Unusable
     let compiler = Compiler::new(nvrtc, Cache::of_user());
     let driver = Arc::new(NvidiaDriver::new(gpu, compiler, found.describe(device)));
     open.insert(device.number, Arc::downgrade(&driver));
-    Ok(driver)
+    let info = driver.info.clone();
+    Ok((driver, info))
 }
 
 #[cfg(test)]
@@ -54,7 +56,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_told_where_nothing_can_be_opened() {
         match open(None) {
-            Ok(driver) => assert_eq!(driver.info().id, "cuda:0"),
+            Ok((driver, info)) => assert!(info.id == "cuda:0" && driver.check().is_ok()),
             Err(unusable) => assert!(!unusable.remedy.is_empty(), "{unusable}"),
         }
         assert!(open(Some("no such GPU")).is_err());

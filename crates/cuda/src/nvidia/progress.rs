@@ -100,11 +100,6 @@ impl<H, T> Progress<H, T> {
         };
         self.waiting.extract_if(.., over).map(|it| it.what).collect()
     }
-
-    /// Whether something waits.
-    pub(crate) fn waits(&self) -> bool {
-        !self.waiting.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -128,7 +123,7 @@ mod tests {
         idle.submit();
         progress.leave(&second);
         assert_eq!(progress.settled(), ["second"]);
-        assert!(!progress.waits());
+        assert!(progress.settled().is_empty());
         idle.reached(1);
         assert_eq!(progress.retire("idle again"), Some("idle again"));
         assert_eq!(progress.queues().len(), 2);
