@@ -23,6 +23,8 @@ mod progress;
 mod stream;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use limit::MEMORY_VARIABLE;
 pub(crate) use open::open;
