@@ -4,6 +4,7 @@ mod api;
 mod architecture;
 mod compiler;
 mod context;
+mod cublas_lt;
 mod device;
 mod driver;
 mod dynamic;
@@ -19,6 +20,7 @@ mod optional;
 mod pinned;
 mod places;
 mod probe;
+mod products;
 mod progress;
 mod stream;
 #[cfg(test)]
