@@ -178,7 +178,6 @@ impl Failure {
         matches!(
             self.code,
             CUDA_ERROR_DEINITIALIZED
-                | CUDA_ERROR_DEVICE_UNAVAILABLE
                 | CUDA_ERROR_ECC_UNCORRECTABLE
                 | CUDA_ERROR_NVLINK_UNCORRECTABLE
                 | CUDA_ERROR_CONTAINED

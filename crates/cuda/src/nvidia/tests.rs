@@ -18,6 +18,9 @@ const SCALE: &str = "extern \"C\" __global__ void scale(float* y, const float* x
 /// The variable under which a test runs that breaks the GPU's context, alone in its process.
 const ALONE: &str = "INFERRUM_TEST_FAULT";
 
+/// The variable that is set where the driver is a stand-in.
+const INSIDE: &str = "INFERRUM_TEST_STAND_IN";
+
 fn driver() -> Option<Arc<dyn Driver>> {
     match open(None) {
         Ok((driver, _)) => Some(driver),
@@ -237,7 +240,7 @@ fn put(driver: &dyn Driver, stream: &mut dyn Stream, bytes: &[u8]) -> Address {
 
 #[test]
 fn products_of_the_library_are_those_of_the_reference() {
-    let Some(driver) = driver() else { return };
+    let Some(driver) = driver().filter(|_| std::env::var_os(INSIDE).is_none()) else { return };
     let matrix = |leading, stride, transposed| Matrix { leading, stride, transposed };
     let product = plain(48, 32, 64, Element::F32, Element::F32);
     let half = plain(48, 32, 64, Element::F16, Element::F16);
@@ -330,5 +333,43 @@ fn an_illegal_access_loses_the_device_for_its_session_only() {
             println!("opened anew");
         }
         Err(unusable) => println!("not opened anew: {unusable}"),
+    }
+}
+
+/// These tests once more, with a stand-in for the driver: what they ask of a driver is in order even where there is none.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_same_on_a_stand_in_for_the_driver() {
+    if std::env::var_os(INSIDE).is_some() {
+        return;
+    }
+    if super::testing::compiler().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // Not `libcuda.so.1`: by that name NVRTC asks for what the stand-in has not.
+    let library = folder.path().join("libcuda.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/nvidia/stand_in.cpp");
+    let mut build = std::process::Command::new(std::env::var_os("CXX").unwrap_or_else(|| "g++".into()));
+    build
+        .args(["-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-Wl,-soname,libcuda.so", source, "-o"])
+        .arg(&library);
+    let Ok(built) = build.status() else { return println!("skipped: no g++") };
+    assert!(built.success());
+    for pools in [true, false] {
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        again.args(["nvidia::tests::", "--nocapture"]).env(INSIDE, "1").env_remove("CUDA_VISIBLE_DEVICES");
+        let searched = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+        let before = std::env::split_paths(&searched).filter(|path| !path.as_os_str().is_empty());
+        let searched = [folder.path().to_owned()].into_iter().chain(before);
+        again.env("LD_LIBRARY_PATH", std::env::join_paths(searched).unwrap());
+        if !pools {
+            again.env("STAND_IN_WITHOUT_POOLS", "1");
+        }
+        let output = again.output().unwrap();
+        let text =
+            [output.stdout, output.stderr].map(|it| String::from_utf8_lossy(&it).into_owned()).concat();
+        assert!(output.status.success() && !text.contains("skipped: no NVIDIA GPU"), "{text}");
+        assert!(text.contains("opened anew"), "{text}");
     }
 }
