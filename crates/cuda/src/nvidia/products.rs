@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use inferrum_backend::{BackendError, Cache};
+use inferrum_backend::{BackendError, Cache, DeviceFailure};
 
 use super::cublas_lt::{Algorithm, CublasLt, Described, Way};
 use super::gpu::Gpu;
@@ -111,7 +111,7 @@ impl Products {
             }
             // All of them fail, even the one that was kept: of the next version, perhaps.
             Ok(None) => return Ok(None),
-            Err(lost @ BackendError::DeviceLost { .. }) => return Err(lost),
+            Err(lost @ BackendError::Failure(DeviceFailure::Lost { .. })) => return Err(lost),
             Err(error) => {
                 log::debug!("{product:?} is not measured: {error}");
                 ready.way = first;
@@ -160,7 +160,7 @@ impl Products {
 fn timed(ready: &Ready, at: Operands, stream: &mut NvidiaStream) -> Result<Option<Duration>, BackendError> {
     match stream.run(ready, at) {
         Ok(()) => {}
-        Err(lost @ BackendError::DeviceLost { .. }) => return Err(lost),
+        Err(lost @ BackendError::Failure(DeviceFailure::Lost { .. })) => return Err(lost),
         Err(_) => return Ok(None),
     }
     let before = stream.mark()?;

@@ -4,7 +4,7 @@ mod products;
 
 use std::sync::Arc;
 
-use inferrum_backend::BackendError;
+use inferrum_backend::{BackendError, DeviceFailure};
 
 use super::open::open;
 use crate::driver::{Address, Argument, Driver, Function, Launch, Stream};
@@ -202,7 +202,10 @@ fn what_does_not_load_is_told_and_what_does_is_there() {
 fn memory_that_is_not_there_is_an_error() {
     let Some(driver) = driver() else { return };
     let error = driver.allocate(1 << 50).unwrap_err();
-    assert!(matches!(&error, BackendError::DeviceMemory { needed, .. } if *needed == 1 << 50), "{error}");
+    assert!(
+        matches!(&error, BackendError::Failure(DeviceFailure::NoMemory { needed, .. }) if *needed == 1 << 50),
+        "{error}"
+    );
     let address = driver.allocate(1).unwrap();
     assert!(driver.allocated().0 >= 1 && driver.allocated().1 >= driver.allocated().0);
     driver.free(address, 1);
@@ -234,8 +237,8 @@ fn an_illegal_access_loses_the_device_for_its_session_only() {
     let arguments = scaling(Address(256), x, 3.0, 10);
     let launched = stream.launch(&launch(&function, 10, &arguments));
     let error = launched.and_then(|()| stream.wait()).unwrap_err();
-    assert!(matches!(error, BackendError::DeviceLost { .. }), "{error}");
-    assert!(matches!(driver.allocate(1), Err(BackendError::DeviceLost { .. })));
+    assert!(matches!(error, BackendError::Failure(DeviceFailure::Lost { .. })), "{error}");
+    assert!(matches!(driver.allocate(1), Err(BackendError::Failure(DeviceFailure::Lost { .. }))));
     assert!(driver.check().is_err());
     println!("lost as it should be: {error}");
     match open(None) {
