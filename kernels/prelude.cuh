@@ -31,6 +31,8 @@ struct f16 {
     INLINE explicit f16(float value) {
 #ifdef __CUDA_ARCH__
         asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+#elif HOST_HAS_F16
+        bits = host::bits<u16>(_Float16(value));
 #else
         u32 x = __float_as_uint(value), sign = x >> 16 & 0x8000u;
         x &= 0x7fffffffu;
@@ -46,6 +48,8 @@ struct f16 {
         float value;
         asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
         return value;
+#elif HOST_HAS_F16
+        return float(host::bits<_Float16>(bits));
 #else
         u32 sign = u32(bits & 0x8000u) << 16, x = bits & 0x7fffu;
         if (x >= 0x7c00u) return __uint_as_float(sign | 0x7f800000u | (x & 0x3ffu) << 13);
