@@ -23,15 +23,23 @@ extern __shared__ __align__(16) unsigned char shared_memory[];
 
 // ---- 16-bit floats ----
 
-// IEEE binary16. Conversions round to nearest, ties to even.
+// A double as a float that rounds further as the double does: towards zero, and odd if that is not exact.
+INLINE float round_to_odd(double value) {
+    float cut = __double2float_rz(value);
+    return double(cut) == value || value != value ? cut : __uint_as_float(__float_as_uint(cut) | 1u);
+}
+
+// IEEE binary16. Conversions round to nearest, ties to even; of what is neither float nor double, by way of float.
 struct f16 {
     u16 bits;
 
     f16() = default;
+    template <class T> INLINE explicit f16(T value) : f16(float(value)) {}
+    INLINE explicit f16(double value) : f16(round_to_odd(value)) {}
     INLINE explicit f16(float value) {
 #ifdef __CUDA_ARCH__
         asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
-#elif HOST_HAS_F16
+#elif HOST_HAS_F16 && !defined(PLAIN_FLOATS)
         bits = host::bits<u16>(_Float16(value));
 #else
         u32 x = __float_as_uint(value), sign = x >> 16 & 0x8000u;
@@ -48,7 +56,7 @@ struct f16 {
         float value;
         asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
         return value;
-#elif HOST_HAS_F16
+#elif HOST_HAS_F16 && !defined(PLAIN_FLOATS)
         return float(host::bits<_Float16>(bits));
 #else
         u32 sign = u32(bits & 0x8000u) << 16, x = bits & 0x7fffu;
@@ -64,11 +72,13 @@ struct f16 {
     }
 };
 
-// The upper half of binary32. Conversions round to nearest, ties to even.
+// The upper half of binary32. Conversions as of f16.
 struct bf16 {
     u16 bits;
 
     bf16() = default;
+    template <class T> INLINE explicit bf16(T value) : bf16(float(value)) {}
+    INLINE explicit bf16(double value) : bf16(round_to_odd(value)) {}
     INLINE explicit bf16(float value) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
         asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));
@@ -93,6 +103,8 @@ template <u32 MANTISSA, u32 BIAS, u32 GREATEST, u32 INFINITE, u32 NAN_CODE, bool
     u8 bits;
 
     f8() = default;
+    template <class T> INLINE explicit f8(T value) : f8(float(value)) {}
+    INLINE explicit f8(double value) : f8(round_to_odd(value)) {}
     // Rounds to nearest, ties to even; what is too great becomes the greatest finite value.
     INLINE explicit f8(float value) { bits = encode(value, true); }
     // As the constructor, but what is too great becomes infinity, or NaN where there is none.

@@ -14,8 +14,8 @@
 #define __launch_bounds__(...)
 #define __grid_constant__
 
-// Whether the host converts binary16 by instructions; `PLAIN_FLOATS` asks for bit arithmetic.
-#if defined(__F16C__) && defined(__FLT16_MANT_DIG__) && !defined(PLAIN_FLOATS)
+// Whether the host converts binary16 by instructions.
+#if defined(__F16C__) && defined(__FLT16_MANT_DIG__)
 #define HOST_HAS_F16 1
 #else
 #define HOST_HAS_F16 0

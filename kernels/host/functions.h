@@ -1,8 +1,12 @@
 // CUDA's mathematical functions, by the host's libm and the compiler's own.
 #pragma once
 
+typedef decltype(sizeof(0)) size_t;
+
 extern "C" {
 int printf(const char *, ...);
+void *memcpy(void *, const void *, size_t);
+void *memset(void *, int, size_t);
 #define HOST_F1(name) float name##f(float); double name(double);
 #define HOST_F2(name) float name##f(float, float); double name(double, double);
 HOST_F1(sqrt) HOST_F1(cbrt) HOST_F1(exp) HOST_F1(exp2) HOST_F1(expm1) HOST_F1(log) HOST_F1(log2) HOST_F1(log10) HOST_F1(log1p)
@@ -209,3 +213,9 @@ static inline float __int2float_rn(int x) { return float(x); }
 static inline float __uint2float_rn(unsigned x) { return float(x); }
 static inline float __ll2float_rn(long long x) { return float(x); }
 static inline float __double2float_rn(double x) { return float(x); }
+static inline float __double2float_rz(double x) {
+    float nearest = float(x);
+    // One step back towards zero; from infinity that is the greatest float.
+    bool beyond = __builtin_fabs(double(nearest)) > __builtin_fabs(x);
+    return beyond ? host::bits<float>(host::bits<unsigned>(nearest) - 1) : nearest;
+}

@@ -1,7 +1,7 @@
 // Runs kernels on the host: the threads of a block are fibers, blocks run one after the other. A thread starts on the fiber of the
 // one before it and gets one of its own only if that waits, so that kernels without barriers cost a call per thread.
 //
-// Needs Linux on x86-64 or AArch64.
+// Needs Linux on x86-64 or AArch64, with pages of 4 KiB.
 
 #include <setjmp.h>
 #include <signal.h>

@@ -46,7 +46,11 @@ fn check<Bits>(
     let mut bench = Bench::new();
     let source = |entry, text| {
         let template = Template::new(entry, text).define("X", name).define("Y", name).define("MAKE", make);
-        if plain { template.define("PLAIN_FLOATS", 1).build() } else { template.build() }
+        let mut source = template.build();
+        if plain {
+            source.text.insert_str(0, "#define PLAIN_FLOATS\n");
+        }
+        source
     };
     let widen = bench.load(&source("widen", WIDEN));
     let codes: Vec<Bits> =
@@ -93,6 +97,48 @@ fn eight_bit_floats_are_as_in_onnx() {
         )* };
     }
     eight!("f8e4m3": F8E4M3Fn, "f8e4m3fnuz": F8E4M3Fnuz, "f8e5m2": F8E5M2, "f8e5m2fnuz": F8E5M2Fnuz);
+}
+
+const TWICE: &str = r#"
+extern "C" __global__ void twice(const double *x, u32 *y) {
+    u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    y[i] = f16(x[i]).bits | u32(bf16(x[i]).bits) << 16;
+}
+"#;
+
+/// The nearest float of so many bits of mantissa, ties to even; `least` is the exponent of the least normal number.
+fn once(value: f64, mantissa: i32, least: i32, greatest: f64) -> f32 {
+    if !value.is_finite() || value == 0.0 {
+        return value as f32;
+    }
+    let exponent = (((value.to_bits() >> 52) & 0x7FF) as i32 - 1023).max(least);
+    // Powers of two one by one, since their product may be less than the least double.
+    let rounded = (value * 2f64.powi(mantissa) / 2f64.powi(exponent)).round_ties_even();
+    let rounded = rounded * 2f64.powi(exponent) / 2f64.powi(mantissa);
+    if rounded.abs() > greatest { f32::INFINITY.copysign(rounded as f32) } else { rounded as f32 }
+}
+
+#[test]
+fn doubles_are_rounded_once() {
+    let mut bench = Bench::new();
+    let twice = bench.kernel("twice", TWICE);
+    // At and next to the ties of both types.
+    let mut values = vec![f64::MAX, -f64::MAX, f64::INFINITY, f64::MIN_POSITIVE, f64::NAN];
+    for upper in (0..0x7F80u32).step_by(3) {
+        let tie = f64::from(f32::from_bits(upper << 16 | 0x8000));
+        let half = f64::from(f16::from_bits((upper % 0x7BFF) as u16)) * (1.0 + 2f64.powi(-11));
+        values.extend([tie, tie.next_up(), -tie.next_down(), half, half.next_up(), -half.next_down()]);
+    }
+    values.truncate(values.len() / 256 * 256);
+    let got: Vec<u32> = bench.made(&twice, [values.len() as u32 / 256, 256], &values, values.len());
+    for (value, got) in values.iter().zip(got) {
+        let (half, brain) = (f16::from_bits(got as u16), bf16::from_bits((got >> 16) as u16));
+        assert!(same(half.to_f32(), once(*value, 10, -14, 65504.0)), "{value:?} as f16: {half:?}");
+        assert!(
+            same(brain.to_f32(), once(*value, 7, -126, f64::from(bf16::MAX))),
+            "{value:?} as bf16: {brain:?}"
+        );
+    }
 }
 
 const CONVERT: &str = r#"
