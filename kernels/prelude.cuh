@@ -213,3 +213,19 @@ template <class T> INLINE T block_sum(T value, T *scratch) { return block_reduce
 // The greatest of floats: of nothing but NaN it is minus infinity.
 INLINE float block_max(float value, float *scratch) { return block_reduce(value, scratch, __uint_as_float(0xff800000u), Max()); }
 INLINE float block_min(float value, float *scratch) { return block_reduce(value, scratch, __uint_as_float(0x7f800000u), Min()); }
+
+// ---- Errors ----
+
+// By which a kernel tells of an index that fails the run; all zero before it.
+struct Fault {
+    u64 told;
+    i64 index;
+    i64 extent;
+};
+
+// Tells, unless another thread has.
+INLINE void tell(Fault *fault, i64 index, i64 extent) {
+    if (atomicCAS(&fault->told, 0ull, 1ull) != 0) return;
+    fault->index = index;
+    fault->extent = extent;
+}

@@ -1,8 +1,15 @@
-// Transposed convolution of planar images: each output element gathers what reaches it. Words: outputs, pixels of an output image;
-// output height, width; kernel height, width; strides; dilations; pads above, left; input width, height; input and output channels
-// of a group; groups.
+// Transposed convolution of volumes: each output element gathers what reaches it. Words: outputs, elements of an output volume; three
+// each: output, kernel, strides, dilations, pads before; input height, width, depth; input and output channels of a group; groups. An
+// image is a volume of depth 1.
 
 {{buffers}}
+
+/// Where along an axis the input lies that reaches `at` by `tap`; none if it is not less than the extent.
+fn source(at: u32, tap: u32, axis: u32) -> u32 {
+    let offset = tap * param(11u + axis);
+    if (offset > at || (at - offset) % param(8u + axis) != 0u) { return 0xffffffffu; }
+    return (at - offset) / param(8u + axis);
+}
 
 @compute @workgroup_size(64)
 fn main(
@@ -12,34 +19,35 @@ fn main(
 ) {
     let at = invocation(workgroup, workgroups, local, 64u);
     if (at >= param(0u)) { return; }
-    let pixel = at % param(1u);
-    let maps = param(15u) * param(16u);
+    let place = at % param(1u);
+    let maps = param(21u) * param(22u);
     let image = at / param(1u) / maps;
     let map = (at / param(1u)) % maps;
-    let group_index = map / param(15u);
-    let h = pixel / param(3u) + param(10u);
-    let w = pixel % param(3u) + param(11u);
-    let taps = param(4u) * param(5u);
-    let plane = param(13u) * param(12u);
-    let x_start = (image * param(16u) + group_index) * param(14u) * plane;
-    let w_start = (group_index * param(14u) * param(15u) + map % param(15u)) * taps;
+    let group_index = map / param(21u);
+    let d = place / (param(3u) * param(4u)) + param(14u);
+    let h = (place / param(4u)) % param(3u) + param(15u);
+    let w = place % param(4u) + param(16u);
+    let taps = param(5u) * param(6u) * param(7u);
+    let volume = param(19u) * param(17u) * param(18u);
+    let x_start = (image * param(22u) + group_index) * param(20u) * volume;
+    let w_start = (group_index * param(20u) * param(21u) + map % param(21u)) * taps;
     var sum = 0.0;
-    for (var kh = 0u; kh < param(4u); kh++) {
-        let down = kh * param(8u);
-        if (down > h || (h - down) % param(6u) != 0u) { continue; }
-        let ih = (h - down) / param(6u);
-        if (ih >= param(13u)) { continue; }
-        for (var kw = 0u; kw < param(5u); kw++) {
-            let right = kw * param(9u);
-            if (right > w || (w - right) % param(7u) != 0u) { continue; }
-            let iw = (w - right) / param(7u);
-            if (iw >= param(12u)) { continue; }
-            var x_at = x_start + ih * param(12u) + iw;
-            var w_at = w_start + kh * param(5u) + kw;
-            for (var channel = 0u; channel < param(14u); channel++) {
-                sum = fma(f32(x[x_at]), f32(weights[w_at]), sum);
-                x_at += plane;
-                w_at += param(15u) * taps;
+    for (var kd = 0u; kd < param(5u); kd++) {
+        let id = source(d, kd, 0u);
+        if (id >= param(19u)) { continue; }
+        for (var kh = 0u; kh < param(6u); kh++) {
+            let ih = source(h, kh, 1u);
+            if (ih >= param(17u)) { continue; }
+            for (var kw = 0u; kw < param(7u); kw++) {
+                let iw = source(w, kw, 2u);
+                if (iw >= param(18u)) { continue; }
+                var x_at = x_start + (id * param(17u) + ih) * param(18u) + iw;
+                var w_at = w_start + (kd * param(6u) + kh) * param(7u) + kw;
+                for (var channel = 0u; channel < param(20u); channel++) {
+                    sum = fma(f32(x[x_at]), f32(weights[w_at]), sum);
+                    x_at += volume;
+                    w_at += param(21u) * taps;
+                }
             }
         }
     }

@@ -1,5 +1,5 @@
-// Windows over planar images: an invocation for each output element. Words: outputs, pixels of an output image; input height,
-// width; kernel height, width; strides; dilations; pads above, left; output width; pads below, right.
+// Windows over volumes: an invocation for each output element. Words: outputs, elements of an output volume; three each: input,
+// kernel, strides, dilations, pads before; output height, width; pads behind, three. An image is a volume of depth 1.
 
 {{buffers}}
 
@@ -11,29 +11,36 @@ fn main(
 ) {
     let at = invocation(workgroup, workgroups, local, 64u);
     if (at >= param(0u)) { return; }
-    let pixel = at % param(1u);
-    let plane = (at / param(1u)) * param(2u) * param(3u);
-    let top = (pixel / param(12u)) * param(6u);
-    let left = (pixel % param(12u)) * param(7u);
+    let place = at % param(1u);
+    let volume = (at / param(1u)) * param(2u) * param(3u) * param(4u);
+    let front = place / (param(17u) * param(18u)) * param(8u);
+    let top = (place / param(18u)) % param(17u) * param(9u);
+    let left = place % param(18u) * param(10u);
     var total = {{type}}({{neutral}});
     var count = 0u;
-    for (var kh = 0u; kh < param(4u); kh++) {
-        let h = top + kh * param(8u);
-        for (var kw = 0u; kw < param(5u); kw++) {
-            let w = left + kw * param(9u);
-            // What lies before the image wraps around.
-            let ih = h - param(10u);
-            let iw = w - param(11u);
-            let inside = ih < param(2u) && iw < param(3u);
-            if (inside) {
-                let value = {{type}}(x[plane + ih * param(3u) + iw]);
-                {{join}}
-            }
+    for (var kd = 0u; kd < param(5u); kd++) {
+        let d = front + kd * param(11u);
+        // What lies before the volume wraps around.
+        let id = d - param(14u);
+        for (var kh = 0u; kh < param(6u); kh++) {
+            let h = top + kh * param(12u);
+            let ih = h - param(15u);
+            for (var kw = 0u; kw < param(7u); kw++) {
+                let w = left + kw * param(13u);
+                let iw = w - param(16u);
+                let inside = id < param(2u) && ih < param(3u) && iw < param(4u);
+                if (inside) {
+                    let value = {{type}}(x[volume + (id * param(3u) + ih) * param(4u) + iw]);
+                    {{join}}
+                }
 #if count_include_pad
-            if (h < param(10u) + param(2u) + param(13u) && w < param(11u) + param(3u) + param(14u)) { count++; }
+                let padded = d < param(14u) + param(2u) + param(19u) && h < param(15u) + param(3u) + param(20u)
+                    && w < param(16u) + param(4u) + param(21u);
+                if (padded) { count++; }
 #else
-            if (inside) { count++; }
+                if (inside) { count++; }
 #endif
+            }
         }
     }
     y[at] = {{element}}({{finish}});

@@ -2,6 +2,9 @@
 
 {{buffers}}
 
+/// The exponential of an element's distance from the greatest of its row, which is not positive.
+fn exponential(distance: f32) -> f32 { return {{exponential}}; }
+
 @compute @workgroup_size({{size}})
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
@@ -20,19 +23,12 @@ fn main(
     for (var i = lane; i < extent; i += LANES) { greatest = max(greatest, f32(x[start + i * step])); }
     greatest = greatest_of(lane, greatest);
     var sum = 0.0;
-    for (var i = lane; i < extent; i += LANES) { sum += exp(f32(x[start + i * step]) - greatest); }
+    for (var i = lane; i < extent; i += LANES) { sum += exponential(f32(x[start + i * step]) - greatest); }
     sum = sum_of(lane, sum);
-#if log
-    let shift = log(sum);
-#else
     let scale = 1.0 / sum;
-#endif
     for (var i = lane; i < extent; i += LANES) {
         let at = start + i * step;
-#if log
-        y[at] = Out((f32(x[at]) - greatest) - shift);
-#else
-        y[at] = Out(exp(f32(x[at]) - greatest) * scale);
-#endif
+        let distance = f32(x[at]) - greatest;
+        y[at] = {{result}};
     }
 }

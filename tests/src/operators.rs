@@ -12,13 +12,14 @@ Every operator runs on every device: where a device has no kernel for a node, th
 operator's reference, and the placement says so. `native` means that the device has kernels for the operator, for f32 at least
 and for some shapes and attributes; `inferrum inspect MODEL --device D` tells for each node of a model.
 
-| domain | operator | CPU | GPU (wgpu) |
-|---|---|---|---|
+| domain | operator | CPU | CUDA | GPU (wgpu) |
+|---|---|---|---|---|
 ";
 
 /// The text of `docs/OPERATORS.md`.
 pub fn table() -> String {
     let cpu: BTreeSet<&str> = inferrum_cpu::operator_rooms().collect();
+    let cuda: BTreeSet<&str> = inferrum_cuda::operator_rooms().collect();
     let wgpu: BTreeSet<&str> = inferrum_wgpu::operator_rooms().collect();
     let rows: BTreeMap<(&str, &str), &str> = inferrum_ops::operators()
         .map(|(room, entry)| ((entry.key.domain, entry.key.op_type), room))
@@ -27,7 +28,11 @@ pub fn table() -> String {
     let mut text = HEAD.to_owned();
     for ((domain, op_type), room) in &rows {
         let domain = if domain.is_empty() { "ai.onnx" } else { domain };
-        let _ = writeln!(text, "| {domain} | {op_type} | {} | {} |", native(&cpu, room), native(&wgpu, room));
+        let _ = write!(text, "| {domain} | {op_type} |");
+        for device in [&cpu, &cuda, &wgpu] {
+            let _ = write!(text, " {} |", native(device, room));
+        }
+        text.push('\n');
     }
     text
 }

@@ -69,6 +69,69 @@ impl Part {
     }
 }
 
+/// Extents from which on tiles are worth it.
+const LEAST_SIDE: usize = 8;
+
+/// A copy with its loops: operand 0 is the source, operand 1 the target.
+#[derive(Clone, Debug)]
+pub struct Piece<'a> {
+    /// The copy.
+    pub part: &'a Part,
+    /// Its loops, joined.
+    pub loops: Loops,
+}
+
+impl<'a> Piece<'a> {
+    /// The loops of a copy.
+    ///
+    /// # Errors
+    /// Too many remain.
+    pub fn of(part: &'a Part) -> Result<Piece<'a>, Decline> {
+        Ok(Piece { part, loops: part.loops()? })
+    }
+
+    /// The first elements of source and target.
+    pub fn starts(&self) -> [isize; 2] {
+        [self.part.source.start, self.part.target.start]
+    }
+
+    /// Whether all runs and steps are multiples of `factor` elements.
+    pub fn comes_in(&self, factor: usize) -> bool {
+        let whole = |number: isize| number % factor as isize == 0;
+        let rank = self.loops.dims().len();
+        self.loops.inner().is_multiple_of(factor)
+            && self.starts().into_iter().all(whole)
+            && [0, 1].into_iter().all(|operand| {
+                let strides = self.loops.strides(operand);
+                strides[rank - 1] == 1 && strides[..rank - 1].iter().copied().all(whole)
+            })
+    }
+
+    /// The loops over runs of `factor` elements, in which all comes.
+    ///
+    /// # Errors
+    /// As [`Piece::of`].
+    pub fn widened(&self, factor: usize) -> Result<Loops, Decline> {
+        let mut dims = self.loops.dims().to_vec();
+        let last = dims.len() - 1;
+        dims[last] /= factor;
+        let [source, target] = [0, 1].map(|operand| {
+            let strides = self.loops.strides(operand).iter().enumerate();
+            let narrow = |(axis, &stride)| if axis == last { stride } else { stride / factor as isize };
+            strides.map(narrow).collect::<Vec<isize>>()
+        });
+        Loops::new(&dims, &[&source, &target])
+    }
+
+    /// The loop along which the source's neighbours lie, where the target's lie along the innermost one and both are long.
+    pub fn across(&self) -> Option<usize> {
+        let (dims, inner) = (self.loops.dims(), self.loops.dims().len() - 1);
+        let along = |&axis: &usize| self.loops.strides(0)[axis] == 1 && dims[axis] >= LEAST_SIDE;
+        (self.loops.inner_stride(1) == 1 && self.loops.inner_stride(0) != 1 && dims[inner] >= LEAST_SIDE)
+            .then(|| (0..inner).find(along))?
+    }
+}
+
 impl Parts {
     /// Whether the first output is the first input's elements under another shape.
     pub fn is_view(&self, bound: &BoundNode<'_>) -> bool {

@@ -1,9 +1,17 @@
-//! What the tests of backends share: numbers, and regions of one node.
+//! What the tests of backends share: numbers, regions of one node, and the cases of operators that every backend runs.
+
+pub mod attention;
+pub mod gru;
+pub mod lstm;
+pub mod recurrent;
+pub mod resize;
+pub mod rnn;
+pub mod softmax;
 
 use std::sync::Arc;
 
-use inferrum_graph::{Fact, Graph, Node, NodeId, Operator};
-use inferrum_tensor::{DType, Shape, Tensor};
+use inferrum_graph::{Fact, Facts, Graph, Node, NodeId, Operator};
+use inferrum_tensor::{DType, Shape, Tensor, Value};
 
 use crate::Region;
 
@@ -21,6 +29,140 @@ impl Tolerance {
     pub const EXACT: Tolerance = Tolerance { relative: 0.0, absolute: 0.0 };
     /// Rounding of f32, a few times over.
     pub const CLOSE: Tolerance = Tolerance { relative: 2e-5, absolute: 2e-6 };
+
+    /// As much, so many times.
+    pub fn times(self, slack: f64) -> Tolerance {
+        Tolerance { relative: self.relative * slack, absolute: self.absolute * slack }
+    }
+}
+
+/// An input of a node, if it is given, and whether it is a constant.
+pub type Given = Option<(Tensor, bool)>;
+
+/// An operator with inputs, on which a backend has to agree with the reference.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// The operator.
+    pub op: Arc<dyn Operator>,
+    /// Its inputs.
+    pub inputs: Vec<Given>,
+    /// How many outputs it has.
+    pub outputs: usize,
+    /// How many times what a backend may miss otherwise: 0 if the result is exact.
+    pub slack: f64,
+}
+
+impl Case {
+    /// A case without slack, nor need for it.
+    pub fn new(op: impl Operator, inputs: Vec<Given>, outputs: usize) -> Case {
+        Case { op: Arc::new(op), inputs, outputs, slack: 1.0 }
+    }
+}
+
+/// A graph of one node, what to feed it, and what the operator's reference gives.
+pub struct Expected {
+    /// The graph; of its outputs all is known but the elements.
+    pub graph: Graph,
+    /// The inputs that are no constants.
+    pub feeds: Vec<Tensor>,
+    /// The outputs.
+    pub want: Vec<Tensor>,
+}
+
+impl Case {
+    /// What the reference gives.
+    ///
+    /// # Panics
+    /// It refuses the inputs.
+    pub fn expected(&self) -> Expected {
+        let (mut graph, feeds) = one_node(Arc::clone(&self.op), &self.inputs, self.outputs);
+        let want = reference(&graph, &feeds);
+        known(&mut graph, &want);
+        Expected { graph, feeds, want }
+    }
+
+    /// As [`Case::expected`] with `narrow`, a type of floats, in place of float32; None where the operator does not take that, or
+    /// there is no float32. The reference computes in float32 from the same numbers, and its results are rounded.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn expected_in(&self, narrow: DType) -> Option<Expected> {
+        let single = |input: &Given| matches!(input, Some((x, _)) if x.dtype() == DType::F32);
+        if !self.inputs.iter().any(single) {
+            return None;
+        }
+        let halves = changed(&self.inputs, DType::F32, narrow);
+        let fact = |(tensor, constant): &(Tensor, bool)| match constant {
+            true => Fact::constant(tensor.clone()),
+            false => Fact::tensor(tensor.dtype(), tensor.shape()),
+        };
+        let facts: Vec<Option<Fact>> = halves.iter().map(|input| input.as_ref().map(fact)).collect();
+        let facts: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
+        let inferred = self.op.infer(Facts(&facts)).ok()?;
+        let wide = changed(&halves, narrow, DType::F32);
+        let (graph, feeds) = one_node(Arc::clone(&self.op), &wide, self.outputs);
+        let want = reference(&graph, &feeds).into_iter().zip(&inferred).map(|(want, fact)| {
+            let is_narrow = fact.as_tensor().is_some_and(|fact| fact.dtype == narrow);
+            if is_narrow { converted(&want, narrow) } else { want }
+        });
+        let want: Vec<Tensor> = want.collect();
+        let (mut graph, feeds) = one_node(Arc::clone(&self.op), &halves, self.outputs);
+        known(&mut graph, &want);
+        Some(Expected { graph, feeds, want })
+    }
+}
+
+fn reference(graph: &Graph, feeds: &[Tensor]) -> Vec<Tensor> {
+    let feeds = feeds.iter().cloned().map(Value::Tensor).collect();
+    let want = inferrum_graph::interpret(graph, feeds).expect("reference runs");
+    want.iter().map(|want| want.as_tensor().expect("a tensor").clone()).collect()
+}
+
+/// Writes types and shapes of the outputs into the graph.
+fn known(graph: &mut Graph, outputs: &[Tensor]) {
+    for (id, output) in graph.outputs.clone().into_iter().zip(outputs) {
+        graph.value_mut(id).fact = Fact::tensor(output.dtype(), output.shape());
+    }
+}
+
+fn converted(tensor: &Tensor, dtype: DType) -> Tensor {
+    let numbers = tensor.to_f64().expect("numbers");
+    Tensor::from_f64(dtype, tensor.shape().clone(), &numbers).expect("floats")
+}
+
+/// Inputs of one type in another one.
+fn changed(inputs: &[Given], from: DType, into: DType) -> Vec<Given> {
+    let one = |(tensor, constant): &(Tensor, bool)| {
+        let tensor = if tensor.dtype() == from { converted(tensor, into) } else { tensor.clone() };
+        (tensor, *constant)
+    };
+    inputs.iter().map(|input| input.as_ref().map(one)).collect()
+}
+
+/// Panics, naming the first element, unless the two are close.
+///
+/// # Panics
+/// They are not.
+pub fn assert_close(got: &Tensor, want: &Tensor, tolerance: Tolerance, what: &str) {
+    assert_eq!((got.dtype(), got.shape()), (want.dtype(), want.shape()), "{what}");
+    let most = match want.dtype() {
+        DType::F16 => 65504.0,
+        DType::BF16 => 3.38e38,
+        _ => f64::INFINITY,
+    };
+    let (got, want) = (got.to_f64().expect("numbers"), want.to_f64().expect("numbers"));
+    for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+        let same = got == want || (got.is_nan() && want.is_nan());
+        // What does not fit a narrow type may become its greatest number, or infinite.
+        let same = same || (got.abs() >= most && want.abs() >= most && got * want > 0.0);
+        let close = (got - want).abs() <= tolerance.absolute + tolerance.relative * want.abs();
+        assert!(same || close, "{what}: element {i} is {got}, not {want}");
+    }
+}
+
+/// Inputs that are no constants.
+pub fn given<const N: usize>(tensors: [Tensor; N]) -> Vec<Given> {
+    tensors.into_iter().map(|tensor| Some((tensor, false))).collect()
 }
 
 /// Numbers between -3 and 3, others for another seed, as float32.
@@ -60,11 +202,7 @@ pub fn random_of(dtype: DType, shape: &[usize], seed: u64) -> Tensor {
 }
 
 /// A graph of one node, and what to feed it. Each input may be left out, or be a constant; of the outputs nothing is known.
-pub fn one_node(
-    op: Arc<dyn Operator>,
-    inputs: &[Option<(Tensor, bool)>],
-    outputs: usize,
-) -> (Graph, Vec<Tensor>) {
+pub fn one_node(op: Arc<dyn Operator>, inputs: &[Given], outputs: usize) -> (Graph, Vec<Tensor>) {
     let mut graph = Graph::new("test");
     let mut feeds = Vec::new();
     let mut ids = Vec::new();

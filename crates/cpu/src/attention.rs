@@ -268,204 +268,44 @@ impl Cached {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree_with, random, random_of};
-    use inferrum_ops::attention::Attention;
-    use inferrum_ops::sdpa::{Reach, Stage};
-    use inferrum_tensor::Tensor;
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::attention;
 
     const CLOSE: Tolerance = Tolerance { relative: 2e-5, absolute: 1e-5 };
 
-    fn op() -> Fused {
-        Fused {
-            scale: 0.3,
-            layouts: [Layout::HeadsFirst; 3],
-            output: Layout::HeadsFirst,
-            fill: f32::NEG_INFINITY,
-            zero_nan: false,
-        }
-    }
-
-    fn agrees(op: Fused, inputs: &[&Tensor]) {
-        let inputs: Vec<_> = inputs.iter().map(|tensor| Some(((*tensor).clone(), false))).collect();
-        agree_with(op, &inputs, 1, CLOSE);
-    }
-
-    /// Queries, keys and values: batch, heads of queries and keys, lengths, widths.
-    fn operands([b, hq, h, s, t, d, dv]: [usize; 7], layout: Layout) -> [Tensor; 3] {
-        let shape = |extents: [usize; 4]| {
-            let mut dims = extents;
-            layout.axes().into_iter().zip(extents).for_each(|(axis, extent)| dims[axis] = extent);
-            dims
-        };
-        [random(&shape([b, hq, s, d]), 1), random(&shape([b, h, t, d]), 2), random(&shape([b, h, t, dv]), 3)]
-    }
-
-    const SIZES: &[[usize; 7]] = &[
-        [1, 1, 1, 1, 1, 1, 1],
-        [2, 3, 3, 3, 17, 5, 7],
-        [1, 4, 2, 17, 127, 16, 33],
-        [2, 2, 1, 1, 127, 64, 64],
-        [1, 6, 2, 1, 600, 8, 3],
-        [1, 1, 1, 127, 1100, 32, 17],
-        [1, 8, 1, 3, 40, 20, 64],
-        [1, 2, 2, 0, 5, 4, 4],
-        [1, 2, 2, 5, 0, 4, 4],
-        [1, 2, 2, 5, 3, 0, 4],
-        [1, 2, 2, 5, 3, 4, 0],
-        [0, 2, 2, 5, 3, 4, 4],
-    ];
-
     #[test]
     fn all_sizes_and_layouts_agree() {
-        for &size in SIZES {
-            for layout in Layout::ALL {
-                let [q, k, v] = operands(size, layout);
-                agrees(Fused { layouts: [layout; 3], output: layout, ..op() }, &[&q, &k, &v]);
-            }
-        }
-        let [q, _, _] = operands([2, 3, 3, 5, 9, 4, 6], Layout::LengthFirst);
-        let [_, k, _] = operands([2, 3, 3, 5, 9, 4, 6], Layout::HeadsFirst);
-        let [_, _, v] = operands([2, 3, 3, 5, 9, 4, 6], Layout::LengthOuter);
-        let layouts = [Layout::LengthFirst, Layout::HeadsFirst, Layout::LengthOuter];
-        agrees(Fused { layouts, output: Layout::LengthFirst, ..op() }, &[&q, &k, &v]);
-    }
-
-    #[test]
-    fn fewer_axes_agree() {
-        let tensors = [random(&[3, 17, 8], 1), random(&[3, 40, 8], 2), random(&[3, 40, 5], 3)];
-        agrees(op(), &[&tensors[0], &tensors[1], &tensors[2], &random(&[3, 17, 40], 4)]);
-        agrees(op(), &[&random(&[9, 8], 1), &random(&[40, 8], 2), &random(&[40, 5], 3), &random(&[40], 4)]);
-    }
-
-    /// A mask of zeros with some keys hidden by `value`: those after a query's own place, or every third one.
-    fn hiding(shape: [usize; 4], value: f32, causal: bool) -> Tensor {
-        let [_, _, rows, keys] = shape;
-        let values = (0..shape.iter().product()).map(|i: usize| {
-            let (row, key) = (i / keys % rows.max(1), i % keys);
-            let hidden = if causal { key > row + keys.saturating_sub(rows) } else { (key + row) % 3 == 1 };
-            if hidden { value } else { 0.0 }
-        });
-        Tensor::from_vec(shape, values.collect()).unwrap()
+        agree_on(attention::sizes_and_layouts(), CLOSE);
     }
 
     #[test]
     fn masks_of_every_kind_agree() {
-        for &[b, hq, h, s, t, d, dv] in SIZES {
-            let [q, k, v] = operands([b, hq, h, s, t, d, dv], Layout::HeadsFirst);
-            for shape in
-                [[b, hq, s, t], [1, 1, s, t], [b, 1, 1, t], [1, hq, s, 1], [1, 1, 1, 1], [1, hq, 1, t]]
-            {
-                agrees(op(), &[&q, &k, &v, &random(&shape, 4)]);
-                for value in [f32::NEG_INFINITY, -1e4, f32::MIN] {
-                    for causal in [false, true] {
-                        // Scores of a row that is all hidden by 10,000 are held to 10^-3.
-                        let close =
-                            if value == -1e4 { Tolerance { relative: 1e-3, absolute: 1e-3 } } else { CLOSE };
-                        let mask = hiding(shape, value, causal);
-                        let inputs = [&q, &k, &v, &mask].map(|tensor| Some((tensor.clone(), false)));
-                        agree_with(op(), &inputs, 1, close);
-                    }
-                }
-                for fill in [f32::NEG_INFINITY, -5.0, -1e9] {
-                    agrees(Fused { fill, ..op() }, &[&q, &k, &v, &random_of(DType::Bool, &shape, 4)]);
-                }
-            }
-        }
+        agree_on(attention::SIZES.iter().flat_map(|&size| attention::masks(size)), CLOSE);
     }
 
     #[test]
     fn large_scores_are_not_hidden_by_a_finite_mask() {
-        let [q, k, v] = operands([1, 2, 2, 17, 40, 8, 4], Layout::HeadsFirst);
-        for scale in [300.0, 3000.0] {
-            let mask = hiding([1, 1, 17, 40], -1e4, true);
-            let inputs: Vec<_> = [&q, &k, &v, &mask].map(|tensor| Some((tensor.clone(), false))).into();
-            // A probability depends on the last bit of a score of thousands.
-            let loose = Tolerance { relative: 0.05, absolute: 0.05 };
-            agree_with(Fused { scale, ..op() }, &inputs, 1, loose);
-        }
+        agree_on(attention::large_scores(), CLOSE);
     }
 
     #[test]
     fn a_query_that_sees_nothing_agrees() {
-        let [q, k, v] = operands([1, 2, 2, 70, 600, 8, 4], Layout::HeadsFirst);
-        let hidden = |rows: usize| {
-            let values =
-                (0..70 * 600).map(|i| if i / 600 < rows { f32::NEG_INFINITY } else { 0.5 }).collect();
-            Tensor::from_vec([70, 600], values).unwrap()
-        };
-        for zero_nan in [false, true] {
-            for rows in [1, 69, 70] {
-                agrees(Fused { zero_nan, ..op() }, &[&q, &k, &v, &hidden(rows)]);
-            }
-        }
-        let mut values = q.to_f64().unwrap();
-        values[3] = f64::NAN;
-        let q = Tensor::from_f64(DType::F32, [1, 2, 70, 8], &values).unwrap();
-        for zero_nan in [false, true] {
-            agrees(Fused { zero_nan, ..op() }, &[&q, &k, &v]);
-        }
-    }
-
-    fn onnx(outputs: usize, reach: Reach) -> Attention {
-        Attention {
-            q_heads: None,
-            kv_heads: None,
-            scale: None,
-            softcap: 0.0,
-            reach,
-            softmax_precision: None,
-            scores_at: Stage::Products,
-            outputs,
-        }
+        agree_on(attention::blind_queries(), CLOSE);
     }
 
     #[test]
-    fn the_operator_of_onnx_agrees() {
-        let given =
-            |tensors: &[&Tensor]| -> Vec<_> { tensors.iter().map(|t| Some(((*t).clone(), false))).collect() };
-        for &size in SIZES.iter().filter(|size| size[5] > 0) {
-            let [b, _, h, s, t, d, dv] = size;
-            let [q, k, v] = operands(size, Layout::HeadsFirst);
-            for reach in [Reach::default(), Reach::CAUSAL, Reach { left: Some(2), right: Some(1) }] {
-                agree_with(onnx(1, reach), &given(&[&q, &k, &v]), 1, CLOSE);
-                agree_with(Attention { softcap: 2.0, ..onnx(3, reach) }, &given(&[&q, &k, &v]), 3, CLOSE);
-                let mut inputs = given(&[&q, &k, &v]);
-                inputs.push(None);
-                inputs.extend(given(&[&random(&[b, h, 9, d], 5), &random(&[b, h, 9, dv], 6)]));
-                agree_with(onnx(1, reach), &inputs, 1, CLOSE);
-                agree_with(onnx(3, reach), &inputs, 3, CLOSE);
-                // A mask that does not reach the last keys.
-                inputs[3] = given(&[&random(&[s, t + 2], 7)]).remove(0);
-                agree_with(onnx(1, reach), &inputs, 1, CLOSE);
-                inputs[3] = given(&[&random_of(DType::Bool, &[b, 1, s, t + 9], 7)]).remove(0);
-                agree_with(onnx(1, reach), &inputs, 1, CLOSE);
-            }
-        }
-        let packed = Attention { q_heads: Some(4), kv_heads: Some(2), ..onnx(3, Reach::CAUSAL) };
-        let inputs = given(&[&random(&[2, 17, 20], 1), &random(&[2, 17, 10], 2), &random(&[2, 17, 6], 3)]);
-        agree_with(packed, &inputs, 3, CLOSE);
+    fn caches_windows_and_caps_agree() {
+        agree_on(
+            attention::SIZES
+                .iter()
+                .filter(|size| size[5] > 0)
+                .flat_map(|&size| attention::caches_windows_and_caps(size)),
+            CLOSE,
+        );
     }
 
     #[test]
-    fn multi_head_attention_agrees() {
-        let given =
-            |tensors: &[&Tensor]| -> Vec<_> { tensors.iter().map(|t| Some(((*t).clone(), false))).collect() };
-        for causal in [false, true] {
-            let op = MultiHeadAttention { heads: 4, scale: None, mask_filter: -1e4, causal, outputs: 3 };
-            let mut inputs =
-                given(&[&random(&[2, 17, 20], 1), &random(&[2, 9, 20], 2), &random(&[2, 9, 12], 3)]);
-            agree_with(op.clone(), &inputs, 3, CLOSE);
-            inputs.extend([None, None]);
-            inputs.extend(given(&[
-                &random(&[1, 4, 17, 14], 4),
-                &random(&[2, 4, 5, 5], 5),
-                &random(&[2, 4, 5, 3], 6),
-            ]));
-            agree_with(op.clone(), &inputs, 3, CLOSE);
-            let inputs =
-                given(&[&random(&[2, 3, 20], 1), &random(&[2, 4, 9, 5], 2), &random(&[2, 4, 9, 3], 3)]);
-            agree_with(op, &inputs, 3, CLOSE);
-        }
+    fn heads_side_by_side_agree() {
+        agree_on(attention::packed_heads(), CLOSE);
     }
 }

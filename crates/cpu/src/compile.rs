@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
-use inferrum_backend::{BackendError, BoundNode, NodePlacement, Region};
+use inferrum_backend::{BackendError, BoundNode, Lifetime, NodePlacement, Region, place};
 use inferrum_graph::{Fact, ValueId};
 use inferrum_tensor::{DType, Shape, Tensor};
 
 use crate::kernel::{Lowered, NodeKernel};
-use crate::memory::{self, Lifetime};
+
+/// Alignment of every buffer: a cache line, which is also the widest vector.
+const ALIGNMENT: usize = 64;
 
 /// A compiled region: steps in order, over planned buffers.
 pub(crate) struct Plan {
@@ -235,7 +237,7 @@ impl<'a> Planner<'a> {
         let arena: Vec<usize> =
             (0..self.buffers.len()).filter(|&i| matches!(self.buffers[i].source, Source::Arena(_))).collect();
         let lifetimes: Vec<Lifetime> = arena.iter().map(|&i| self.lifetimes[i]).collect();
-        let (offsets, total) = memory::place(&lifetimes);
+        let (offsets, total) = place(&lifetimes, ALIGNMENT);
         for (&buffer, offset) in arena.iter().zip(offsets) {
             self.buffers[buffer].source = Source::Arena(offset);
         }

@@ -252,7 +252,7 @@ impl Memory<'_> {
         let (base, bytes) = self.bases[buffer];
         // SAFETY: `base` is valid for `bytes` as long as `self` borrows inputs, constants, arena and homes. While a step
         // runs nobody writes here: its outputs are buffers of their own (or the step does not see this one as an
-        // input), other buffers alive at that time do not overlap (`memory::place`), and steps run one after another.
+        // input), other buffers alive at that time do not overlap (`inferrum_backend::place`), and steps run one after another.
         unsafe { std::slice::from_raw_parts(base, bytes) }
     }
 

@@ -12,7 +12,6 @@ pub mod gemm;
 mod index_tuples;
 mod indices;
 pub mod kernel;
-mod memory;
 mod moments;
 mod passes;
 mod recurrent;

@@ -108,70 +108,18 @@ impl Kernel for Gates<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree_with, random};
-    use inferrum_ops::fused_activation::FusedActivation;
-    use inferrum_ops::recurrent::{Direction, Recurrence};
-    use inferrum_tensor::Tensor;
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::lstm;
 
     const CLOSE: Tolerance = Tolerance { relative: 1e-5, absolute: 1e-5 };
 
-    /// Which optional inputs are given, one bit each: biases, lengths, states, peepholes.
-    fn check(op: LSTM, [steps, batch, input, hidden]: [usize; 4], given: usize) {
-        let directions = op.recurrence.direction.count();
-        let small = |shape: &[usize], seed: u64| {
-            let values: Vec<f32> =
-                random(shape, seed).as_slice::<f32>().unwrap().iter().map(|x| x / 4.0).collect();
-            Tensor::from_vec(shape, values).unwrap()
-        };
-        let first = op.recurrence.batch_first;
-        let x = if first { [batch, steps, input] } else { [steps, batch, input] };
-        let state = if first { [batch, directions, hidden] } else { [directions, batch, hidden] };
-        let optional =
-            |bit: usize, tensor: Tensor, constant: bool| (given & bit > 0).then_some((tensor, constant));
-        let lengths = (0..batch).map(|i| (i * 2 % (steps + 1)) as i32).collect();
-        let inputs = [
-            Some((small(&x, 1), false)),
-            Some((small(&[directions, 4 * hidden, input], 2), true)),
-            Some((small(&[directions, 4 * hidden, hidden], 3), true)),
-            optional(1, small(&[directions, 8 * hidden], 4), true),
-            optional(2, Tensor::vector(lengths), false),
-            optional(4, small(&state, 5), false),
-            optional(4, small(&state, 6), false),
-            optional(8, small(&[directions, 3 * hidden], 7), true),
-        ];
-        let outputs = op.recurrence.outputs;
-        agree_with(op, &inputs, outputs, CLOSE);
-    }
-
-    fn op(direction: Direction, batch_first: bool) -> LSTM {
-        use FusedActivation::{Sigmoid, Tanh};
-        let activations = vec![vec![Sigmoid, Tanh, Tanh]; direction.count()];
-        let recurrence =
-            Recurrence { direction, hidden_size: None, activations, clip: None, batch_first, outputs: 3 };
-        LSTM { recurrence, input_forget: false }
-    }
-
     #[test]
     fn every_direction_layout_and_optional_input() {
-        for direction in [Direction::Forward, Direction::Reverse, Direction::Bidirectional] {
-            for batch_first in [false, true] {
-                for given in 0..16 {
-                    check(op(direction, batch_first), [5, 3, 7, 17], given);
-                }
-                check(op(direction, batch_first), [1, 1, 1, 1], 7);
-                check(op(direction, batch_first), [3, 2, 40, 64], 5);
-            }
-        }
+        agree_on(lstm::directions_layouts_and_optional_inputs(), CLOSE);
     }
 
     #[test]
     fn other_activations_clips_and_coupled_gates() {
-        let mut coupled = op(Direction::Bidirectional, false);
-        coupled.input_forget = true;
-        coupled.recurrence.clip = Some(0.3);
-        let hard = FusedActivation::HardSigmoid { alpha: 0.2, beta: 0.5 };
-        coupled.recurrence.activations[1] = vec![hard, FusedActivation::Relu, FusedActivation::Softsign];
-        check(coupled, [4, 2, 5, 19], 15);
+        agree_on(lstm::activations_clips_and_coupled_gates(), CLOSE);
     }
 }

@@ -78,40 +78,13 @@ impl Kernel for States<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree_with, random};
-    use inferrum_ops::fused_activation::FusedActivation;
-    use inferrum_ops::recurrent::{Direction, Recurrence};
-    use inferrum_tensor::Tensor;
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::rnn;
+
+    const CLOSE: Tolerance = Tolerance { relative: 1e-5, absolute: 1e-5 };
 
     #[test]
-    fn every_direction_and_layout() {
-        let (steps, batch, input, hidden) = (5, 3, 7, 18);
-        for direction in [Direction::Forward, Direction::Reverse, Direction::Bidirectional] {
-            for batch_first in [false, true] {
-                let directions = direction.count();
-                let activations = vec![vec![FusedActivation::Tanh]; directions];
-                let recurrence = Recurrence {
-                    direction,
-                    hidden_size: None,
-                    activations,
-                    clip: Some(1.0),
-                    batch_first,
-                    outputs: 2,
-                };
-                let x = if batch_first { [batch, steps, input] } else { [steps, batch, input] };
-                let state =
-                    if batch_first { [batch, directions, hidden] } else { [directions, batch, hidden] };
-                let inputs = [
-                    Some((random(&x, 1), false)),
-                    Some((random(&[directions, hidden, input], 2), true)),
-                    Some((random(&[directions, hidden, hidden], 3), true)),
-                    Some((random(&[directions, 2 * hidden], 4), true)),
-                    Some((Tensor::vector(vec![5i32, 0, 3]), false)),
-                    Some((random(&state, 5), false)),
-                ];
-                agree_with(RNN { recurrence }, &inputs, 2, Tolerance { relative: 1e-4, absolute: 1e-4 });
-            }
-        }
+    fn every_direction_layout_and_optional_input() {
+        agree_on(rnn::directions_layouts_and_optional_inputs(), CLOSE);
     }
 }

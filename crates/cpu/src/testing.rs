@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use inferrum_backend::testing::{Case, Given, one_node, region};
 pub(crate) use inferrum_backend::testing::{Tolerance, random, random_of};
-use inferrum_backend::testing::{one_node, region};
 use inferrum_backend::{Backend, Executable, Resident, RunContext};
 use inferrum_graph::{Fact, Graph, Node, Operator};
 use inferrum_tensor::{DType, Shape, Tensor, Value};
@@ -12,22 +12,24 @@ use crate::CpuBackend;
 
 /// Runs `op` on the CPU backend with fresh inputs, by a kernel of its own, and compares with the reference.
 pub(crate) fn agree(op: impl Operator, inputs: &[Tensor], tolerance: Tolerance) {
-    agree_with(
-        op,
-        &inputs.iter().cloned().map(|tensor| Some((tensor, false))).collect::<Vec<_>>(),
-        1,
-        tolerance,
-    );
+    let given = inputs.iter().cloned().map(|tensor| Some((tensor, false))).collect();
+    agree_on([Case::new(op, given, 1)], tolerance);
 }
 
 /// As [`agree`]; each input may be left out, or be a constant, and there may be several outputs.
-pub(crate) fn agree_with(
-    op: impl Operator,
-    inputs: &[Option<(Tensor, bool)>],
-    outputs: usize,
-    tolerance: Tolerance,
-) {
-    let (mut graph, feeds) = one_node(Arc::new(op), inputs, outputs);
+pub(crate) fn agree_with(op: impl Operator, inputs: &[Given], outputs: usize, tolerance: Tolerance) {
+    agree_on([Case::new(op, inputs.to_vec(), outputs)], tolerance);
+}
+
+/// As [`agree_with`], on each of the cases.
+pub(crate) fn agree_on(cases: impl IntoIterator<Item = Case>, tolerance: Tolerance) {
+    for case in cases {
+        agree_case(&case, tolerance.times(case.slack));
+    }
+}
+
+fn agree_case(case: &Case, tolerance: Tolerance) {
+    let (mut graph, feeds) = one_node(Arc::clone(&case.op), &case.inputs, case.outputs);
     let want = inferrum_graph::interpret(&graph, feeds.iter().cloned().map(Value::Tensor).collect())
         .expect("reference runs");
     // The shapes that the reference gave, so that operators whose shapes depend on elements can be tested too.

@@ -5,7 +5,57 @@
 //! compiled at run time. What runs them is behind `driver.rs`: NVIDIA's driver (`nvidia/`), or in tests the host (`host/`).
 
 mod abilities;
+mod backend;
+mod compile;
+mod copies;
 mod driver;
+mod executor;
+mod functions;
 #[cfg(feature = "host")]
 mod host;
+mod kernel;
+mod legalize;
+mod loops;
+mod lower;
+mod memory;
+mod nvidia;
+mod plan;
+mod rows;
+mod set;
 mod source;
+mod tensor;
+#[cfg(test)]
+mod testing;
+mod transfer;
+mod weights;
+
+pub use backend::CudaBackend;
+pub use nvidia::devices;
+
+use inferrum_backend::KernelRow;
+
+use crate::kernel::Lower;
+
+/// The rooms of the operators that have kernels here, for some of their types and shapes at least.
+pub fn operator_rooms() -> impl Iterator<Item = &'static str> {
+    KERNELS.iter().map(KernelRow::operator_room)
+}
+
+inferrum_backend::kernels! {
+    Lower;
+    concat: inferrum_ops::concat::Concat;
+    crop: inferrum_ops::crop::Crop;
+    depth_to_space: inferrum_ops::depth_to_space::DepthToSpace, inferrum_ops::depth_to_space::SpaceToDepth;
+    elementwise: inferrum_ops::activation::Activation, inferrum_ops::bias_gelu::BiasGelu,
+        inferrum_ops::binary::Binary, inferrum_ops::cast::Cast, inferrum_ops::clip::Clip,
+        inferrum_ops::fused::elementwise::Elementwise, inferrum_ops::is_inf::IsInf, inferrum_ops::prelu::PRelu,
+        inferrum_ops::select::Where, inferrum_ops::swiglu::SwiGlu, inferrum_ops::unary::Unary,
+        inferrum_ops::variadic::Variadic;
+    expand: inferrum_ops::expand::Expand, inferrum_ops::tile::Tile;
+    slice: inferrum_ops::slice::Slice;
+    softmax: inferrum_ops::softmax::Softmax;
+    split: inferrum_ops::split::Split;
+    transpose: inferrum_ops::transpose::Transpose;
+    view: inferrum_ops::dropout::Dropout, inferrum_ops::flatten::Flatten, inferrum_ops::identity::Identity,
+        inferrum_ops::reshape::Reshape, inferrum_ops::squeeze::Squeeze, inferrum_ops::unsqueeze::Unsqueeze;
+}

@@ -416,4 +416,40 @@ impl Plan {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::attention;
+
+    const CLOSE: Tolerance = Tolerance { relative: 5e-5, absolute: 2e-5 };
+    const SIZE: [usize; 7] = [2, 4, 2, 7, 70, 8, 5];
+
+    #[test]
+    fn all_sizes_and_layouts_agree() {
+        agree_on(attention::sizes_and_layouts(), CLOSE);
+    }
+
+    #[test]
+    fn masks_of_every_kind_agree() {
+        agree_on(attention::masks(SIZE), CLOSE);
+    }
+
+    #[test]
+    fn large_scores_are_not_hidden_by_a_finite_mask() {
+        agree_on(attention::large_scores(), CLOSE);
+    }
+
+    #[test]
+    fn a_query_that_sees_nothing_agrees() {
+        agree_on(attention::blind_queries(), CLOSE);
+    }
+
+    #[test]
+    fn caches_windows_and_caps_agree() {
+        agree_on(attention::caches_windows_and_caps(SIZE), CLOSE);
+    }
+
+    #[test]
+    fn heads_side_by_side_agree() {
+        agree_on(attention::packed_heads(), CLOSE);
+    }
+}

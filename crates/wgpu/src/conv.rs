@@ -15,9 +15,13 @@ use crate::epilogue::activate;
 use crate::filters;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word};
 use crate::shader::{FUNCTIONS, Template};
+use crate::window::window_words;
 
 const TILED: &str = include_str!("../../../shaders/conv.wgsl");
 const DIRECT: &str = include_str!("../../../shaders/conv_direct.wgsl");
+
+/// The loops of convolutions with an invocation for each output element, for [`Template::including`].
+pub(crate) const DIRECT_LOOPS: &str = include_str!("../../../shaders/direct.wgsl");
 
 /// Filters of a group below which tiles are mostly empty.
 const FEW_FILTERS: usize = 4;
@@ -42,7 +46,7 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
     let pixels: usize = window.output.iter().product();
     let depth = geometry.in_channels * window.kernel.iter().product::<usize>();
     let mut params = vec![word(geometry.out_channels)?, word(pixels)?, word(depth)?, word(geometry.groups)?];
-    params.extend(window_words(window)?);
+    params.extend(window_words(window, 2)?);
     let output = lowering.output_shape(0)?;
     params.push(word(output.elements())?);
     if geometry.out_channels < FEW_FILTERS && is_depthwise(&geometry) {
@@ -76,6 +80,7 @@ fn lower_direct(
     let bindings = filters::by_element(lowering)?;
     let shader = Template::new("conv direct", DIRECT)
         .including(FUNCTIONS)
+        .including(DIRECT_LOOPS)
         .params(params.len())
         .with("buffers", bindings.declarations())
         .with("activation", activate(activation)?)
@@ -98,27 +103,6 @@ fn block(pixels: usize, depth: usize) -> usize {
         }
     }
     along.min(512)
-}
-
-/// Input height and width; kernel, strides and dilations likewise; pads above and left; output width. One axis is a row.
-///
-/// # Errors
-/// A number does not fit a word.
-pub(crate) fn window_words(window: &Window) -> Result<Vec<u32>, Decline> {
-    let two = |extents: &[usize], one: usize| -> Result<[u32; 2], Decline> {
-        match *extents {
-            [a] => Ok([word(one)?, word(a)?]),
-            [a, b] => Ok([word(a)?, word(b)?]),
-            _ => Err(Decline(format!("an image of {} spatial axes", extents.len()))),
-        }
-    };
-    let mut words = Vec::new();
-    for extents in [&window.input, &window.kernel, &window.strides, &window.dilations] {
-        words.extend(two(extents, 1)?);
-    }
-    words.extend(two(&window.pads_begin, 0)?);
-    words.push(two(&window.output, 1)?[1]);
-    Ok(words)
 }
 
 pub(crate) fn is_pointwise(window: &Window) -> bool {

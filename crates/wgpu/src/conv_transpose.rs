@@ -4,13 +4,11 @@ use inferrum_backend::Decline;
 use inferrum_ops::conv_transpose::ConvTranspose;
 
 use crate::bindings::Bindings;
-use crate::conv::window_words;
-use crate::conv_volume::volume_words;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, words};
 use crate::shader::Template;
+use crate::window::{axes, window_words};
 
 const SOURCE: &str = include_str!("../../../shaders/conv_transpose.wgsl");
-const VOLUME: &str = include_str!("../../../shaders/conv_transpose_volume.wgsl");
 
 const BIAS: usize = 2;
 
@@ -21,10 +19,9 @@ pub(crate) fn lower(op: &ConvTranspose, lowering: &Lowering<'_>) -> Result<Lower
     let window = &geometry.window;
     let elements = lowering.output_shape(0)?.elements();
     let mut params = words([elements, window.input_elements()])?;
-    let volume = window.output.len() == 3;
-    params.extend(if volume { volume_words(window)? } else { window_words(window)? });
-    let first = if window.output.len() == 1 { 1 } else { window.output[0] };
-    params.extend(words([first, geometry.in_channels, geometry.out_channels, geometry.groups])?);
+    params.extend(window_words(window, 3)?);
+    params.extend(&axes(&window.output, 1, 3)?[..1]);
+    params.extend(words([geometry.in_channels, geometry.out_channels, geometry.groups])?);
     let mut bindings = Bindings::default();
     bindings.read("x", lowering.float(0)?, Operand::Input(0));
     bindings.read("weights", lowering.float(1)?, Operand::Input(1));
@@ -33,7 +30,7 @@ pub(crate) fn lower(op: &ConvTranspose, lowering: &Lowering<'_>) -> Result<Lower
         bindings.read("bias", lowering.float(BIAS)?, Operand::Input(BIAS));
     }
     bindings.write("y", lowering.output_float(0)?, Operand::Output(0));
-    let shader = Template::new("conv transpose", if volume { VOLUME } else { SOURCE })
+    let shader = Template::new("conv transpose", SOURCE)
         .params(params.len())
         .with("buffers", bindings.declarations())
         .switch("bias", bias)

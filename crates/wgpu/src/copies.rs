@@ -19,8 +19,6 @@ const TILES: &str = include_str!("../../../shaders/transpose.wgsl");
 const MOST_BUFFERS: usize = 16;
 /// Side of a tile.
 const TILE: usize = 32;
-/// Extents from which on tiles are worth it.
-const LEAST_SIDE: usize = 8;
 
 /// The kernel of an operator that only moves elements.
 pub(crate) fn lower(op: &dyn Operator, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
@@ -101,50 +99,17 @@ pub(crate) fn repeated(first: usize, bytes: usize, count: usize) -> String {
     format!("T({})", all.collect::<Vec<_>>().join(", "))
 }
 
-/// A copy with its loops.
+/// A copy with its loops, of elements of so many bytes.
 struct Piece<'a> {
-    part: &'a Part,
-    loops: Loops,
-    /// Bytes of an element.
+    piece: copies::Piece<'a>,
     bytes: usize,
 }
 
-impl Piece<'_> {
-    fn starts(&self) -> [isize; 2] {
-        [self.part.source.start, self.part.target.start]
-    }
+impl<'a> std::ops::Deref for Piece<'a> {
+    type Target = copies::Piece<'a>;
 
-    /// Whether all runs and steps are multiples of `factor` elements.
-    fn comes_in(&self, factor: usize) -> bool {
-        let whole = |number: isize| number % factor as isize == 0;
-        let rank = self.loops.dims().len();
-        self.loops.inner().is_multiple_of(factor)
-            && self.starts().into_iter().all(whole)
-            && [0, 1].into_iter().all(|operand| {
-                let strides = self.loops.strides(operand);
-                strides[rank - 1] == 1 && strides[..rank - 1].iter().copied().all(whole)
-            })
-    }
-
-    /// The loops over runs of `factor` elements.
-    fn widened(&self, factor: usize) -> Result<Loops, Decline> {
-        let mut dims = self.loops.dims().to_vec();
-        let last = dims.len() - 1;
-        dims[last] /= factor;
-        let [source, target] = [0, 1].map(|operand| {
-            let strides = self.loops.strides(operand).iter().enumerate();
-            let narrow = |(axis, &stride)| if axis == last { stride } else { stride / factor as isize };
-            strides.map(narrow).collect::<Vec<isize>>()
-        });
-        Loops::new(&dims, &[&source, &target])
-    }
-
-    /// The loop along which the source's neighbours lie, where the target's lie along the innermost one and both are long.
-    fn across(&self) -> Option<usize> {
-        let (dims, inner) = (self.loops.dims(), self.loops.dims().len() - 1);
-        let along = |&axis: &usize| self.loops.strides(0)[axis] == 1 && dims[axis] >= LEAST_SIDE;
-        (self.loops.inner_stride(1) == 1 && self.loops.inner_stride(0) != 1 && dims[inner] >= LEAST_SIDE)
-            .then(|| (0..inner).find(along))?
+    fn deref(&self) -> &copies::Piece<'a> {
+        &self.piece
     }
 }
 
@@ -155,7 +120,7 @@ fn dispatches(parts: &[Part], lowering: &Lowering<'_>) -> Result<Vec<Dispatch>, 
     let mut joined: Vec<Piece<'_>> = Vec::new();
     for part in parts.iter().filter(|part| part.elements() > 0) {
         let bytes = element_bytes(lowering.dtype(part.input)?)?;
-        let piece = Piece { part, loops: part.loops()?, bytes };
+        let piece = Piece { piece: copies::Piece::of(part)?, bytes };
         if let Some(across) = piece.across() {
             dispatches.push(tiled(&piece, across)?);
             continue;

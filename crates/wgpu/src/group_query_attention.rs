@@ -188,6 +188,7 @@ impl Layout<'_> {
 mod tests {
     use super::*;
     use crate::testing::{Tolerance, agree_within, random};
+    use inferrum_backend::testing::Case;
     use inferrum_ops::sdpa::Reach;
     use inferrum_tensor::Tensor;
 
@@ -247,7 +248,7 @@ mod tests {
             let op = GroupQueryAttention { outputs, ..op };
             // Keys of float16 are rounded on their way into the cache, before they are attended.
             let half = Tolerance { relative: 2e-3, absolute: if rotary { 3e-2 } else { 0.0 } };
-            agree_within(op, &given, outputs, CLOSE, half);
+            agree_within(&Case::new(op, given, outputs), CLOSE, half);
         }
     }
 

@@ -46,56 +46,13 @@ pub(crate) fn lower(op: &GRU, lowering: &Lowering<'_>) -> Result<Lowered, Declin
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree_with, random};
-    use inferrum_ops::fused_activation::FusedActivation;
-    use inferrum_ops::recurrent::{Direction, Recurrence};
-    use inferrum_tensor::Tensor;
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::gru;
 
-    /// Which optional inputs are given, one bit each: biases, lengths, state.
-    fn check(op: GRU, [steps, batch, input, hidden]: [usize; 4], given: usize) {
-        let directions = op.recurrence.direction.count();
-        let small = |shape: &[usize], seed: u64| {
-            let values: Vec<f32> =
-                random(shape, seed).as_slice::<f32>().unwrap().iter().map(|x| x / 4.0).collect();
-            Tensor::from_vec(shape, values).unwrap()
-        };
-        let first = op.recurrence.batch_first;
-        let x = if first { [batch, steps, input] } else { [steps, batch, input] };
-        let state = if first { [batch, directions, hidden] } else { [directions, batch, hidden] };
-        let optional =
-            |bit: usize, tensor: Tensor, constant: bool| (given & bit > 0).then_some((tensor, constant));
-        let lengths = (0..batch).map(|i| (i * 2 % (steps + 1)) as i32).collect();
-        let inputs = [
-            Some((small(&x, 1), false)),
-            Some((small(&[directions, 3 * hidden, input], 2), true)),
-            Some((small(&[directions, 3 * hidden, hidden], 3), true)),
-            optional(1, small(&[directions, 6 * hidden], 4), true),
-            optional(2, Tensor::vector(lengths), false),
-            optional(4, small(&state, 5), false),
-        ];
-        agree_with(op, &inputs, 2, Tolerance { relative: 2e-5, absolute: 2e-5 });
-    }
+    const CLOSE: Tolerance = Tolerance { relative: 2e-5, absolute: 2e-5 };
 
     #[test]
-    fn every_direction_layout_and_place_of_the_reset() {
-        use FusedActivation::{Sigmoid, Tanh};
-        for direction in [Direction::Forward, Direction::Reverse, Direction::Bidirectional] {
-            for batch_first in [false, true] {
-                for linear_before_reset in [false, true] {
-                    for (sizes, given) in [([4, 3, 7, 17], 0), ([4, 3, 7, 17], 7), ([1, 1, 1, 1], 1)] {
-                        let recurrence = Recurrence {
-                            direction,
-                            hidden_size: None,
-                            activations: vec![vec![Sigmoid, Tanh]; direction.count()],
-                            clip: (given == 7).then_some(0.4),
-                            batch_first,
-                            outputs: 2,
-                        };
-                        check(GRU { recurrence, linear_before_reset }, sizes, given);
-                    }
-                }
-            }
-        }
+    fn every_direction_layout_and_optional_input() {
+        agree_on(gru::directions_layouts_and_optional_inputs(), CLOSE);
     }
 }

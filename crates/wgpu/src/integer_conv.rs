@@ -4,13 +4,14 @@ use inferrum_backend::Decline;
 use inferrum_ops::conv::Conv;
 
 use crate::bindings::Bindings;
-use crate::conv::{is_pointwise, window_words};
+use crate::conv::{DIRECT_LOOPS, is_pointwise};
 use crate::integer_tile::{IntegerTile, Sums};
 use crate::integers::{Layout, Zeros, flip};
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word};
 use crate::requantize::{Epilogue, QUANTIZED};
 use crate::shader::{FUNCTIONS, Template};
 use crate::storage;
+use crate::window::window_words;
 
 const TILED: &str = include_str!("../../../shaders/integer_conv.wgsl");
 const DIRECT: &str = include_str!("../../../shaders/integer_conv_direct.wgsl");
@@ -48,7 +49,7 @@ pub(crate) fn lower_integer_conv(
     let (filters, groups) = (geometry.out_channels, geometry.groups);
     let depth = geometry.in_channels * window.kernel.iter().product::<usize>();
     let mut params = vec![word(filters)?, word(pixels)?, word(depth)?, word(groups)?];
-    params.extend(window_words(window)?);
+    params.extend(window_words(window, 2)?);
     let elements = lowering.output_shape(0)?.elements();
     params.push(word(elements)?);
 
@@ -88,7 +89,8 @@ pub(crate) fn lower_integer_conv(
         .switch("known_sums", known_sums)
         .switch("pointwise", is_pointwise(window));
     if direct {
-        let dispatch = Dispatch::over(elements, template.build(), bindings.operands(), params)?;
+        let shader = template.including(DIRECT_LOOPS).build();
+        let dispatch = Dispatch::over(elements, shader, bindings.operands(), params)?;
         return Ok(Lowered::one(name, dispatch));
     }
     let tile = IntegerTile::of(filters, pixels, false);

@@ -4,13 +4,11 @@
 //! Where the adapter stores float16, values of that type stay as they are, and only nodes whose kernels do not take them compute
 //! in float32, between casts. Elsewhere the whole graph computes in float32. So it always is for bfloat16.
 
-use inferrum_backend::{BoundNode, widen, widen_unless};
-use inferrum_graph::{Fact, Facts, Graph, Node, NodeError};
-use inferrum_graph::{ShapeFact, SymDim};
+use inferrum_backend::{channels_first, tried, widen, widen_unless};
+use inferrum_graph::{Fact, Graph, Node, NodeError};
 use inferrum_tensor::DType;
 
 use crate::abilities::Abilities;
-use crate::channels_first;
 use crate::lower::{KERNELS, lower};
 use crate::tuner::Forced;
 
@@ -61,15 +59,12 @@ pub(crate) const HALF: &[&str] = &[
     "view",
 ];
 
-/// What an open extent counts as while it is not known whether a kernel takes a node.
-const STAND_IN: usize = 16;
-
 /// A graph as an adapter of these abilities takes it.
 ///
 /// # Errors
 /// An operator refuses its inputs.
 pub(crate) fn legalize(graph: Graph, abilities: &Abilities) -> Result<Graph, NodeError> {
-    let graph = channels_first::run(graph)?;
+    let graph = channels_first(graph)?;
     if !abilities.f16 {
         return widen(graph);
     }
@@ -87,38 +82,7 @@ fn keeps(graph: &Graph, node: &Node, abilities: &Abilities) -> bool {
         return false;
     }
     // Where nothing is known of the shapes, the run will tell.
-    tried(graph, node, abilities).unwrap_or(true)
-}
-
-/// Whether the node has a kernel, by shapes that it may have in a run; None where these are open.
-fn tried(graph: &Graph, node: &Node, abilities: &Abilities) -> Option<bool> {
-    let concrete = |fact: &Fact| {
-        let tensor = fact.as_tensor()?;
-        match tensor.value {
-            Some(_) => Some(fact.clone()),
-            None => Some(Fact::tensor(tensor.dtype, stand_in(&tensor.shape)?)),
-        }
-    };
-    let inputs = node.inputs.iter().map(|id| match id {
-        None => Some(None),
-        Some(id) => concrete(graph.fact(*id)).map(Some),
-    });
-    let inputs: Vec<Option<Fact>> = inputs.collect::<Option<_>>()?;
-    let inputs: Vec<Option<&Fact>> = inputs.iter().map(Option::as_ref).collect();
-    let outputs = node.op.infer(Facts(&inputs)).ok()?;
-    if outputs.len() < node.outputs.len() || outputs.iter().any(|fact| fact.concrete_shape().is_none()) {
-        return None;
-    }
-    let outputs = node.outputs.iter().zip(&outputs).map(|(id, fact)| id.map(|_| fact)).collect();
-    Some(lower(&BoundNode { node, inputs, outputs }, abilities, &Forced::default()).is_ok())
-}
-
-fn stand_in(shape: &ShapeFact) -> Option<ShapeFact> {
-    let extent = |dim: &SymDim| match dim {
-        SymDim::Unknown | SymDim::Symbol(_) => SymDim::Known(STAND_IN),
-        SymDim::Known(_) => dim.clone(),
-    };
-    Some(shape.dims()?.iter().map(extent).collect())
+    tried(graph, node, |bound| lower(bound, abilities, &Forced::default()).is_ok()).unwrap_or(true)
 }
 
 #[cfg(test)]

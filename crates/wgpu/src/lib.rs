@@ -9,7 +9,6 @@ mod adapter;
 mod answer;
 mod backend;
 mod bindings;
-mod channels_first;
 mod compile;
 mod conv_depthwise;
 mod conv_volume;
@@ -53,6 +52,7 @@ mod tile;
 mod timestamps;
 mod tuner;
 mod weights;
+mod window;
 
 pub use abilities::Abilities;
 pub use backend::{WgpuBackend, devices, hardware};

@@ -5,24 +5,28 @@ use std::any::Any;
 use inferrum_backend::Decline;
 use inferrum_graph::Operator;
 use inferrum_ops::pool::{AveragePool, LpPool, MaxPool};
+use inferrum_ops::window::Window;
 use inferrum_tensor::DType;
 
 use crate::bindings::Bindings;
-use crate::conv::window_words;
-use crate::conv_volume::volume_words;
-use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word, words};
+use crate::kernel::{Dispatch, Lowered, Lowering, Operand, words};
 use crate::shader::{FUNCTIONS, Template};
 use crate::storage;
+use crate::window::{axes, window_words};
 
 const SOURCE: &str = include_str!("../../../shaders/pool.wgsl");
-const VOLUME: &str = include_str!("../../../shaders/pool_volume.wgsl");
 
 /// How the elements of a window are combined, in WGSL.
-struct Pool {
-    neutral: &'static str,
-    join: String,
-    finish: String,
-    count_include_pad: bool,
+pub(crate) struct Pool {
+    /// What `total` is at first.
+    pub(crate) neutral: &'static str,
+    /// A statement that takes `value` into `total`, of which it is the `count`th.
+    pub(crate) join: String,
+    /// What becomes of `total` at `place` in the output image.
+    pub(crate) finish: String,
+    pub(crate) count_include_pad: bool,
+    /// Functions that these call.
+    pub(crate) functions: &'static str,
 }
 
 pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
@@ -44,35 +48,47 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
         lowering.float(0)?;
     }
     let window = spec.pool(&lowering.shape(0)?).map_err(|error| Decline(error.to_string()))?;
-    let elements = lowering.output_shape(0)?.elements();
-    let mut params = words([elements, window.positions()])?;
-    let volume = window.input.len() == 3;
-    params.extend(if volume { volume_words(&window)? } else { window_words(&window)? });
-    match window.pads_end[..] {
-        [right] => params.extend([0, word(right)?]),
-        [below, right] => params.extend(words([below, right])?),
-        [behind, below, right] => params.extend(words([behind, below, right])?),
-        _ => return Err(Decline(format!("an image of {} spatial axes", window.input.len()))),
-    }
     let element = storage::words(dtype).ok_or_else(|| Decline(format!("pools of {dtype}")))?;
     let mut bindings = Bindings::default();
     bindings.read("x", element, Operand::Input(0));
     bindings.write("y", element, Operand::Output(0));
-    let shader = Template::new("pool", if volume { VOLUME } else { SOURCE })
-        .including(FUNCTIONS)
-        .params(params.len())
-        .with("buffers", bindings.declarations())
-        .with("type", if dtype == DType::F16 { "f32" } else { element })
-        .with("element", element)
-        .with("neutral", pool.neutral)
-        .with("join", pool.join)
-        .with("finish", pool.finish)
-        .switch("count_include_pad", pool.count_include_pad)
-        .build();
-    Ok(Lowered::one("pool", Dispatch::over(elements, shader, bindings.operands(), params)?))
+    pool.lower("pool", &window, if dtype == DType::F16 { "f32" } else { element }, bindings, lowering)
 }
 
 impl Pool {
+    /// The kernel; `x` and `y` are bound, and elements are of type `sums` while they are combined.
+    ///
+    /// # Errors
+    /// More axes or elements than it takes.
+    pub(crate) fn lower(
+        self,
+        name: &'static str,
+        window: &Window,
+        sums: &'static str,
+        bindings: Bindings,
+        lowering: &Lowering<'_>,
+    ) -> Result<Lowered, Decline> {
+        let elements = lowering.output_shape(0)?.elements();
+        let mut params = words([elements, window.positions()])?;
+        params.extend(window_words(window, 3)?);
+        params.extend(axes(&window.pads_end, 0, 3)?);
+        let dtype = lowering.output_dtype(0)?;
+        let element = storage::words(dtype).ok_or_else(|| Decline(format!("pools of {dtype}")))?;
+        let shader = Template::new(name, SOURCE)
+            .including(FUNCTIONS)
+            .including(self.functions)
+            .params(params.len())
+            .with("buffers", bindings.declarations())
+            .with("type", sums)
+            .with("element", element)
+            .with("neutral", self.neutral)
+            .with("join", self.join)
+            .with("finish", self.finish)
+            .switch("count_include_pad", self.count_include_pad)
+            .build();
+        Ok(Lowered::one(name, Dispatch::over(elements, shader, bindings.operands(), params)?))
+    }
+
     fn max(dtype: DType) -> Result<Pool, Decline> {
         let (neutral, join) = match dtype {
             // A number beats NaN.
@@ -84,18 +100,24 @@ impl Pool {
             DType::U8 => ("0", "total = max(total, value);"),
             other => return Err(Decline(format!("the greatest of {other}"))),
         };
-        Ok(Pool { neutral, join: join.into(), finish: "total".into(), count_include_pad: false })
+        Ok(Pool {
+            neutral,
+            join: join.into(),
+            finish: "total".into(),
+            count_include_pad: false,
+            functions: "",
+        })
     }
 
     fn average(count_include_pad: bool) -> Pool {
         let finish = "total / f32(max(count, 1u))".into();
-        Pool { neutral: "0.0", join: "total += value;".into(), finish, count_include_pad }
+        Pool { neutral: "0.0", join: "total += value;".into(), finish, count_include_pad, functions: "" }
     }
 
     fn norm(p: f32) -> Pool {
         let of = |x: &str, p: f32| format!("power({x}, bitcast<f32>({}u))", p.to_bits());
         let join = format!("total += {};", of("abs(value)", p));
-        Pool { neutral: "0.0", join, finish: of("total", p.recip()), count_include_pad: false }
+        Pool { neutral: "0.0", join, finish: of("total", p.recip()), count_include_pad: false, functions: "" }
     }
 }
 

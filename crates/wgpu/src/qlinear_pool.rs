@@ -1,5 +1,5 @@
-//! `QLinearAveragePool` and `QLinearGlobalAveragePool` of images of one or two axes: sums of integers, and the least sum of every
-//! result, found beforehand, so that results are exact.
+//! `QLinearAveragePool` and `QLinearGlobalAveragePool`: sums of integers, and the least sum of every result, found beforehand, so
+//! that results are exact.
 
 use std::sync::Arc;
 
@@ -9,13 +9,12 @@ use inferrum_ops::window::{Extents, Padding, Window, WindowSpec};
 use inferrum_tensor::{DType, Shape};
 
 use crate::bindings::Bindings;
-use crate::conv::window_words;
-use crate::kernel::{Dispatch, Lowered, Lowering, Operand, words};
+use crate::kernel::{Lowered, Lowering, Operand};
+use crate::pool::Pool;
 use crate::requantize::{constant_float, constant_int};
-use crate::shader::Template;
 use crate::storage;
 
-const SOURCE: &str = include_str!("../../../shaders/qlinear_pool.wgsl");
+const REACHED: &str = include_str!("../../../shaders/qlinear_pool.wgsl");
 
 /// Results but the least one.
 const STEPS: usize = 255;
@@ -51,24 +50,20 @@ pub(crate) fn lower(op: &QLinearPool, lowering: &Lowering<'_>) -> Result<Lowered
     let slots: Vec<u32> =
         counts.iter().map(|count| different.binary_search(count).unwrap_or(0) as u32).collect();
 
-    let elements = lowering.output_shape(0)?.elements();
-    let mut params = words([elements, window.positions()])?;
-    params.extend(window_words(&window)?);
     let element = storage::words(dtype).ok_or_else(|| Decline(format!("pools of {dtype}")))?;
     let mut bindings = Bindings::default();
     bindings.read("x", element, Operand::Input(0));
     bindings.read("bounds", "i32", Operand::Table(Arc::from(bounds)));
     bindings.read("slots", "u32", Operand::Table(Arc::from(slots)));
     bindings.write("y", element, Operand::Output(0));
-    let shader = Template::new("qlinear pool", SOURCE)
-        .params(params.len())
-        .with("buffers", bindings.declarations())
-        .with("type", element)
-        .with("zero", x_zero)
-        .with("least", least(dtype))
-        .with("steps", STEPS)
-        .build();
-    Ok(Lowered::one("qlinear pool", Dispatch::over(elements, shader, bindings.operands(), params)?))
+    let pool = Pool {
+        neutral: "0",
+        join: format!("total += value - ({x_zero});"),
+        finish: format!("i32(reached(total, place, {STEPS}u)) + ({})", least(dtype)),
+        count_include_pad: false,
+        functions: REACHED,
+    };
+    pool.lower("qlinear pool", &window, "i32", bindings, lowering)
 }
 
 fn least(dtype: DType) -> i64 {
@@ -130,7 +125,8 @@ mod tests {
     #[test]
     fn means_are_exact() {
         for dtype in [DType::U8, DType::I8] {
-            for shape in [&[2usize, 3, 4, 4][..], &[1, 17, 7, 5], &[2, 3, 9], &[0, 3, 2, 2]] {
+            for shape in [&[2usize, 3, 4, 4][..], &[1, 17, 7, 5], &[2, 3, 9], &[2, 3, 4, 3, 5], &[0, 3, 2, 2]]
+            {
                 check(QLinearPool::Global, dtype, shape);
                 for count_include_pad in [false, true] {
                     let axes = shape.len() - 2;

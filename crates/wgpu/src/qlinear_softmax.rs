@@ -7,25 +7,22 @@ use inferrum_ops::qlinear_softmax::QLinearSoftmax;
 use inferrum_tensor::DType;
 
 use crate::bindings::Bindings;
-use crate::kernel::{Lowered, Lowering, Operand, words};
+use crate::kernel::{Lowered, Lowering, Operand};
 use crate::quantize::QUOTIENT;
 use crate::requantize::{QUANTIZED, constant_float, constant_int};
-use crate::rows::Rows;
 use crate::shader::{FUNCTIONS, Template};
+use crate::softmax::{SOURCE, lower_rows};
 use crate::storage;
-
-const SOURCE: &str = include_str!("../../../shaders/qlinear_softmax.wgsl");
 
 pub(crate) fn lower(op: &QLinearSoftmax, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     // The zero point of the input takes no part.
     let x_scale = constant_float(lowering, 1)?;
     let (y_scale, zero) = (constant_float(lowering, 3)?, constant_int(lowering, 4)?);
-    let (shape, dtype) = (lowering.shape(0)?, lowering.dtype(0)?);
+    let dtype = lowering.dtype(0)?;
     if !(x_scale > 0.0 && y_scale.is_normal()) {
         return Err(Decline("a scale that is not positive".into()));
     }
-    let (outer, extent, inner) = op.softmax.extents(&shape).map_err(|error| Decline(error.to_string()))?;
-    let count = outer.saturating_mul(inner);
+    // Of all distances that there are between bytes.
     let exponentials: Arc<[u32]> = (0..256)
         .map(|distance| ((-f64::from(x_scale) * f64::from(distance)).exp() as f32).to_bits())
         .collect();
@@ -35,23 +32,15 @@ pub(crate) fn lower(op: &QLinearSoftmax, lowering: &Lowering<'_>) -> Result<Lowe
     bindings.read("x", element, Operand::Input(0));
     bindings.read("exponentials", "f32", Operand::Table(exponentials));
     bindings.write("y", element, Operand::Output(0));
-    let params = words([count, extent, inner])?;
-    let rows = Rows::of(count, extent, inner == 1);
     let template = Template::new("qlinear softmax", SOURCE)
         .including(FUNCTIONS)
         .including(QUOTIENT)
-        .including(QUANTIZED)
-        .params(params.len());
-    let shader = rows
-        .fill(template, lowering.abilities)
-        .with("buffers", bindings.declarations())
-        .with("factor", (1.0 / y_scale).to_bits())
-        .with("type", element)
-        .with("zero", zero)
-        .with("least", least)
-        .with("most", most)
-        .build();
-    Ok(Lowered::one("qlinear softmax", rows.dispatch(shader, bindings.operands(), params)?))
+        .including(QUANTIZED);
+    let exponential = "exponentials[u32(-distance)]";
+    let steps =
+        format!("quotient(exponential(distance), sum) * bitcast<f32>({}u)", (1.0 / y_scale).to_bits());
+    let result = format!("{element}(quantized({steps}, {zero}, {least}, {most}))");
+    lower_rows(template, &op.softmax, exponential, &result, bindings, lowering)
 }
 
 #[cfg(test)]

@@ -183,82 +183,18 @@ impl Walk {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree_with, random_of};
-    use inferrum_ops::resize::{Policy, Rounding};
-    use inferrum_tensor::{DType, Tensor};
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::resize;
 
-    const COORDINATES: [Coordinates; 7] = [
-        Coordinates::HalfPixel,
-        Coordinates::HalfPixelSymmetric,
-        Coordinates::PytorchHalfPixel,
-        Coordinates::AlignCorners,
-        Coordinates::Asymmetric,
-        Coordinates::HalfPixelForNearest,
-        Coordinates::CropAndResize,
-    ];
-
-    fn resize(mode: Mode, coordinates: Coordinates) -> Resize {
-        Resize {
-            mode,
-            coordinates,
-            antialias: false,
-            exclude_outside: false,
-            extrapolation: 7.5,
-            axes: None,
-            policy: Policy::Stretch,
-            scales_at: 2,
-        }
-    }
-
-    fn check(op: Resize, x: Tensor, sizes: &[i64], tolerance: Tolerance) {
-        let rank = sizes.len();
-        let region: Vec<f32> = (0..2 * rank).map(|i| if i < rank { -0.1 } else { 0.9 }).collect();
-        let constant = |tensor: Tensor| Some((tensor, true));
-        let inputs = [
-            Some((x, false)),
-            constant(Tensor::vector(region)),
-            None,
-            constant(Tensor::vector(sizes.to_vec())),
-        ];
-        agree_with(op, &inputs, 1, tolerance);
-    }
+    const CLOSE: Tolerance = Tolerance { relative: 1e-5, absolute: 2e-5 };
 
     #[test]
     fn every_mode_and_transformation() {
-        let close = Tolerance { relative: 1e-5, absolute: 2e-5 };
-        for coordinates in COORDINATES {
-            for (shape, sizes) in [
-                (&[2, 3, 5, 7][..], &[2, 3, 10, 14][..]),
-                (&[1, 5, 7, 3], &[1, 9, 4, 3]),
-                (&[2, 40], &[2, 40]),
-            ] {
-                for rounding in [Rounding::PreferFloor, Rounding::Ceil] {
-                    let op = resize(Mode::Nearest(rounding), coordinates);
-                    check(op.clone(), random_of(DType::F32, shape, 1), sizes, Tolerance::EXACT);
-                    if coordinates != Coordinates::CropAndResize {
-                        check(op.clone(), random_of(DType::U8, shape, 1), sizes, Tolerance::EXACT);
-                        check(op, random_of(DType::I64, shape, 1), sizes, Tolerance::EXACT);
-                    }
-                }
-                for mode in [Mode::Linear, Mode::Cubic(-0.75)] {
-                    for (antialias, exclude_outside) in [(false, false), (true, false), (false, true)] {
-                        let op = Resize { antialias, exclude_outside, ..resize(mode, coordinates) };
-                        check(op, random_of(DType::F32, shape, 1), sizes, close);
-                    }
-                }
-            }
-        }
+        agree_on(resize::modes_and_transformations(), CLOSE);
     }
 
     #[test]
     fn scales_of_either_place() {
-        for scales_at in [1, 2] {
-            let op = Resize { scales_at, ..resize(Mode::Linear, Coordinates::Asymmetric) };
-            let mut inputs = vec![Some((random_of(DType::F32, &[1, 2, 30, 40], 1), false)), None, None];
-            inputs[scales_at] = Some((Tensor::vector(vec![1f32, 1.0, 2.0, 0.5]), true));
-            inputs.truncate(scales_at + 1);
-            agree_with(op, &inputs, 1, Tolerance { relative: 1e-5, absolute: 1e-5 });
-        }
+        agree_on(resize::scales_of_either_place(), CLOSE);
     }
 }

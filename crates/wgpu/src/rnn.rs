@@ -23,43 +23,13 @@ pub(crate) fn lower(op: &RNN, lowering: &Lowering<'_>) -> Result<Lowered, Declin
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree_with, random};
-    use inferrum_ops::fused_activation::FusedActivation;
-    use inferrum_ops::recurrent::{Direction, Recurrence};
-    use inferrum_tensor::Tensor;
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::rnn;
+
+    const CLOSE: Tolerance = Tolerance { relative: 2e-5, absolute: 2e-5 };
 
     #[test]
-    fn both_directions_and_layouts() {
-        let [steps, batch, input, hidden] = [4usize, 3, 7, 17];
-        for batch_first in [false, true] {
-            for given in [false, true] {
-                let recurrence = Recurrence {
-                    direction: Direction::Bidirectional,
-                    hidden_size: None,
-                    activations: vec![vec![FusedActivation::Tanh], vec![FusedActivation::Relu]],
-                    clip: None,
-                    batch_first,
-                    outputs: 2,
-                };
-                let small = |shape: &[usize], seed: u64| {
-                    let values = random(shape, seed).to_f64().unwrap();
-                    let values: Vec<f32> = values.iter().map(|x| *x as f32 / 8.0).collect();
-                    Tensor::from_vec(shape, values).unwrap()
-                };
-                let x = if batch_first { [batch, steps, input] } else { [steps, batch, input] };
-                let state = if batch_first { [batch, 2, hidden] } else { [2, batch, hidden] };
-                let optional = |tensor: Tensor| given.then_some((tensor, false));
-                let inputs = [
-                    Some((small(&x, 1), false)),
-                    Some((small(&[2, hidden, input], 2), true)),
-                    Some((small(&[2, hidden, hidden], 3), true)),
-                    optional(small(&[2, 2 * hidden], 4)),
-                    optional(Tensor::vector(vec![4i32, 0, 2])),
-                    optional(small(&state, 5)),
-                ];
-                agree_with(RNN { recurrence }, &inputs, 2, Tolerance { relative: 2e-5, absolute: 2e-5 });
-            }
-        }
+    fn every_direction_layout_and_optional_input() {
+        agree_on(rnn::directions_layouts_and_optional_inputs(), CLOSE);
     }
 }

@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock};
 
-pub(crate) use inferrum_backend::testing::{Tolerance, random, random_of};
-use inferrum_backend::testing::{one_node, region};
+use inferrum_backend::testing::{Case, Expected, Given, one_node, region};
+pub(crate) use inferrum_backend::testing::{Tolerance, assert_close, random, random_of};
 use inferrum_backend::{Backend, BoundNode, Executable, Region, Resident, RunContext};
 use inferrum_graph::{Attr, Fact, Facts, Graph, NodeDef, NodeId, Operator};
 use inferrum_ops::conv::Conv;
@@ -58,115 +58,50 @@ pub(crate) fn stored() -> [DType; 7] {
 
 /// Runs `op` on the GPU with `inputs`, by a kernel of its own, and compares with the reference.
 pub(crate) fn agree(op: impl Operator, inputs: &[Tensor], tolerance: Tolerance) {
-    agree_with(
-        op,
-        &inputs.iter().cloned().map(|tensor| Some((tensor, false))).collect::<Vec<_>>(),
-        1,
-        tolerance,
-    );
+    let given = inputs.iter().cloned().map(|tensor| Some((tensor, false))).collect();
+    agree_on([Case::new(op, given, 1)], tolerance);
 }
 
 /// As [`agree`]; each input may be left out, or be a constant, and there may be several outputs. Runs twice, so that what a
 /// first run leaves behind does not matter.
-pub(crate) fn agree_with(
-    op: impl Operator,
-    inputs: &[Option<(Tensor, bool)>],
-    outputs: usize,
-    tolerance: Tolerance,
-) {
+pub(crate) fn agree_with(op: impl Operator, inputs: &[Given], outputs: usize, tolerance: Tolerance) {
+    agree_on([Case::new(op, inputs.to_vec(), outputs)], tolerance);
+}
+
+/// As [`agree_with`], on each of the cases.
+pub(crate) fn agree_on(cases: impl IntoIterator<Item = Case>, tolerance: Tolerance) {
     // A unit in the last place, which a driver may round down; below the normal numbers it is 2^-24.
     let unit = Tolerance { relative: 2f64.powi(-10), absolute: 2f64.powi(-24) };
-    agree_within(op, inputs, outputs, tolerance, unit);
-}
-
-/// As [`agree_with`]; `half` is what float16 may miss besides.
-pub(crate) fn agree_within(
-    op: impl Operator,
-    inputs: &[Option<(Tensor, bool)>],
-    outputs: usize,
-    tolerance: Tolerance,
-    half: Tolerance,
-) {
-    let op: Arc<dyn Operator> = Arc::new(op);
-    agree_half(&op, inputs, outputs, tolerance, half);
-    let (graph, feeds) = one_node(op, inputs, outputs);
-    let want = inferrum_graph::interpret(&graph, feeds.iter().cloned().map(Value::Tensor).collect())
-        .expect("reference runs");
-    let facts: Vec<Fact> = want.iter().map(Fact::of).collect();
-    let label = format!("{:?}", graph.nodes()[0].op);
-    for got in runs(graph, feeds, &facts, 2) {
-        for (index, (got, want)) in got.iter().zip(&want).enumerate() {
-            let want = want.as_tensor().expect("a tensor");
-            assert_close(got, want, tolerance, &format!("{label} output {index}"));
-        }
+    for case in cases {
+        agree_within(&case, tolerance.times(case.slack), unit);
     }
 }
 
-/// As [`agree_with`] with float16 in place of float32, where the operator and its room take that: the reference computes in
-/// float32 from the same numbers, and its results are rounded.
-fn agree_half(
-    op: &Arc<dyn Operator>,
-    inputs: &[Option<(Tensor, bool)>],
-    outputs: usize,
-    tolerance: Tolerance,
-    half: Tolerance,
-) {
-    let single = |input: &Option<(Tensor, bool)>| matches!(input, Some((x, _)) if x.dtype() == DType::F32);
-    let taken = KERNELS.find(op.as_ref()).is_some_and(|row| HALF.contains(&row.room));
-    if !taken || !inputs.iter().any(single) {
-        return;
+/// As [`agree_with`]; `half` is what float16 may miss besides, where the operator's room takes that.
+pub(crate) fn agree_within(case: &Case, tolerance: Tolerance, half: Tolerance) {
+    let taken = KERNELS.find(case.op.as_ref()).is_some_and(|row| HALF.contains(&row.room));
+    if let Some(expected) = taken.then(|| case.expected_in(DType::F16)).flatten() {
+        let (relative, absolute) = (tolerance.relative + half.relative, tolerance.absolute + half.absolute);
+        agree_as(&expected, &[tolerance, Tolerance { relative, absolute }], 1);
     }
-    let to = |tensor: &Tensor, dtype: DType| {
-        let numbers = tensor.to_f64().expect("numbers");
-        Tensor::from_f64(dtype, tensor.shape().clone(), &numbers).expect("floats")
-    };
-    let changed = |inputs: &[Option<(Tensor, bool)>], from: DType, into: DType| -> Vec<_> {
-        let one = |(tensor, constant): &(Tensor, bool)| {
-            let tensor = if tensor.dtype() == from { to(tensor, into) } else { tensor.clone() };
-            (tensor, *constant)
-        };
-        inputs.iter().map(|input| input.as_ref().map(one)).collect()
-    };
-    let halves = changed(inputs, DType::F32, DType::F16);
-    let fact = |(tensor, constant): &(Tensor, bool)| match constant {
-        true => Fact::constant(tensor.clone()),
-        false => Fact::tensor(tensor.dtype(), tensor.shape()),
-    };
-    let facts: Vec<Option<Fact>> = halves.iter().map(|input| input.as_ref().map(fact)).collect();
-    let facts: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
-    let Ok(inferred) = op.infer(Facts(&facts)) else { return };
-    let (graph, feeds) = one_node(Arc::clone(op), &changed(&halves, DType::F16, DType::F32), outputs);
-    let want = inferrum_graph::interpret(&graph, feeds.into_iter().map(Value::Tensor).collect())
-        .expect("reference runs");
-    let rounded = |(want, fact): (&Value, &Fact)| {
-        let want = want.as_tensor().expect("a tensor");
-        if fact.as_tensor().is_some_and(|fact| fact.dtype == DType::F16) {
-            to(want, DType::F16)
-        } else {
-            want.clone()
-        }
-    };
-    let want: Vec<Tensor> = want.iter().zip(&inferred).map(rounded).collect();
-    let facts: Vec<Fact> = want.iter().map(|want| Fact::tensor(want.dtype(), want.shape())).collect();
-    let (graph, feeds) = one_node(Arc::clone(op), &halves, outputs);
-    let half = Tolerance {
-        relative: tolerance.relative + half.relative,
-        absolute: tolerance.absolute + half.absolute,
-    };
-    for got in runs(graph, feeds, &facts, 1) {
-        for (index, (got, want)) in got.iter().zip(&want).enumerate() {
-            let tolerance = if want.dtype() == DType::F16 { half } else { tolerance };
-            assert_close(got, want, tolerance, &format!("{op:?} of float16, output {index}"));
+    agree_as(&case.expected(), &[tolerance], 2);
+}
+
+/// Runs so many times and compares; the last tolerance is that of float16.
+fn agree_as(expected: &Expected, tolerances: &[Tolerance], count: usize) {
+    let facts: Vec<Fact> =
+        expected.want.iter().map(|want| Fact::tensor(want.dtype(), want.shape())).collect();
+    let label = format!("{:?}", expected.graph.nodes()[0].op);
+    for got in runs(expected.graph.clone(), expected.feeds.clone(), &facts, count) {
+        for (index, (got, want)) in got.iter().zip(&expected.want).enumerate() {
+            let last = if want.dtype() == DType::F16 { tolerances.len() - 1 } else { 0 };
+            assert_close(got, want, tolerances[last], &format!("{label} output {index}"));
         }
     }
 }
 
 /// The outputs of `op`, one of this shape, in each of its forms, on each of the [`backends`] with shaders of its own.
-pub(crate) fn outputs(
-    op: impl Operator,
-    inputs: &[Option<(Tensor, bool)>],
-    shape: &[usize],
-) -> Vec<Vec<Tensor>> {
+pub(crate) fn outputs(op: impl Operator, inputs: &[Given], shape: &[usize]) -> Vec<Vec<Tensor>> {
     let (graph, feeds) = one_node(Arc::new(op), inputs, 1);
     runs(graph, feeds, &[Fact::tensor(DType::F32, Shape::from(shape))], 1)
 }
@@ -268,20 +203,6 @@ fn validate(bound: &BoundNode<'_>, abilities: &Abilities) {
         if new && let Err(error) = shaders::validate(&text, abilities) {
             panic!("shader `{name}` with {}:\n{error}\n{text}", abilities.names());
         }
-    }
-}
-
-/// Panics, naming the first element, unless the two are close.
-pub(crate) fn assert_close(got: &Tensor, want: &Tensor, tolerance: Tolerance, what: &str) {
-    assert_eq!((got.dtype(), got.shape()), (want.dtype(), want.shape()), "{what}");
-    let is_half = want.dtype() == DType::F16;
-    let (got, want) = (got.to_f64().expect("numbers"), want.to_f64().expect("numbers"));
-    for (i, (got, want)) in got.iter().zip(&want).enumerate() {
-        let same = got == want || (got.is_nan() && want.is_nan());
-        // What does not fit float16 may become its greatest number, or infinite.
-        let same = same || (is_half && got.abs() >= 65504.0 && want.abs() >= 65504.0 && got * want > 0.0);
-        let close = (got - want).abs() <= tolerance.absolute + tolerance.relative * want.abs();
-        assert!(same || close, "{what}: element {i} is {got}, not {want}");
     }
 }
 

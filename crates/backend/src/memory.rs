@@ -2,20 +2,20 @@
 
 /// A buffer that the plan places: its size, and the first and last step that need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Lifetime {
-    pub(crate) bytes: usize,
-    pub(crate) first: usize,
-    pub(crate) last: usize,
+pub struct Lifetime {
+    /// Its size.
+    pub bytes: usize,
+    /// The first step that needs it.
+    pub first: usize,
+    /// The last step that needs it.
+    pub last: usize,
 }
 
-/// Alignment of every buffer: a cache line, which is also the widest vector.
-pub(crate) const ALIGNMENT: usize = 64;
-
-/// An offset for each buffer so that buffers needed at the same time do not overlap, and the bytes of the whole.
+/// An offset for each buffer, a multiple of `alignment`, so that buffers needed at the same time do not overlap, and the bytes of the whole.
 ///
 /// Greedy by size: the largest first, each at the lowest place that is free throughout its lifetime (Pisarchyk and Lee,
 /// "Efficient Memory Management for Deep Neural Net Inference", 2020).
-pub(crate) fn place(lifetimes: &[Lifetime]) -> (Vec<usize>, usize) {
+pub fn place(lifetimes: &[Lifetime], alignment: usize) -> (Vec<usize>, usize) {
     let mut order: Vec<usize> = (0..lifetimes.len()).filter(|&i| lifetimes[i].bytes > 0).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(lifetimes[i].bytes), lifetimes[i].first));
     let mut offsets = vec![0usize; lifetimes.len()];
@@ -33,7 +33,7 @@ pub(crate) fn place(lifetimes: &[Lifetime]) -> (Vec<usize>, usize) {
             if offset.saturating_add(wanted.bytes) <= offsets[other] {
                 break;
             }
-            offset = offset.max(offsets[other].saturating_add(theirs.bytes).next_multiple_of(ALIGNMENT));
+            offset = offset.max(offsets[other].saturating_add(theirs.bytes).next_multiple_of(alignment));
         }
         offsets[index] = offset;
         total = total.max(offset.saturating_add(wanted.bytes));
@@ -48,6 +48,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const ALIGNMENT: usize = 64;
+
     proptest! {
         #[test]
         fn buffers_alive_together_do_not_overlap(
@@ -55,7 +57,7 @@ mod tests {
         ) {
             let lifetimes: Vec<Lifetime> =
                 raw.iter().map(|&(bytes, first, length)| Lifetime { bytes, first, last: first + length }).collect();
-            let (offsets, total) = place(&lifetimes);
+            let (offsets, total) = place(&lifetimes, ALIGNMENT);
             for (i, a) in lifetimes.iter().enumerate() {
                 prop_assert!(offsets[i].is_multiple_of(ALIGNMENT) && offsets[i] + a.bytes <= total.max(offsets[i]));
                 for (j, b) in lifetimes.iter().enumerate().skip(i + 1) {
@@ -72,6 +74,6 @@ mod tests {
     #[test]
     fn a_chain_needs_two_buffers() {
         let chain: Vec<Lifetime> = (0..10).map(|i| Lifetime { bytes: 640, first: i, last: i + 1 }).collect();
-        assert_eq!(place(&chain).1, 1280);
+        assert_eq!(place(&chain, ALIGNMENT).1, 1280);
     }
 }

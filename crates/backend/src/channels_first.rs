@@ -12,7 +12,7 @@ use inferrum_ops::transpose::Transpose;
 ///
 /// # Errors
 /// An operator refuses its inputs.
-pub(crate) fn run(mut graph: Graph) -> Result<Graph, NodeError> {
+pub fn channels_first(mut graph: Graph) -> Result<Graph, NodeError> {
     let nodes = std::mem::take(graph.nodes_mut());
     for node in nodes {
         let node = match unwrapped(&graph, &node) {
@@ -60,14 +60,13 @@ impl Planar {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::bytes;
     use inferrum_graph::{Fact, interpret};
     use inferrum_ops::qlinear_pool::QLinearPool;
     use inferrum_tensor::{DType, Tensor, Value};
 
     #[test]
     fn the_same_elements_by_planes() {
-        let x = bytes(DType::U8, &[2, 5, 4, 3], 1);
+        let x = Tensor::from_vec([2, 5, 4, 3], (0..120u8).collect::<Vec<u8>>()).unwrap();
         let mut graph = Graph::new("test");
         let image = graph.add_input("x", Fact::tensor(DType::U8, x.shape()));
         let scale = graph.add_constant("scale", Tensor::scalar(0.5f32));
@@ -77,7 +76,7 @@ mod tests {
         graph.outputs = vec![y];
         let feed = || vec![Value::Tensor(x.clone())];
         let want = interpret(&graph, feed()).unwrap();
-        let planar = run(graph).unwrap();
+        let planar = channels_first(graph).unwrap();
         let ops: Vec<String> = planar.nodes().iter().map(|node| node.op.key().op_type.to_owned()).collect();
         assert_eq!(ops, ["Transpose", "QLinearGlobalAveragePool", "Transpose"]);
         assert_eq!(interpret(&planar, feed()).unwrap()[0].as_tensor(), want[0].as_tensor());

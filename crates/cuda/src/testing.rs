@@ -1,0 +1,142 @@
+//! Compares a kernel with its operator's reference: on the host, with memory that is poisoned and guarded; and compiles every kernel
+//! for the architectures that are supported.
+
+use std::sync::{Arc, OnceLock};
+
+use inferrum_backend::testing::{Case, Expected, Given, one_node, region};
+pub(crate) use inferrum_backend::testing::{Tolerance, assert_close, random, random_of};
+use inferrum_backend::{
+    Backend, BackendError, BoundNode, Executable, Precision, Region, Resident, RunContext,
+};
+use inferrum_graph::{Fact, NodeId, Operator, interpret};
+use inferrum_tensor::{DType, Shape, Tensor, Value};
+
+use crate::CudaBackend;
+use crate::abilities::Abilities;
+use crate::kernel::Lowered;
+use crate::lower::lower;
+
+/// Compute capabilities that kernels are made for.
+pub(crate) const CAPABILITIES: [u32; 3] = [75, 80, 90];
+
+/// The host in place of a GPU.
+pub(crate) fn backend() -> &'static CudaBackend {
+    static BACKEND: OnceLock<CudaBackend> = OnceLock::new();
+    BACKEND.get_or_init(|| CudaBackend::open(Some("host"), Precision::F32).expect("the host"))
+}
+
+/// A type of every size that elements have in a GPU's memory.
+pub(crate) fn stored() -> [DType; 9] {
+    use DType::*;
+    [F32, F64, F16, BF16, Bool, I8, U16, I64, U32]
+}
+
+/// Runs `op` with `inputs`, by a kernel of its own, and compares with the reference.
+pub(crate) fn agree(op: impl Operator, inputs: &[Tensor], tolerance: Tolerance) {
+    let given = inputs.iter().cloned().map(|tensor| Some((tensor, false))).collect();
+    agree_on([Case::new(op, given, 1)], tolerance);
+}
+
+/// As [`agree`]; each input may be left out, or be a constant, and there may be several outputs.
+pub(crate) fn agree_with(op: impl Operator, inputs: &[Given], outputs: usize, tolerance: Tolerance) {
+    agree_on([Case::new(op, inputs.to_vec(), outputs)], tolerance);
+}
+
+/// As [`agree_with`], on each of the cases.
+pub(crate) fn agree_on(cases: impl IntoIterator<Item = Case>, tolerance: Tolerance) {
+    for case in cases {
+        agree_within(&case, tolerance.times(case.slack), 1.0);
+    }
+}
+
+/// As [`agree_with`]; `units` is how many units in the last place floats of 16 bits may miss besides.
+pub(crate) fn agree_within(case: &Case, tolerance: Tolerance, units: f64) {
+    agree_as(&case.expected(), tolerance, 0.0);
+    for narrow in [DType::F16, DType::BF16] {
+        if let Some(expected) = case.expected_in(narrow) {
+            agree_as(&expected, tolerance, units);
+        }
+    }
+}
+
+/// Runs three times, so that what a run leaves behind does not matter, and so that launches are replayed.
+fn agree_as(expected: &Expected, tolerance: Tolerance, units: f64) {
+    let label = format!("{:?}", expected.graph.nodes()[0].op);
+    let region = region(expected.graph.clone());
+    let bound = region.bound(NodeId(0));
+    validate(&bound);
+    let backend = backend();
+    let types: Vec<DType> = expected.feeds.iter().map(Tensor::dtype).collect();
+    if let Err(decline) = backend.claim(&bound) {
+        // What is declined for its narrow type runs in float32, or on the host.
+        assert!(units > 0.0, "{label} of {types:?} is declined: {decline}");
+        eprintln!("skipped: {label} of {types:?}: {decline}");
+        return;
+    }
+    let executable = backend.compile(&region).expect("compiles");
+    let residents: Vec<Resident> = expected.feeds.iter().cloned().map(Resident::Host).collect();
+    for _ in 0..3 {
+        let outputs = executable.run(&residents, Vec::new(), &RunContext::default());
+        let outputs = outputs.unwrap_or_else(|error| panic!("{label} of {types:?}: {error}"));
+        for (index, (got, want)) in outputs.into_iter().zip(&expected.want).enumerate() {
+            let got = got.expect("an output").to_host().expect("it is on the host");
+            let (unit, least) = match want.dtype() {
+                DType::F16 => (2f64.powi(-10), 2f64.powi(-24)),
+                DType::BF16 => (2f64.powi(-7), 0.0),
+                _ => (0.0, 0.0),
+            };
+            let relative = tolerance.relative + units * unit;
+            let tolerance = Tolerance { relative, absolute: tolerance.absolute + units * least };
+            assert_close(&got, want, tolerance, &format!("{label} of {types:?}, output {index}"));
+        }
+    }
+}
+
+/// What a run says of inputs that the reference refuses as well; outputs are of the first input's type and of these shapes.
+pub(crate) fn fails(op: impl Operator, inputs: &[Tensor], shapes: &[Shape]) -> String {
+    let given: Vec<_> = inputs.iter().cloned().map(|tensor| Some((tensor, false))).collect();
+    let (mut graph, feeds) = one_node(Arc::new(op), &given, shapes.len());
+    interpret(&graph, feeds.iter().cloned().map(Value::Tensor).collect())
+        .expect_err("the reference refuses it");
+    for (id, shape) in graph.outputs.clone().into_iter().zip(shapes) {
+        graph.value_mut(id).fact = Fact::tensor(inputs[0].dtype(), shape);
+    }
+    let executable = backend().compile(&region(graph)).expect("compiles");
+    let residents: Vec<Resident> = feeds.into_iter().map(Resident::Host).collect();
+    let error = executable.run(&residents, Vec::new(), &RunContext::default()).expect_err("it fails");
+    assert!(matches!(error, BackendError::Node(_)), "{error}");
+    error.to_string()
+}
+
+/// Why there is no kernel for `op` with these inputs, each of which may be a constant.
+pub(crate) fn declined(op: impl Operator, inputs: &[(Tensor, bool)]) -> String {
+    let given: Vec<_> = inputs.iter().cloned().map(Some).collect();
+    let (mut graph, _) = one_node(Arc::new(op), &given, 1);
+    let fact = Fact::tensor(inputs[0].0.dtype(), inputs[0].0.shape());
+    graph.value_mut(graph.outputs[0]).fact = fact;
+    let region = region(graph);
+    backend().claim(&region.bound(NodeId(0))).expect_err("it is declined").to_string()
+}
+
+/// All of a graph, whose shapes are known, as a region.
+pub(crate) fn whole(graph: inferrum_graph::Graph) -> Region {
+    Region {
+        nodes: (0..graph.nodes().len()).map(NodeId).collect(),
+        facts: Arc::new(graph.values().iter().map(|value| value.fact.clone()).collect()),
+        inputs: graph.inputs.clone(),
+        outputs: graph.outputs.clone(),
+        graph: Arc::new(graph),
+    }
+}
+
+/// Panics unless the node's kernels, where it has some on a device of a capability, are compiled for that.
+fn validate(bound: &BoundNode<'_>) {
+    for capability in CAPABILITIES {
+        let abilities = Abilities { capability, ..backend().shared.abilities.clone() };
+        if let Ok(Lowered::Work(work)) = lower(bound, &abilities) {
+            for kernel in &work.kernels {
+                crate::nvidia::testing::compiles(&kernel.source, capability);
+            }
+        }
+    }
+}
