@@ -189,10 +189,45 @@ struct Min {
     template <class T> INLINE T operator()(T x, T y) const { return min(x, y); }
 };
 
+#ifndef __CUDA_ARCH__
+namespace host {
+
+// A lane's part in a reduction.
+template <class T, class F> struct Reduced {
+    T value;
+    const F *combine;
+};
+
+// The five exchanges at once.
+template <class T, class F> inline void reduce_warp(void **lanes) {
+    T values[2][WARP];
+    for (u32 i = 0; i < WARP; i++) {
+        if (!lanes[i]) fail("a lane of the warp is missing at a reduction");
+        values[0][i] = static_cast<Reduced<T, F> *>(lanes[i])->value;
+    }
+    u32 now = 0;
+    for (u32 distance = WARP / 2; distance > 0; distance /= 2, now ^= 1) {
+        for (u32 i = 0; i < WARP; i++) {
+            const F &combine = *static_cast<Reduced<T, F> *>(lanes[i])->combine;
+            values[now ^ 1][i] = combine(values[now][i], values[now][i ^ distance]);
+        }
+    }
+    for (u32 i = 0; i < WARP; i++) static_cast<Reduced<T, F> *>(lanes[i])->value = values[now][i];
+}
+
+}  // namespace host
+#endif
+
 // Of all lanes, in all lanes; the whole warp calls it. `max` and `min` of floats pass NaN over.
 template <class T, class F> INLINE T warp_reduce(T value, F combine) {
+#ifdef __CUDA_ARCH__
     for (u32 distance = WARP / 2; distance > 0; distance /= 2) value = combine(value, __shfl_xor_sync(FULL, value, distance));
     return value;
+#else
+    host::Reduced<T, F> mine = {value, &combine};
+    host::collective(FULL, &mine, host::reduce_warp<T, F>, "warp_reduce", __LINE__);
+    return mine.value;
+#endif
 }
 template <class T> INLINE T warp_sum(T value) { return warp_reduce(value, Sum()); }
 template <class T> INLINE T warp_max(T value) { return warp_reduce(value, Max()); }

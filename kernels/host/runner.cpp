@@ -122,7 +122,7 @@ struct Fiber {
 };
 
 // A thread that waits.
-struct Waiting {
+struct alignas(64) Waiting {
     Fiber *fiber;
     // Null if it waits at the block's barrier.
     Complete complete;
@@ -213,7 +213,7 @@ static void make_ready(Runner *r, Word thread) {
     r->ready[(r->ready_first + r->ready_count++) % MOST_THREADS] = (unsigned short)thread;
 }
 
-static void go_to(Runner *r, Fiber *to) {
+static inline __attribute__((always_inline)) void go_to(Runner *r, Fiber *to) {
     Fiber *from = r->fiber;
     r->fiber = to;
     host_switch(&from->place, to->place);
@@ -267,7 +267,7 @@ static void resume(Runner *r, Word thread) {
 }
 
 // The current thread waits; comes back when it may go on.
-static void wait(Runner *r) {
+static inline __attribute__((always_inline)) void wait(Runner *r) {
     if (r->ready_count) {
         Word next = r->ready[r->ready_first];
         r->ready_first = (r->ready_first + 1) % MOST_THREADS;
@@ -281,7 +281,7 @@ static void wait(Runner *r) {
     }
 }
 
-static void park(Runner *r, Word thread, Complete complete, void *operand, const char *name, Word mask, Word line) {
+static inline __attribute__((always_inline)) void park(Runner *r, Word thread, Complete complete, void *operand, const char *name, Word mask, Word line) {
     Waiting &mine = r->waiting[thread];
     mine = {r->fiber, complete, operand, name, mask, line, 0};
     wait(r);
@@ -342,49 +342,37 @@ static int barrier(void *runner, Barrier kind, int predicate, Word line) {
 
 // ---- Warps ----
 
-// Whether all lanes of the mask that have not ended are there, at the same operation.
-static bool complete_group(const Runner *r, Word warp, Word mask, Complete complete, Word also) {
-    const Warp &w = r->warps[warp];
-    Word needed = mask & w.present & ~w.ended;
-    if (needed & ~(w.waiting | also)) return false;
-    for (Word rest = needed & ~also; rest; rest &= rest - 1) {
-        const Waiting &other = r->waiting[warp * WARP + Word(__builtin_ctz(rest))];
-        if (other.complete != complete || other.mask != mask) return false;
-    }
-    return true;
-}
-
-// Does the operation of the lanes of a mask; the lanes that waited go on.
-static void finish_group(Runner *r, Word warp, Word mask, Complete complete, Word me, void *operand) {
-    Warp &w = r->warps[warp];
+// Does the operation of the lanes of a mask if all that have not ended are there, at the same one; the lanes that waited go on. The
+// lane `me` is there with `operand`, the others wait.
+static bool meet(Runner *r, Word first, Word mask, Complete complete, Word me, void *operand) {
+    Warp &w = r->warps[first / WARP];
+    Word needed = mask & w.present & ~w.ended, others = me == WARP ? needed : needed & ~(1u << me);
+    if (others & ~w.waiting) return false;
     void *lanes[WARP] = {};
-    for (Word rest = mask & w.present & ~w.ended; rest; rest &= rest - 1) {
-        Word lane = Word(__builtin_ctz(rest)), thread = warp * WARP + lane;
-        if (thread == me) {
-            lanes[lane] = operand;
-            continue;
-        }
-        lanes[lane] = r->waiting[thread].operand;
-        w.waiting &= ~(1u << lane);
-        make_ready(r, thread);
+    for (Word rest = others; rest; rest &= rest - 1) {
+        Word lane = Word(__builtin_ctz(rest));
+        const Waiting &other = r->waiting[first + lane];
+        if (other.complete != complete || other.mask != mask) return false;
+        lanes[lane] = other.operand;
     }
+    if (me != WARP) lanes[me] = operand;
+    w.waiting &= ~others;
+    for (Word rest = others; rest; rest &= rest - 1) make_ready(r, first + Word(__builtin_ctz(rest)));
     complete(lanes);
+    return true;
 }
 
 static void collective(void *runner, Word mask, void *operand, Complete complete, const char *name, Word line) {
     auto *r = static_cast<Runner *>(runner);
-    Word me = r->current, warp = me / WARP, bit = 1u << me % WARP;
-    if (!(mask & bit)) {
-        blame(r, me, line);
-        describe(r->report, "`%s`: its mask 0x%08x is without the lane (%u) that calls it", name, mask, me % WARP);
+    Word thread = r->current, me = thread % WARP;
+    if (!(mask >> me & 1)) {
+        blame(r, thread, line);
+        describe(r->report, "`%s`: its mask 0x%08x is without the lane (%u) that calls it", name, mask, me);
         give_up(r, 1);
     }
-    if (complete_group(r, warp, mask, complete, bit)) {
-        finish_group(r, warp, mask, complete, me, operand);
-        return;
-    }
-    r->warps[warp].waiting |= bit;
-    park(r, me, complete, operand, name, mask, line);
+    if (meet(r, thread - me, mask, complete, me, operand)) return;
+    r->warps[thread / WARP].waiting |= 1u << me;
+    park(r, thread, complete, operand, name, mask, line);
 }
 
 [[noreturn]] static void fail(void *runner, const char *text, Word line) {
@@ -459,11 +447,9 @@ static void end_thread(Runner *r, Word thread) {
     // Others may have waited for this one only.
     if (r->arrived && r->arrived == r->count - r->ended) open_barrier(r, MOST_THREADS);
     for (Word rest = w.waiting; rest; rest &= rest - 1) {
-        Word lane = Word(__builtin_ctz(rest)), other = thread / WARP * WARP + lane;
-        const Waiting &waiting = r->waiting[other];
-        if ((w.waiting >> lane & 1) && complete_group(r, thread / WARP, waiting.mask, waiting.complete, 0)) {
-            finish_group(r, thread / WARP, waiting.mask, waiting.complete, MOST_THREADS, nullptr);
-        }
+        Word lane = Word(__builtin_ctz(rest)), first = thread / WARP * WARP;
+        const Waiting &waiting = r->waiting[first + lane];
+        if (w.waiting >> lane & 1) meet(r, first, waiting.mask, waiting.complete, WARP, nullptr);
     }
 }
 

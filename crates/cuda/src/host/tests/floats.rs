@@ -170,3 +170,35 @@ fn conversions_to_integers_saturate() {
         assert_eq!(*got, expected, "{value}");
     }
 }
+
+const EXTREMES: &str = r#"
+extern "C" __global__ void extremes(const float *x, float *y) {
+    u32 i = threadIdx.x, n = blockDim.x;
+    for (u32 j = 0; j < n; j++) {
+        float *z = y + 4 * (i * n + j);
+        z[0] = fmaxf(x[i], x[j]), z[1] = min(x[i], x[j]);
+        z[2] = float(fmax(double(x[i]), double(x[j]))), z[3] = float(fmin(double(x[i]), double(x[j])));
+    }
+}
+"#;
+
+#[test]
+fn extremes_pass_nan_over() {
+    let mut bench = Bench::new();
+    let extremes = bench.kernel("extremes", EXTREMES);
+    let values = [1f32, -2.0, 0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-40];
+    let got: Vec<f32> = bench.made(&extremes, [1, 8], &values, 256);
+    for (at, got) in got.as_chunks::<4>().0.iter().enumerate() {
+        let (x, y) = (values[at / 8], values[at % 8]);
+        // The total order has -0 before 0.
+        let (least, greatest) = match (x.is_nan(), y.is_nan()) {
+            (true, _) => (y, y),
+            (_, true) => (x, x),
+            _ if x.total_cmp(&y).is_le() => (x, y),
+            _ => (y, x),
+        };
+        for (got, expected) in got.iter().zip([greatest, least, greatest, least]) {
+            assert!(same(*got, expected), "{x} and {y}: {got:?}");
+        }
+    }
+}
