@@ -1,5 +1,7 @@
 //! Buffers, recordings and limits.
 
+use inferrum_backend::DeviceFailure;
+
 use super::*;
 use crate::abilities::Abilities;
 
@@ -23,7 +25,7 @@ fn memory_has_a_limit() {
     let driver = Driver::with(abilities).expect("there is a compiler");
     let first = driver.allocate(600).expect("it fits");
     let error = driver.allocate(401).expect_err("it does not");
-    assert!(matches!(error, BackendError::DeviceMemory { needed: 401, .. }), "{error:?}");
+    assert!(matches!(error, BackendError::Failure(DeviceFailure::NoMemory { needed: 401, .. })), "{error:?}");
     driver.free(first, 600);
     driver.allocate(1000).expect("it fits");
 }
