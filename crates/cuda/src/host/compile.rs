@@ -24,6 +24,12 @@ const BEFORE: [&str; 4] = [
 /// What stands after it.
 const AFTER: &str = include_str!("../../../../kernels/host/entry.h");
 const RUNNER: &str = include_str!("../../../../kernels/host/runner.cpp");
+/// What the runner includes, what includes others first.
+const RUNNER_HEADERS: [(&str, &str); 3] = [
+    ("threads.h", include_str!("../../../../kernels/host/threads.h")),
+    ("switch.h", include_str!("../../../../kernels/host/switch.h")),
+    ("shared.h", BEFORE[0]),
+];
 
 const FLAGS: &[&str] = &[
     "-std=c++17",
@@ -147,7 +153,11 @@ fn open(source: &Source) -> Result<Kernel, String> {
 
 /// The runner's shared object.
 pub(super) fn runner() -> Result<PathBuf, String> {
-    let text = RUNNER.replace("#include \"shared.h\"\n", BEFORE[0]).replace("#pragma once\n", "\n");
+    let mut text = RUNNER.to_string();
+    for (name, header) in RUNNER_HEADERS {
+        text = text.replace(&format!("#include \"{name}\"\n"), header);
+    }
+    let text = text.replace("#pragma once\n", "\n");
     compiled("runner", &text, &[])
 }
 
