@@ -19,10 +19,14 @@ use crate::lower::lower;
 /// Compute capabilities that kernels are made for.
 pub(crate) const CAPABILITIES: [u32; 3] = [75, 80, 90];
 
-/// The host in place of a GPU.
+/// The host in place of a GPU; or the GPU that `INFERRUM_TEST_CUDA` names: `cuda`, `cuda:1`.
 pub(crate) fn backend() -> &'static CudaBackend {
     static BACKEND: OnceLock<CudaBackend> = OnceLock::new();
-    BACKEND.get_or_init(|| CudaBackend::open(Some("host"), Precision::F32).expect("the host"))
+    BACKEND.get_or_init(|| {
+        let device = std::env::var("INFERRUM_TEST_CUDA").unwrap_or_else(|_| "cuda:host".into());
+        let selector = device.split_once(':').map(|(_, selector)| selector);
+        CudaBackend::open(selector, Precision::F32).expect("INFERRUM_TEST_CUDA names a device that is there")
+    })
 }
 
 /// A type of every size that elements have in a GPU's memory.
