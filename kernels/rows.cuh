@@ -5,34 +5,34 @@
 #define THREADS_OF_ROWS (LANES * ROWS)
 
 #if APART
-__device__ inline u32 row_of_block() { return threadIdx.x % ROWS; }
-__device__ inline u32 own_lane() { return threadIdx.x / ROWS; }
+INLINE u32 row_of_block() { return threadIdx.x % ROWS; }
+INLINE u32 own_lane() { return threadIdx.x / ROWS; }
 #else
-__device__ inline u32 row_of_block() { return threadIdx.x / LANES; }
-__device__ inline u32 own_lane() { return threadIdx.x % LANES; }
+INLINE u32 row_of_block() { return threadIdx.x / LANES; }
+INLINE u32 own_lane() { return threadIdx.x % LANES; }
 #endif
 
-__device__ inline u32 own_row() { return blockIdx.x * ROWS + row_of_block(); }
+INLINE u32 own_row() { return blockIdx.x * ROWS + row_of_block(); }
 
-__device__ inline float infinity() { return __uint_as_float(0x7f800000u); }
+INLINE float infinity() { return __uint_as_float(0x7f800000u); }
 
 // What another lane of the warp has, word by word.
-template <class T> __device__ inline T of_lane(T value, u32 step) {
+template <class Value> INLINE Value of_lane(Value value, u32 step) {
     union Words {
-        T value;
-        u32 words[sizeof(T) / 4];
+        Value value;
+        u32 words[sizeof(Value) / 4];
         __device__ Words() {}
     } all;
     all.value = value;
 #pragma unroll
-    for (u32 i = 0; i < sizeof(T) / 4; i++) all.words[i] = __shfl_xor_sync(FULL, all.words[i], step);
+    for (u32 i = 0; i < sizeof(Value) / 4; i++) all.words[i] = __shfl_xor_sync(FULL, all.words[i], step);
     return all.value;
 }
 
 // What all lanes of a row have, joined; all lanes of the row get it. Every thread of the block takes part. Values are of 4, 8 or 16 bytes.
-template <class T, class Join> __device__ inline T join_row(T value, Join join) {
+template <class Value, class Join> INLINE Value join_row(Value value, Join join) {
 #if LANES > 1 && APART
-    __shared__ T parts[LANES * ROWS];
+    __shared__ Value parts[LANES * ROWS];
     __syncthreads();
     parts[threadIdx.x] = value;
     __syncthreads();
@@ -43,7 +43,7 @@ template <class T, class Join> __device__ inline T join_row(T value, Join join) 
     for (u32 step = (LANES < 32 ? LANES : 32) / 2; step > 0; step /= 2) value = join(value, of_lane(value, step));
 #if LANES > 32
     const u32 warps_of_row = LANES / 32;
-    __shared__ T warps[LANES * ROWS / 32];
+    __shared__ Value warps[LANES * ROWS / 32];
     __syncthreads();
     if (threadIdx.x % WARP == 0) warps[threadIdx.x / WARP] = value;
     __syncthreads();
@@ -56,39 +56,39 @@ template <class T, class Join> __device__ inline T join_row(T value, Join join) 
 }
 
 struct Add {
-    template <class T> __device__ T operator()(T a, T b) const { return a + b; }
+    template <class Value> __device__ Value operator()(Value a, Value b) const { return a + b; }
 };
 struct Greatest {
     __device__ float operator()(float a, float b) const { return fmaxf(a, b); }
     __device__ i32 operator()(i32 a, i32 b) const { return a < b ? b : a; }
 };
 
-template <class T> __device__ inline T sum_of(T value) { return join_row(value, Add()); }
-template <class T> __device__ inline T greatest_of(T value) { return join_row(value, Greatest()); }
+template <class Value> INLINE Value sum_of(Value value) { return join_row(value, Add()); }
+template <class Value> INLINE Value greatest_of(Value value) { return join_row(value, Greatest()); }
 
 // Elements side by side, which are read together.
-template <class T, class X> __device__ inline void load_pack(const X* from, T (&values)[WIDTH]) {
-    Pack<X, WIDTH> pack = *(const Pack<X, WIDTH>*)from;
+template <class Number, class Element> INLINE void load_pack(const Element* from, Number (&values)[WIDTH]) {
+    vec<Element, WIDTH> pack = load<WIDTH>(from);
 #pragma unroll
-    for (u32 j = 0; j < WIDTH; j++) values[j] = T(pack.at[j]);
+    for (u32 j = 0; j < WIDTH; j++) values[j] = Number(pack[j]);
 }
 
 // Numbers that become elements, and are written together.
-template <class Y, class T> __device__ inline void store_pack(Y* to, const T (&values)[WIDTH]) {
-    Pack<Y, WIDTH> pack;
+template <class Element, class Number> INLINE void store_pack(Element* to, const Number (&values)[WIDTH]) {
+    vec<Element, WIDTH> pack;
 #pragma unroll
-    for (u32 j = 0; j < WIDTH; j++) pack.at[j] = Y(values[j]);
-    *(Pack<Y, WIDTH>*)to = pack;
+    for (u32 j = 0; j < WIDTH; j++) pack[j] = Element(values[j]);
+    store<WIDTH>(to, pack);
 }
 
-// A lane's elements of a row of `extent`, as numbers of type T. `load` fills in the pack that begins with an element of this number.
-template <class T> struct Part {
+// A lane's elements of a row of `extent`, as numbers. `load` fills in the pack that begins with an element of this number.
+template <class Number> struct Part {
     u32 extent;
 #if HELD
-    T held[HELD][WIDTH];
+    Number held[HELD][WIDTH];
 #endif
 
-    template <class Load> __device__ Part(u32 extent, const Load& load) : extent(extent) {
+    template <class Load> INLINE Part(u32 extent, const Load& load) : extent(extent) {
 #if HELD
 #pragma unroll
         for (u32 k = 0; k < HELD; k++) {
@@ -99,7 +99,7 @@ template <class T> struct Part {
     }
 
     // Visits all packs: `visit(first, numbers)`. What it changes lasts if packs are held.
-    template <class Load, class Visit> __device__ void each(const Load& load, const Visit& visit) {
+    template <class Load, class Visit> INLINE void each(const Load& load, const Visit& visit) {
 #if HELD
 #pragma unroll
         for (u32 k = 0; k < HELD; k++) {
@@ -109,7 +109,7 @@ template <class T> struct Part {
 #else
 #pragma unroll 4
         for (u32 first = own_lane() * WIDTH; first < extent; first += LANES * WIDTH) {
-            T numbers[WIDTH];
+            Number numbers[WIDTH];
             load(first, numbers);
             visit(first, numbers);
         }

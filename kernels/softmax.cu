@@ -16,7 +16,7 @@ struct JoinExponentials {
 };
 
 // What a row's elements are taken from, and their exponentials' sum; M. Milakov, N. Gimelshein, Online normalizer calculation for softmax.
-template <class Load> __device__ inline Exponentials online(Part<float>& part, const Load& load) {
+template <class Load> INLINE Exponentials online(Part<float>& part, const Load& load) {
     Exponentials total = {-infinity(), 0.0f};
     part.each(load, [&](u32, float (&values)[WIDTH]) {
         float greatest = values[0];

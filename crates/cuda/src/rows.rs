@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     fn abilities() -> Abilities {
-        Abilities { capability: 90, multiprocessors: 132, shared_bytes: 227 << 10, memory: 1 << 37 }
+        Abilities { capability: 90, multiprocessors: 132, shared_bytes: 227 << 10, memory: 1 << 37, tf32: false }
     }
 
     #[test]
