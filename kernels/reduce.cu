@@ -35,7 +35,7 @@ INLINE TOTAL element(E x) { return ELEMENT(x); }
 #if COLUMNS
 // Rows whose elements lie apart, WIDTH neighbours of them by each thread. Results of part p lie after all those of the parts before.
 extern "C" __global__ void __launch_bounds__(THREADS_OF_ROWS)
-    reduce(const X* __restrict__ x, Y* __restrict__ y, u32 rows, u32 count, Loops<KEPT, 1> kept, Loops<REDUCED, 1> reduced, u32 span) {
+    reduce_axes(const X* __restrict__ x, Y* __restrict__ y, u32 rows, u32 count, Loops<KEPT, 1> kept, Loops<REDUCED, 1> reduced, u32 span) {
     u32 row = own_row();
     bool exists = row < rows;
     u32 at[1];
@@ -55,14 +55,10 @@ extern "C" __global__ void __launch_bounds__(THREADS_OF_ROWS)
 #pragma unroll
         for (u32 j = 0; j < WIDTH; j++) totals[j] = Joined()(totals[j], element(numbers[j]));
     }
-    Y results[WIDTH];
+    vec<Y, WIDTH> results;
 #pragma unroll
     for (u32 j = 0; j < WIDTH; j++) results[j] = RESULT(join_row(totals[j], Joined()));
-    if (exists && own_lane() == 0) {
-        y += (PARTS ? blockIdx.y * rows * WIDTH : 0) + row * WIDTH;
-#pragma unroll
-        for (u32 j = 0; j < WIDTH; j++) y[j] = results[j];
-    }
+    if (exists && own_lane() == 0) store<WIDTH>(y + ((PARTS ? blockIdx.y * rows : 0) + row) * WIDTH, results);
 }
 #elif FINISHING
 // Totals of parts, which lie `step` apart.
@@ -78,7 +74,7 @@ extern "C" __global__ void __launch_bounds__(THREADS_OF_ROWS)
 }
 #else
 extern "C" __global__ void __launch_bounds__(THREADS_OF_ROWS)
-    reduce(const X* __restrict__ x, Y* __restrict__ y, u32 rows, u32 count, Loops<KEPT, 1> kept, Loops<REDUCED, 1> reduced, u32 span) {
+    reduce_axes(const X* __restrict__ x, Y* __restrict__ y, u32 rows, u32 count, Loops<KEPT, 1> kept, Loops<REDUCED, 1> reduced, u32 span) {
     u32 row = own_row();
     bool exists = row < rows;
     u32 at[1];

@@ -36,8 +36,11 @@ template <class Value, class Join> INLINE Value join_row(Value value, Join join)
     __syncthreads();
     parts[threadIdx.x] = value;
     __syncthreads();
+    for (u32 half = LANES / 2; half > 0; half /= 2) {
+        if (own_lane() < half) parts[threadIdx.x] = join(parts[threadIdx.x], parts[threadIdx.x + half * ROWS]);
+        __syncthreads();
+    }
     value = parts[row_of_block()];
-    for (u32 lane = 1; lane < LANES; lane++) value = join(value, parts[lane * ROWS + row_of_block()]);
 #elif LANES > 1
 #pragma unroll
     for (u32 step = (LANES < 32 ? LANES : 32) / 2; step > 0; step /= 2) value = join(value, of_lane(value, step));

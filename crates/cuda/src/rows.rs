@@ -18,6 +18,12 @@ pub(crate) const TOGETHER: usize = 16;
 /// Elements that a thread holds.
 const HELD: usize = 32;
 
+/// Packs that a thread reads about as soon as one.
+const FEW: usize = 4;
+
+/// Threads of a warp.
+const WARP: usize = 32;
+
 /// Most threads of a block.
 const MOST_THREADS: usize = 1024;
 
@@ -65,11 +71,11 @@ impl Rows {
     pub(crate) fn joined(count: usize, extent: usize, width: usize, abilities: &Abilities) -> Rows {
         let packs = extent.div_ceil(width).max(1);
         let busy = abilities.multiprocessors as usize * BUSY;
-        // As few threads as hold the row, if that keeps all busy.
-        let mut lanes = packs.next_power_of_two().min(32);
+        // As few threads as hold the row, if each reads but little, or they keep the device busy: fewer have to meet.
+        let mut lanes = packs.next_power_of_two().min(WARP);
         while lanes < MOST_THREADS && packs > lanes {
             let fits = packs <= lanes * (HELD / width);
-            if fits && count.saturating_mul(lanes) >= busy {
+            if fits && (packs <= lanes * FEW || count.saturating_mul(lanes) >= busy) {
                 break;
             }
             lanes *= 2;
@@ -78,7 +84,10 @@ impl Rows {
         if width == 1 && packs <= 4 {
             lanes = 1;
         }
-        let rows = (BLOCK / lanes).max(1);
+        // Few rows go to multiprocessors of their own.
+        let full = (BLOCK / lanes).max(1);
+        let few = count < abilities.multiprocessors as usize * full;
+        let rows = if few { (WARP / lanes).max(1) } else { full };
         let held = held(packs.div_ceil(lanes), width);
         Rows { count, extent, lanes, rows, apart: false, width, held }
     }
@@ -93,6 +102,14 @@ impl Rows {
             (BLOCK / COLUMNS, COLUMNS)
         };
         Rows { count, extent, lanes, rows, apart: true, width: 1, held: held(extent.div_ceil(lanes), 1) }
+    }
+
+    /// `count` packs of `width` neighbouring rows, of `extent` elements that lie apart; each thread takes some of a pack's.
+    pub(crate) fn columns(count: usize, extent: usize, width: usize, abilities: &Abilities) -> Rows {
+        let Rows { lanes, rows, .. } = Rows::apart(count, extent, abilities);
+        // Fewer packs leave more threads to each.
+        let narrow = if lanes > 1 { count.next_power_of_two().clamp(1, rows) } else { rows };
+        Rows { count, extent, lanes: lanes * rows / narrow, rows: narrow, apart: true, width, held: 0 }
     }
 
     /// The parts of these rows, if they are few and long: a block for each.
@@ -121,6 +138,16 @@ impl Rows {
         self.width
     }
 
+    /// Blocks of a launch.
+    pub(crate) fn blocks(self) -> usize {
+        self.count.div_ceil(self.rows)
+    }
+
+    /// The same with a block for each row, or part of one.
+    pub(crate) fn of_block(self) -> Rows {
+        Rows { lanes: THREADS_OF_PART, rows: 1, held: 0, ..self }
+    }
+
     /// Whether a thread does not hold its elements.
     pub(crate) fn is_streamed(self) -> bool {
         self.held == 0
@@ -142,7 +169,7 @@ impl Rows {
     /// # Errors
     /// More rows than a device counts.
     pub(crate) fn launch(self, source: Source, operands: &[Operand]) -> Result<Kernel, Decline> {
-        Kernel::blocks(self.count.div_ceil(self.rows), self.lanes * self.rows, source, operands)
+        Kernel::blocks(self.blocks(), self.lanes * self.rows, source, operands)
     }
 }
 
@@ -189,7 +216,13 @@ mod tests {
     use super::*;
 
     fn abilities() -> Abilities {
-        Abilities { capability: 90, multiprocessors: 132, shared_bytes: 227 << 10, memory: 1 << 37, tf32: false }
+        Abilities {
+            capability: 90,
+            multiprocessors: 132,
+            shared_bytes: 227 << 10,
+            memory: 1 << 37,
+            tf32: false,
+        }
     }
 
     #[test]
