@@ -6,12 +6,12 @@ use std::sync::Arc;
 use inferrum_backend::Decline;
 use inferrum_ops::qlinear_pool::QLinearPool;
 use inferrum_ops::window::{Extents, Padding, Window, WindowSpec};
-use inferrum_tensor::{DType, Shape};
+use inferrum_tensor::Shape;
 
 use crate::bindings::Bindings;
 use crate::kernel::{Lowered, Lowering, Operand};
 use crate::pool::Pool;
-use crate::requantize::{constant_float, constant_int};
+use crate::requantize::{constant_float, constant_int, range};
 use crate::storage;
 
 const REACHED: &str = include_str!("../../../shaders/qlinear_pool.wgsl");
@@ -26,6 +26,7 @@ pub(crate) fn lower(op: &QLinearPool, lowering: &Lowering<'_>) -> Result<Lowered
     let (x_scale, x_zero) = (constant_float(lowering, 1)?, constant_int(lowering, 2)?);
     let of_y = (constant_float(lowering, 3)?, constant_int(lowering, 4)?);
     let (shape, dtype) = (lowering.shape(0)?, lowering.dtype(0)?);
+    let least = i64::from(range(dtype)?.0);
     let (window, include_pads) = window(op, &shape)?;
     if !(x_scale > 0.0 && of_y.0 > 0.0) || window.taps() > 1 << 20 {
         return Err(Decline("a scale that is not positive, or a large window".into()));
@@ -43,7 +44,7 @@ pub(crate) fn lower(op: &QLinearPool, lowering: &Lowering<'_>) -> Result<Lowered
         .iter()
         .flat_map(|&count| {
             least_sums(most, move |sum| {
-                QLinearPool::quantized(sum as f64 / count as f64, x_scale, of_y, dtype) - least(dtype)
+                QLinearPool::quantized(sum as f64 / count as f64, x_scale, of_y, dtype) - least
             })
         })
         .collect();
@@ -59,15 +60,11 @@ pub(crate) fn lower(op: &QLinearPool, lowering: &Lowering<'_>) -> Result<Lowered
     let pool = Pool {
         neutral: "0",
         join: format!("total += value - ({x_zero});"),
-        finish: format!("i32(reached(total, place, {STEPS}u)) + ({})", least(dtype)),
+        finish: format!("i32(reached(total, place, {STEPS}u)) + ({})", least),
         count_include_pad: false,
         functions: REACHED,
     };
     pool.lower("qlinear pool", &window, "i32", bindings, lowering)
-}
-
-fn least(dtype: DType) -> i64 {
-    if dtype == DType::I8 { -128 } else { 0 }
 }
 
 /// The windows of a pool, and whether padding counts among their elements.

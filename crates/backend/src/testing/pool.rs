@@ -1,10 +1,10 @@
 //! `MaxPool`, `AveragePool` and `LpPool`.
 
 use inferrum_ops::pool::{AveragePool, LpPool, MaxPool};
-use inferrum_ops::window::{Extents, Padding, WindowSpec};
+use inferrum_ops::window::WindowSpec;
 use inferrum_tensor::{DType, Tensor};
 
-use super::{Case, given, random, random_of};
+use super::{Case, given, random, random_of, windows};
 
 const SHAPES: [(&[usize], &[usize]); 6] = [
     (&[2, 3, 9, 8], &[3, 3]),
@@ -15,19 +15,8 @@ const SHAPES: [(&[usize], &[usize]); 6] = [
     (&[2, 3, 6, 7, 8], &[3, 2, 3]),
 ];
 
-fn spec(kernel: &[usize], strides: usize, dilations: usize, pads: [usize; 2], ceil: bool) -> WindowSpec {
-    let all = |n: usize| Extents::from_elem(n, kernel.len());
-    WindowSpec {
-        kernel: Extents::from_slice(kernel),
-        strides: all(strides),
-        dilations: all(dilations),
-        padding: Padding::Explicit { begin: all(pads[0]), end: all(pads[1]) },
-        ceil,
-    }
-}
-
 /// Images and volumes, strides, dilations, pads at the end, and windows that begin inside.
-fn windows(kernel: &[usize]) -> Vec<WindowSpec> {
+fn specs(kernel: &[usize]) -> Vec<WindowSpec> {
     [
         (1, 1, [0, 0], false),
         (2, 1, [0, 1], false),
@@ -36,7 +25,7 @@ fn windows(kernel: &[usize]) -> Vec<WindowSpec> {
         (1, 2, [0, 0], false),
     ]
     .into_iter()
-    .map(|(stride, dilation, pads, ceil)| spec(kernel, stride, dilation, pads, ceil))
+    .map(|(stride, dilation, pads, ceil)| WindowSpec { ceil, ..windows(kernel, stride, dilation, pads) })
     .collect()
 }
 
@@ -44,7 +33,7 @@ fn windows(kernel: &[usize]) -> Vec<WindowSpec> {
 pub fn windows_of_every_kind() -> Vec<Case> {
     let mut cases = Vec::new();
     for (shape, kernel) in SHAPES {
-        for window in windows(kernel) {
+        for window in specs(kernel) {
             let x = random(shape, 1);
             let max = MaxPool { window: window.clone(), column_major: false, indices: false };
             for x in [x.clone(), random_of(DType::U8, shape, 1), random_of(DType::I8, shape, 1)] {
@@ -65,7 +54,7 @@ pub fn windows_of_every_kind() -> Vec<Case> {
 
 /// NaN and minus infinity are among the elements.
 pub fn a_number_beats_nan() -> Vec<Case> {
-    let op = MaxPool { window: spec(&[2], 1, 1, [1, 1], false), column_major: false, indices: false };
+    let op = MaxPool { window: windows(&[2], 1, 1, [1, 1]), column_major: false, indices: false };
     let x = vec![f32::NAN, 1.0, f32::NEG_INFINITY, f32::NAN, f32::NAN];
     let x = Tensor::from_vec([1, 1, 5], x).expect("as many numbers as elements");
     vec![Case::new(op, given([x]), 1)]
@@ -76,7 +65,8 @@ pub fn indices_of_the_greatest() -> Vec<Case> {
     let mut cases = Vec::new();
     for (shape, kernel) in SHAPES {
         for column_major in [false, true] {
-            let op = MaxPool { window: spec(kernel, 2, 1, [0, 1], true), column_major, indices: true };
+            let window = WindowSpec { ceil: true, ..windows(kernel, 2, 1, [0, 1]) };
+            let op = MaxPool { window, column_major, indices: true };
             for dtype in [DType::F32, DType::U8] {
                 cases.push(Case::new(op.clone(), given([random_of(dtype, shape, 1)]), 2));
             }

@@ -2,10 +2,10 @@
 
 use inferrum_ops::pool::AveragePool;
 use inferrum_ops::qlinear_pool::QLinearPool;
-use inferrum_ops::window::{Extents, Padding, WindowSpec};
+use inferrum_ops::window::WindowSpec;
 use inferrum_tensor::{DType, Tensor};
 
-use super::{Case, bytes};
+use super::{Case, bytes, windows};
 
 fn cases_of(op: &QLinearPool, dtype: DType, shape: &[usize]) -> Vec<Case> {
     let scales = [(0.05f32, 0.05f32), (0.02, 0.013), (1.0, 4.0), (0.5, 0.001)];
@@ -26,11 +26,8 @@ pub fn means_are_exact() -> Vec<Case> {
         for shape in [&[2usize, 3, 4, 4][..], &[1, 17, 7, 5], &[2, 3, 9], &[2, 3, 4, 3, 5], &[0, 3, 2, 2]] {
             cases.extend(cases_of(&QLinearPool::Global, dtype, shape));
             for count_include_pad in [false, true] {
-                let axes = shape.len() - 2;
-                let all = |value: usize| Extents::from_elem(value, axes);
-                let padding = Padding::Explicit { begin: all(1), end: all(1) };
-                let window =
-                    WindowSpec { kernel: all(2), strides: all(2), dilations: all(1), padding, ceil: true };
+                let kernel = vec![2; shape.len() - 2];
+                let window = WindowSpec { ceil: true, ..windows(&kernel, 2, 1, [1, 1]) };
                 let op = QLinearPool::Window(AveragePool { window, count_include_pad });
                 cases.extend(cases_of(&op, dtype, shape));
             }
