@@ -1,12 +1,26 @@
 //! What the tests of backends share: numbers, regions of one node, and the cases of operators that every backend runs.
 
+pub mod arg_max;
 pub mod attention;
+pub mod batch_norm;
+pub mod cum_sum;
+pub mod global_pool;
+pub mod group_norm;
 pub mod gru;
+pub mod layer_norm;
+pub mod lp_norm;
+pub mod lrn;
 pub mod lstm;
+pub mod pool;
+pub mod qlinear_pool;
+pub mod qlinear_softmax;
 pub mod recurrent;
+pub mod reduce;
 pub mod resize;
 pub mod rnn;
+pub mod skip_layer_norm;
 pub mod softmax;
+pub mod top_k;
 
 use std::sync::Arc;
 
@@ -200,6 +214,18 @@ pub fn random_of(dtype: DType, shape: &[usize], seed: u64) -> Tensor {
         _ => values.collect(),
     };
     Tensor::from_f64(dtype, shape, &values).expect("a real type")
+}
+
+/// Bytes of their whole range, of an 8-bit type; the ends are often among them.
+///
+/// # Panics
+/// The type is no 8-bit integer.
+pub fn bytes(dtype: DType, shape: &[usize], seed: u64) -> Tensor {
+    let least = if dtype == DType::I8 { -128 } else { 0 };
+    let number = |x: f64| ((x * 50.0).floor() as i64 + 128).clamp(0, 255) + least;
+    let values: Vec<i64> =
+        random(shape, seed + 11).to_f64().expect("floats").into_iter().map(number).collect();
+    Tensor::from_i64(dtype, shape, &values).expect("an integer type")
 }
 
 /// Windows of one stride, dilation, padding before and padding behind along all axes.

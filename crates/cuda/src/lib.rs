@@ -20,6 +20,7 @@ mod library;
 mod loops;
 mod lower;
 mod memory;
+mod moments;
 mod nvidia;
 mod plan;
 mod rows;
@@ -30,6 +31,7 @@ mod tensor;
 mod testing;
 mod transfer;
 mod weights;
+mod window;
 
 pub use backend::CudaBackend;
 pub use nvidia::devices;
@@ -45,8 +47,11 @@ pub fn operator_rooms() -> impl Iterator<Item = &'static str> {
 
 inferrum_backend::kernels! {
     Lower;
+    arg_max: inferrum_ops::arg_max::ArgReduce;
+    batch_norm: inferrum_ops::batch_norm::BatchNormalization;
     concat: inferrum_ops::concat::Concat;
     crop: inferrum_ops::crop::Crop;
+    cum_sum: inferrum_ops::cum_sum::Cumulative;
     depth_to_space: inferrum_ops::depth_to_space::DepthToSpace, inferrum_ops::depth_to_space::SpaceToDepth;
     elementwise: inferrum_ops::activation::Activation, inferrum_ops::bias_gelu::BiasGelu,
         inferrum_ops::binary::Binary, inferrum_ops::cast::Cast, inferrum_ops::clip::Clip,
@@ -54,9 +59,21 @@ inferrum_backend::kernels! {
         inferrum_ops::select::Where, inferrum_ops::swiglu::SwiGlu, inferrum_ops::unary::Unary,
         inferrum_ops::variadic::Variadic;
     expand: inferrum_ops::expand::Expand, inferrum_ops::tile::Tile;
+    global_pool: inferrum_ops::global_pool::GlobalPool;
+    group_norm: inferrum_ops::group_norm::GroupNormalization, inferrum_ops::instance_norm::InstanceNormalization;
+    layer_norm: inferrum_ops::layer_norm::LayerNormalization, inferrum_ops::layer_norm::RMSNormalization;
+    lp_norm: inferrum_ops::lp_norm::LpNormalization;
+    lrn: inferrum_ops::lrn::LRN;
+    pool: inferrum_ops::pool::AveragePool, inferrum_ops::pool::LpPool, inferrum_ops::pool::MaxPool;
+    qlinear_pool: inferrum_ops::qlinear_pool::QLinearPool;
+    qlinear_softmax: inferrum_ops::qlinear_softmax::QLinearSoftmax;
+    reduce: inferrum_ops::reduce::Reduce;
+    resize: inferrum_ops::resize::Resize;
+    skip_layer_norm: inferrum_ops::skip_layer_norm::SkipLayerNormalization;
     slice: inferrum_ops::slice::Slice;
     softmax: inferrum_ops::softmax::Softmax;
     split: inferrum_ops::split::Split;
+    top_k: inferrum_ops::top_k::TopK;
     transpose: inferrum_ops::transpose::Transpose;
     view: inferrum_ops::dropout::Dropout, inferrum_ops::flatten::Flatten, inferrum_ops::identity::Identity,
         inferrum_ops::reshape::Reshape, inferrum_ops::squeeze::Squeeze, inferrum_ops::unsqueeze::Unsqueeze;
