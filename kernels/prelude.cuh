@@ -137,11 +137,6 @@ typedef f8<2, 16, 0x7f, 0, 0x80, true> f8e5m2fnuz;
 
 // ---- Several elements at once ----
 
-// N elements side by side, which are read and written as one.
-template <class X, int N> struct alignas(sizeof(X) * N) Pack {
-    X at[N];
-};
-
 // N elements that are loaded and stored at once; N * sizeof(T) is a power of two of at most 16.
 template <class T, u32 N> struct __align__(sizeof(T) * N) vec {
     T at[N];
@@ -203,18 +198,18 @@ template <class T> INLINE T block_sum(T value, T *scratch) { return block_reduce
 INLINE float block_max(float value, float *scratch) { return block_reduce(value, scratch, __uint_as_float(0xff800000u), Max()); }
 INLINE float block_min(float value, float *scratch) { return block_reduce(value, scratch, __uint_as_float(0x7f800000u), Min()); }
 
-// ---- Faults ----
+// ---- Errors ----
 
-// An element that fails the run: what the first thread that meets one tells of it.
+// By which a kernel tells of an index that fails the run; all zero before it.
 struct Fault {
-    i64 told;
+    u64 told;
     i64 index;
     i64 extent;
 };
 
-// Tells of an index that is not on its axis, unless another thread has told of one.
+// Tells, unless another thread has.
 INLINE void tell(Fault *fault, i64 index, i64 extent) {
-    if (atomicCAS((u64 *)&fault->told, 0ull, 1ull) != 0) return;
+    if (atomicCAS(&fault->told, 0ull, 1ull) != 0) return;
     fault->index = index;
     fault->extent = extent;
 }

@@ -50,6 +50,7 @@ impl Driver {
             multiprocessors: 4,
             shared_bytes: 99 << 10,
             memory: 4 << 30,
+            tf32: false,
         })
     }
 
