@@ -1,11 +1,13 @@
 //! What the tests of backends share: numbers, regions of one node, and the cases of operators that every backend runs.
 
 pub mod attention;
+pub mod group_query_attention;
 pub mod gru;
 pub mod lstm;
 pub mod recurrent;
 pub mod resize;
 pub mod rnn;
+pub mod rotary_embedding;
 pub mod softmax;
 
 use std::sync::Arc;

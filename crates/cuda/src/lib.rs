@@ -43,6 +43,8 @@ pub fn operator_rooms() -> impl Iterator<Item = &'static str> {
 
 inferrum_backend::kernels! {
     Lower;
+    attention: inferrum_ops::attention::Attention, inferrum_ops::fused::attention::Attention,
+        inferrum_ops::multi_head_attention::MultiHeadAttention;
     concat: inferrum_ops::concat::Concat;
     crop: inferrum_ops::crop::Crop;
     depth_to_space: inferrum_ops::depth_to_space::DepthToSpace, inferrum_ops::depth_to_space::SpaceToDepth;
@@ -52,6 +54,8 @@ inferrum_backend::kernels! {
         inferrum_ops::select::Where, inferrum_ops::swiglu::SwiGlu, inferrum_ops::unary::Unary,
         inferrum_ops::variadic::Variadic;
     expand: inferrum_ops::expand::Expand, inferrum_ops::tile::Tile;
+    group_query_attention: inferrum_ops::group_query_attention::GroupQueryAttention;
+    rotary_embedding: inferrum_ops::rotary_embedding::RotaryEmbedding;
     slice: inferrum_ops::slice::Slice;
     softmax: inferrum_ops::softmax::Softmax;
     split: inferrum_ops::split::Split;
