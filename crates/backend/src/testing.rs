@@ -6,6 +6,7 @@ pub mod batch_norm;
 pub mod cum_sum;
 pub mod global_pool;
 pub mod group_norm;
+pub mod group_query_attention;
 pub mod gru;
 pub mod layer_norm;
 pub mod lp_norm;
@@ -19,6 +20,7 @@ pub mod reduce;
 pub mod resize;
 pub mod rnn;
 pub mod skip_layer_norm;
+pub mod rotary_embedding;
 pub mod softmax;
 pub mod top_k;
 

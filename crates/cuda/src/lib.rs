@@ -49,6 +49,8 @@ inferrum_backend::kernels! {
     Lower;
     arg_max: inferrum_ops::arg_max::ArgReduce;
     batch_norm: inferrum_ops::batch_norm::BatchNormalization;
+    attention: inferrum_ops::attention::Attention, inferrum_ops::fused::attention::Attention,
+        inferrum_ops::multi_head_attention::MultiHeadAttention;
     concat: inferrum_ops::concat::Concat;
     crop: inferrum_ops::crop::Crop;
     cum_sum: inferrum_ops::cum_sum::Cumulative;
@@ -70,6 +72,8 @@ inferrum_backend::kernels! {
     reduce: inferrum_ops::reduce::Reduce;
     resize: inferrum_ops::resize::Resize;
     skip_layer_norm: inferrum_ops::skip_layer_norm::SkipLayerNormalization;
+    group_query_attention: inferrum_ops::group_query_attention::GroupQueryAttention;
+    rotary_embedding: inferrum_ops::rotary_embedding::RotaryEmbedding;
     slice: inferrum_ops::slice::Slice;
     softmax: inferrum_ops::softmax::Softmax;
     split: inferrum_ops::split::Split;
