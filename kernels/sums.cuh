@@ -1,0 +1,114 @@
+// A block's sums by fused multiply-adds: ACROSS x DOWN threads, each with ROWS x COLUMNS of them, multiples of four unless the factor is
+// read by depth. Warps have 8 x 4 threads, so that few of them read different places of a tile.
+
+#define ROWS (BLOCK_M / DOWN)
+#define COLUMNS (BLOCK_N / ACROSS)
+
+// A thread's elements of a factor at four depths.
+template <class T, class Own, bool BY_DEPTH, int COUNT, int THREADS_ALONG> struct Fragment {
+    float at[4][COUNT];
+
+    // Those that lie side by side in a tile are side by side in a thread; else neighbours have them, whose rows are in different banks.
+    static __device__ __forceinline__ u32 place(u32 thread, int i) {
+        return BY_DEPTH ? thread + THREADS_ALONG * i : i / 4 * (4 * THREADS_ALONG) + thread * 4 + i % 4;
+    }
+
+    __device__ __forceinline__ void load(const T* tile, u32 thread, int depth) {
+        if (BY_DEPTH) {
+#pragma unroll
+            for (int i = 0; i < COUNT; i++) {
+                Pack<T, 4> four = *(const Pack<T, 4>*)(tile + Own::at(place(thread, i), depth));
+#pragma unroll
+                for (int d = 0; d < 4; d++) at[d][i] = float(four.at[d]);
+            }
+        } else {
+#pragma unroll
+            for (int d = 0; d < 4; d++) {
+#pragma unroll
+                for (int i = 0; i < COUNT; i += 4) {
+                    Pack<T, 4> four = *(const Pack<T, 4>*)(tile + Own::at(place(thread, i), depth + d));
+#pragma unroll
+                    for (int j = 0; j < 4; j++) at[d][i + j] = float(four.at[j]);
+                }
+            }
+        }
+    }
+};
+
+struct Sums {
+    typedef Fragment<TA, TileA, A_BY_DEPTH, ROWS, DOWN> Rows;
+    typedef Fragment<TB, TileB, B_BY_DEPTH, COLUMNS, ACROSS> Columns;
+    float at[ROWS][COLUMNS];
+#if ORDERED
+    // Sums are added in blocks.
+    float totals[ROWS][COLUMNS];
+#endif
+    u32 across, down;
+
+    __device__ __forceinline__ Sums() {
+        u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+        across = warp % (ACROSS / 8) * 8 + lane % 8;
+        down = warp / (ACROSS / 8) * 4 + lane / 8;
+#pragma unroll
+        for (int i = 0; i < ROWS; i++) {
+#pragma unroll
+            for (int j = 0; j < COLUMNS; j++) {
+                at[i][j] = 0.0f;
+#if ORDERED
+                totals[i][j] = 0.0f;
+#endif
+            }
+        }
+    }
+
+    __device__ __forceinline__ void add(const TA* a, const TB* b) {
+#pragma unroll
+        for (int depth = 0; depth < BLOCK_K; depth += 4) {
+            Rows rows;
+            Columns columns;
+            rows.load(a, down, depth);
+            columns.load(b, across, depth);
+#pragma unroll
+            for (int d = 0; d < 4; d++) {
+#pragma unroll
+                for (int i = 0; i < ROWS; i++) {
+#pragma unroll
+                    for (int j = 0; j < COLUMNS; j++) at[i][j] = fmaf(rows.at[d][i], columns.at[d][j], at[i][j]);
+                }
+            }
+        }
+    }
+
+#if ORDERED
+    __device__ __forceinline__ void end_block() {
+#pragma unroll
+        for (int i = 0; i < ROWS; i++) {
+#pragma unroll
+            for (int j = 0; j < COLUMNS; j++) {
+                totals[i][j] += at[i][j];
+                at[i][j] = 0.0f;
+            }
+        }
+    }
+#endif
+
+    __device__ __forceinline__ void put(const Extents& extents, const Part& part, const Result& result) const {
+        const int WIDE = B_BY_DEPTH ? 1 : 4;
+#pragma unroll
+        for (int i = 0; i < ROWS; i++) {
+#pragma unroll
+            for (int j = 0; j < COLUMNS; j += WIDE) {
+                float sums[WIDE];
+#pragma unroll
+                for (int n = 0; n < WIDE; n++) {
+#if ORDERED
+                    sums[n] = totals[i][j + n];
+#else
+                    sums[n] = at[i][j + n];
+#endif
+                }
+                result.put(extents, part, part.row + Rows::place(down, i), part.column + Columns::place(across, j), sums);
+            }
+        }
+    }
+};
