@@ -6,11 +6,11 @@ extern "C" __global__ void elementwise(PARAMETERS, Y* __restrict__ y, u32 count)
     if (index >= count) return;
     OFFSETS;
     if (index + WIDTH <= count) {
-        Pack<Y, WIDTH> result;
+        vec<Y, WIDTH> result;
         LOADS;
 #pragma unroll
-        for (int i = 0; i < WIDTH; i++) result.at[i] = chain(ARGUMENTS);
-        *(Pack<Y, WIDTH>*)(y + index) = result;
+        for (int i = 0; i < WIDTH; i++) result[i] = chain(ARGUMENTS);
+        store(y + index, result);
     } else {
         for (int i = 0; index + i < count; i++) y[index + i] = chain(TAIL);
     }

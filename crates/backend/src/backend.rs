@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{BoundNode, Destination, DeviceInfo, DeviceTensor, NodePlacement, Region, Resident, RunContext};
 use inferrum_graph::{Graph, NodeError};
-use inferrum_tensor::Tensor;
+use inferrum_tensor::{DType, Tensor};
 
 /// A device that is ready to run models.
 pub trait Backend: Send + Sync {
@@ -22,6 +22,16 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// An operator refuses its inputs.
     fn prepare(&self, graph: Graph) -> Result<Graph, BackendError>;
+
+    /// Whether the device keeps float32 in this narrow type where a user asks for that precision.
+    fn narrows_to(&self, _dtype: DType) -> bool {
+        false
+    }
+
+    /// Whether products of float32 round their factors to TensorFloat-32, as the user asked when the device was opened.
+    fn rounds_to_tf32(&self) -> bool {
+        false
+    }
 
     /// Whether products and convolutions of 8-bit integers have kernels here; where they have none, rewrites make them
     /// products of floats as far as these are exact.

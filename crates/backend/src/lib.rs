@@ -15,14 +15,15 @@ mod kernel_table;
 mod loops;
 mod memory;
 mod placement;
+mod precision;
 mod profile;
 mod region;
 mod resident;
+mod retype;
 mod stand_in;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transfers;
-mod widen;
 
 pub use backend::{Backend, BackendError, Cost, Decline, Executable};
 pub use bound_node::BoundNode;
@@ -35,9 +36,10 @@ pub use kernel_table::{KernelRow, KernelTable};
 pub use loops::{Loops, MAX_OPERANDS, MAX_RANK, broadcast_strides, dense_strides};
 pub use memory::{Lifetime, place};
 pub use placement::{NodePlacement, Placement};
+pub use precision::{Precision, PrecisionParseError};
 pub use profile::{Profile, Span};
 pub use region::Region;
 pub use resident::{DeviceTensor, Resident};
+pub use retype::{narrow, widen, widen_unless};
 pub use stand_in::tried;
 pub use transfers::{Crossing, Transfer, TransferLog, Transfers};
-pub use widen::{widen, widen_unless};

@@ -1,6 +1,6 @@
 //! Whether a device will run a node, asked before every shape is known.
 
-use inferrum_graph::{Fact, Facts, Graph, Node, ShapeFact, SymDim};
+use inferrum_graph::{Fact, Facts, Graph, Node, ShapeFact, SymDim, ValueId};
 
 use crate::BoundNode;
 
@@ -9,6 +9,15 @@ const STAND_IN: usize = 16;
 
 /// What `asked` says of the node under shapes that it may have in a run; None where nothing is known of them.
 pub fn tried(graph: &Graph, node: &Node, asked: impl FnOnce(&BoundNode<'_>) -> bool) -> Option<bool> {
+    tried_with(node, |id| graph.fact(id).clone(), asked)
+}
+
+/// As [`tried`], where `fact` says what is known of the inputs.
+pub(crate) fn tried_with(
+    node: &Node,
+    fact: impl Fn(ValueId) -> Fact,
+    asked: impl FnOnce(&BoundNode<'_>) -> bool,
+) -> Option<bool> {
     let concrete = |fact: &Fact| {
         let tensor = fact.as_tensor()?;
         match tensor.value {
@@ -18,7 +27,7 @@ pub fn tried(graph: &Graph, node: &Node, asked: impl FnOnce(&BoundNode<'_>) -> b
     };
     let inputs = node.inputs.iter().map(|id| match id {
         None => Some(None),
-        Some(id) => concrete(graph.fact(*id)).map(Some),
+        Some(id) => concrete(&fact(*id)).map(Some),
     });
     let inputs: Vec<Option<Fact>> = inputs.collect::<Option<_>>()?;
     let inputs: Vec<Option<&Fact>> = inputs.iter().map(Option::as_ref).collect();

@@ -16,7 +16,7 @@ const MOST_THREADS: usize = 1024;
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Session")]
 pub(crate) struct SessionArgs {
-    /// Precision to compute in: f32 (as the model says), auto
+    /// Precision to compute in: f32 (as the model says), tf32, f16, bf16, auto
     #[arg(long, value_name = "PRECISION", default_value = "f32")]
     pub(crate) precision: Precision,
     /// Threads of one run [default: as many as the process may use]

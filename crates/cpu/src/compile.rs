@@ -8,6 +8,9 @@ use inferrum_tensor::{DType, Shape, Tensor};
 
 use crate::kernel::{Lowered, NodeKernel};
 
+/// Alignment of every buffer: a cache line, which is also the widest vector.
+const ALIGNMENT: usize = 64;
+
 /// A compiled region: steps in order, over planned buffers.
 pub(crate) struct Plan {
     pub(crate) steps: Vec<Step>,

@@ -11,4 +11,6 @@ pub(crate) struct Abilities {
     pub(crate) shared_bytes: u32,
     /// Bytes of memory.
     pub(crate) memory: u64,
+    /// Whether products of float32 may round their factors to TensorFloat-32: the user asked for it.
+    pub(crate) tf32: bool,
 }

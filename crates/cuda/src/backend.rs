@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use inferrum_backend::{
     Backend, BackendError, BoundNode, Cost, Decline, DeviceInfo, DeviceTensor, Executable, NodePlacement,
-    Region, Resident, Unusable,
+    Precision, Region, Resident, Unusable,
 };
 use inferrum_graph::Graph;
-use inferrum_tensor::Tensor;
+use inferrum_tensor::{DType, Tensor};
 
+use crate::abilities::Abilities;
 use crate::compile;
 use crate::driver::Driver;
 use crate::executor::CudaExecutable;
@@ -29,40 +30,49 @@ pub struct CudaBackend {
 pub(crate) struct Shared {
     pub(crate) info: DeviceInfo,
     pub(crate) driver: Arc<dyn Driver>,
+    /// What the device can do and the session allows.
+    pub(crate) abilities: Abilities,
     pub(crate) functions: Arc<Functions>,
     pub(crate) weights: Weights,
 }
 
 impl CudaBackend {
     /// Opens the GPU that `selector` means: a number, a part of its name, or the first. With the feature `host`, the selector `host`
-    /// means the processor, which runs the same kernels.
+    /// means the processor, which runs the same kernels. Of precisions, TF32 matters here; narrow types are a matter of the graph.
     ///
     /// # Errors
     /// There is no such GPU, its driver refuses, or what it needs is missing.
-    pub fn open(selector: Option<&str>) -> Result<CudaBackend, Unusable> {
+    pub fn open(selector: Option<&str>, precision: Precision) -> Result<CudaBackend, Unusable> {
         #[cfg(feature = "host")]
         if selector == Some("host") {
-            return Ok(CudaBackend::on_host());
+            return CudaBackend::on_host(precision);
         }
         let (driver, info) = crate::nvidia::open(selector)?;
-        Ok(CudaBackend::over(driver, info))
+        Ok(CudaBackend::over(driver, info, precision))
     }
 
     /// The processor in place of a GPU.
     #[cfg(feature = "host")]
-    fn on_host() -> CudaBackend {
+    fn on_host(precision: Precision) -> Result<CudaBackend, Unusable> {
         let info = DeviceInfo {
-            id: "cuda:host".into(),
+            id: crate::host::DEVICE.into(),
             name: "CUDA kernels on the processor, for tests".into(),
             usable: Ok(()),
             details: Vec::new(),
         };
-        CudaBackend::over(crate::host::open(), info)
+        let driver = crate::host::Driver::new().map_err(|error| Unusable {
+            reason: error.to_string(),
+            remedy: "install a C++ compiler (g++)".into(),
+        })?;
+        Ok(CudaBackend::over(Arc::new(driver), info, precision))
     }
 
-    fn over(driver: Arc<dyn Driver>, info: DeviceInfo) -> CudaBackend {
+    fn over(driver: Arc<dyn Driver>, info: DeviceInfo, precision: Precision) -> CudaBackend {
         let functions = Functions::of(&driver);
-        CudaBackend { shared: Arc::new(Shared { info, driver, functions, weights: Weights::default() }) }
+        let tf32 = precision == Precision::Tf32 && driver.abilities().capability >= 80;
+        let abilities = Abilities { tf32, ..driver.abilities().clone() };
+        let weights = Weights::default();
+        CudaBackend { shared: Arc::new(Shared { info, driver, abilities, functions, weights }) }
     }
 }
 
@@ -72,7 +82,7 @@ impl Shared {
     /// # Errors
     /// Why there is none.
     pub(crate) fn lower(&self, bound: &BoundNode<'_>) -> Result<Lowered, Decline> {
-        lower::lower(bound, self.driver.abilities())
+        lower::lower(bound, &self.abilities)
     }
 
     /// The tensor, if it is in this device's memory.
@@ -100,11 +110,19 @@ impl Backend for CudaBackend {
     }
 
     fn legalize(&self, graph: Graph) -> Result<Graph, BackendError> {
-        Ok(legalize(graph, self.shared.driver.abilities())?)
+        Ok(legalize(graph, &self.shared.abilities)?)
     }
 
     fn prepare(&self, graph: Graph) -> Result<Graph, BackendError> {
         Ok(graph)
+    }
+
+    fn narrows_to(&self, dtype: DType) -> bool {
+        matches!(dtype, DType::F16 | DType::BF16)
+    }
+
+    fn rounds_to_tf32(&self) -> bool {
+        self.shared.abilities.tf32
     }
 
     fn claim(&self, node: &BoundNode<'_>) -> Result<Cost, Decline> {

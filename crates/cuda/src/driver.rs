@@ -195,6 +195,12 @@ impl Argument {
         Argument { words, bytes: bytes.len() }
     }
 
+    /// The bytes.
+    #[cfg(feature = "host")]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.words)[..self.bytes]
+    }
+
     /// Where it stands.
     pub(crate) fn as_ptr(&self) -> *const u64 {
         self.words.as_ptr()

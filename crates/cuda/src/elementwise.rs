@@ -277,17 +277,15 @@ impl Text {
             text.parameters.push(format!("const {stored}* input{i}"));
             text.chain_parameters.push(format!("{stored} s{i}"));
             let _ = writeln!(text.widened, "    {computed} x{i} = {computed}(s{i});");
-            let pack = |at: &str| {
-                format!("Pack<{stored}, WIDTH> p{i} = *(const Pack<{stored}, WIDTH>*)(input{i} + {at})")
-            };
+            let pack = |at: &str| format!("vec<{stored}, WIDTH> p{i} = load<WIDTH>(input{i} + {at})");
             let (load, argument, tail) = match *access {
-                Access::Dense => (pack("index"), format!("p{i}.at[i]"), format!("input{i}[index + i]")),
+                Access::Dense => (pack("index"), format!("p{i}[i]"), format!("input{i}[index + i]")),
                 Access::Scalar => {
                     (format!("{stored} p{i} = input{i}[0]"), format!("p{i}"), format!("input{i}[0]"))
                 }
                 Access::Walked { operand, side_by_side: true } => (
                     pack(&format!("at[{operand}]")),
-                    format!("p{i}.at[i]"),
+                    format!("p{i}[i]"),
                     format!("input{i}[at[{operand}] + i]"),
                 ),
                 Access::Walked { operand, side_by_side: false } => (

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use inferrum_backend::testing::{Case, Expected, Given, one_node, region};
 pub(crate) use inferrum_backend::testing::{Tolerance, assert_close, random, random_of};
-use inferrum_backend::{Backend, BackendError, BoundNode, Executable, Region, Resident, RunContext};
+use inferrum_backend::{Backend, BackendError, BoundNode, Executable, Precision, Region, Resident, RunContext};
 use inferrum_graph::{Fact, NodeId, Operator, interpret};
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
@@ -20,7 +20,7 @@ pub(crate) const CAPABILITIES: [u32; 3] = [75, 80, 90];
 /// The host in place of a GPU.
 pub(crate) fn backend() -> &'static CudaBackend {
     static BACKEND: OnceLock<CudaBackend> = OnceLock::new();
-    BACKEND.get_or_init(|| CudaBackend::open(Some("host")).expect("the host"))
+    BACKEND.get_or_init(|| CudaBackend::open(Some("host"), Precision::F32).expect("the host"))
 }
 
 /// A type of every size that elements have in a GPU's memory.
@@ -130,7 +130,7 @@ pub(crate) fn whole(graph: inferrum_graph::Graph) -> Region {
 /// Panics unless the node's kernels, where it has some on a device of a capability, are compiled for that.
 fn validate(bound: &BoundNode<'_>) {
     for capability in CAPABILITIES {
-        let abilities = Abilities { capability, ..backend().shared.driver.abilities().clone() };
+        let abilities = Abilities { capability, ..backend().shared.abilities.clone() };
         if let Ok(Lowered::Work(work)) = lower(bound, &abilities) {
             for kernel in &work.kernels {
                 crate::nvidia::testing::compiles(&kernel.source, capability);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use inferrum_backend::{Backend, Device, DeviceInfo};
+use inferrum_backend::{Backend, Device, DeviceInfo, Precision};
 use inferrum_cpu::CpuBackend;
 use inferrum_cpu::threads::Threads;
 
@@ -29,16 +29,32 @@ pub(crate) struct Opened {
 ///
 /// # Errors
 /// [`Error::Device`] when it is not there or not usable.
-pub(crate) fn open(device: &Device, threads: Option<usize>) -> Result<Opened, Error> {
+pub(crate) fn open(device: &Device, threads: Option<usize>, precision: Precision) -> Result<Opened, Error> {
     if let Some(count) = threads.filter(|&count| count > Threads::MOST) {
         let most = Threads::MOST;
         return Err(Error::Unsupported(format!("{count} threads; a session takes at most {most}")));
     }
     let cpu = || Arc::new(CpuBackend::new(threads));
+    let opened = open_device(device, precision, cpu())?;
+    let backend = &opened.backend;
+    let kept = match precision.narrow() {
+        Some(dtype) => backend.narrows_to(dtype),
+        None => precision != Precision::Tf32 || backend.rounds_to_tf32(),
+    };
+    if !kept {
+        let id = &backend.info().id;
+        return Err(Error::Unsupported(format!("precision {precision} on `{id}`, which computes in f32 here")));
+    }
+    Ok(opened)
+}
+
+fn open_device(device: &Device, precision: Precision, cpu: Arc<CpuBackend>) -> Result<Opened, Error> {
     match device {
-        Device::Cpu | Device::Auto => Ok(Opened { backend: cpu(), host: None }),
-        Device::Named { family, selector } if family == "cuda" => cuda(device, selector.as_deref(), cpu()),
-        Device::Named { family, selector } if family == "wgpu" => wgpu(device, selector.as_deref(), cpu()),
+        Device::Cpu | Device::Auto => Ok(Opened { backend: cpu, host: None }),
+        Device::Named { family, selector } if family == "cuda" => {
+            cuda(device, selector.as_deref(), precision, cpu)
+        }
+        Device::Named { family, selector } if family == "wgpu" => wgpu(device, selector.as_deref(), cpu),
         other => Err(Error::Device {
             device: other.to_string(),
             reason: "this build has no such backend; `inferrum devices` lists what there is".into(),
@@ -48,17 +64,27 @@ pub(crate) fn open(device: &Device, threads: Option<usize>) -> Result<Opened, Er
 
 /// An NVIDIA GPU, with the processor for what it declines.
 #[cfg(feature = "cuda")]
-fn cuda(device: &Device, selector: Option<&str>, host: Arc<CpuBackend>) -> Result<Opened, Error> {
+fn cuda(
+    device: &Device,
+    selector: Option<&str>,
+    precision: Precision,
+    host: Arc<CpuBackend>,
+) -> Result<Opened, Error> {
     let refused = |unusable: inferrum_backend::Unusable| Error::Device {
         device: device.to_string(),
         reason: unusable.to_string(),
     };
-    let backend = inferrum_cuda::CudaBackend::open(selector).map_err(refused)?;
+    let backend = inferrum_cuda::CudaBackend::open(selector, precision).map_err(refused)?;
     Ok(Opened { backend: Arc::new(backend), host: Some(host) })
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda(device: &Device, _selector: Option<&str>, _host: Arc<CpuBackend>) -> Result<Opened, Error> {
+fn cuda(
+    device: &Device,
+    _selector: Option<&str>,
+    _precision: Precision,
+    _host: Arc<CpuBackend>,
+) -> Result<Opened, Error> {
     Err(Error::Device {
         device: device.to_string(),
         reason: "this build has no CUDA backend; build it with the feature `cuda`".into(),

@@ -17,7 +17,6 @@ mod inputs;
 mod memory;
 #[cfg(feature = "ndarray")]
 pub mod ndarray;
-mod precision;
 mod program;
 mod reference;
 mod session;
@@ -28,7 +27,7 @@ pub use device_tensor::DeviceTensor;
 pub use devices::devices;
 pub use error::Error;
 pub use inferrum_backend::{
-    Crossing, Device, DeviceInfo, NodePlacement, Placement, Profile, Span, Stop, Transfer, TransferLog,
+    Crossing, Device, DeviceInfo, NodePlacement, Placement, Precision, Profile, Span, Stop, Transfer, TransferLog,
     Transfers,
 };
 pub use inferrum_graph as graph;
@@ -38,7 +37,6 @@ pub use inferrum_tensor::{
 };
 pub use inputs::{Input, Inputs, Outputs};
 pub use memory::machine_limit;
-pub use precision::Precision;
 pub use program::{Plan, PlannedBody, PlannedNode};
 pub use reference::interpret_f64;
 pub use session::{RunOptions, Session, SessionBuilder};

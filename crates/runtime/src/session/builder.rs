@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use inferrum_backend::{Backend, Device, Profile};
+use inferrum_backend::{Backend, Device, Precision, Profile, narrow};
 use inferrum_graph::Graph;
 use inferrum_optimize::Target;
 use inferrum_tensor::AllocationLimit;
@@ -11,7 +11,7 @@ use inferrum_tensor::AllocationLimit;
 use super::{Session, ValueInfo};
 use crate::devices::{self, Opened};
 use crate::program::{Devices, Program};
-use crate::{Error, Precision, memory};
+use crate::{Error, memory};
 
 /// How to load and run a model: [`Session::builder`] makes one with the settings that each method names.
 ///
@@ -144,7 +144,7 @@ impl SessionBuilder {
         if needed > limit {
             return Err(Error::OutOfMemory { what: "the model's weights".into(), needed, limit });
         }
-        let Opened { backend, host } = devices::open(&self.device, self.threads)?;
+        let Opened { backend, host } = devices::open(&self.device, self.threads, self.precision)?;
         let info = |ids: &[inferrum_graph::ValueId]| -> Vec<ValueInfo> {
             ids.iter()
                 .map(|&id| ValueInfo { name: graph.value(id).name.clone(), fact: graph.fact(id).clone() })
@@ -152,6 +152,7 @@ impl SessionBuilder {
         };
         let (inputs, outputs) = (info(&graph.inputs), info(&graph.outputs));
         let (graph, fusions) = if self.optimize { optimized(graph, &*backend)? } else { (graph, Vec::new()) };
+        let graph = in_precision(graph, &*backend, self.precision)?;
         let devices = Devices { backend: Arc::clone(&backend), host, strict: self.strict };
         let program = Program::new(graph, devices, limit);
         program.prepare()?;
@@ -172,4 +173,12 @@ fn optimized(graph: Graph, backend: &dyn Backend) -> Result<(Graph, Vec<(String,
     let target = Target { integer_products: backend.multiplies_integers() };
     let (graph, fusions) = inferrum_optimize::optimize_for(backend.legalize(graph)?, target)?;
     Ok((backend.prepare(graph)?, fusions))
+}
+
+/// The graph on the floats that the user asked for, where the device has kernels for them.
+fn in_precision(graph: Graph, backend: &dyn Backend, precision: Precision) -> Result<Graph, Error> {
+    match precision.narrow() {
+        Some(dtype) => Ok(narrow(graph, dtype, &|bound| backend.claim(bound).is_ok())?),
+        None => Ok(graph),
+    }
 }
