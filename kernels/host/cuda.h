@@ -28,6 +28,13 @@ inline __attribute__((always_inline)) void collective(Word mask, void *operand, 
     state.services->collective(state.runner, mask, operand, complete, name, line);
 }
 
+// Copies that arrive later.
+inline void copy_async(void *to, const void *from, Word bytes, bool there) {
+    state.services->copy(state.runner, to, from, bytes, there);
+}
+inline void copy_async_commit() { state.services->commit(state.runner); }
+inline void copy_async_wait(Word latest) { state.services->arrive(state.runner, latest); }
+
 template <class To, class From> inline __attribute__((always_inline)) To bits(From from) {
     static_assert(sizeof(To) == sizeof(From), "as many bits");
     return __builtin_bit_cast(To, from);

@@ -138,6 +138,18 @@ struct Warp {
     Word present, ended, waiting;
 };
 
+// Copies of one thread that are on their way, oldest first.
+struct Copies {
+    struct Copy {
+        void *to;
+        const void *from;
+        Word bytes, there, group;
+    };
+    static constexpr Word MOST = 256;
+    Word count, group;
+    Copy copies[MOST];
+};
+
 struct Runner {
     const Launch *launch;
     State *state;
@@ -164,6 +176,9 @@ struct Runner {
     Warp warps[MOST_THREADS / WARP];
 
     unsigned char *stacks, *shared_end, *signal_stack;
+    // Of each thread.
+    Copies *copies;
+    bool copied;
     Runner *next;
 };
 
@@ -372,14 +387,46 @@ static void collective(void *runner, Word mask, void *operand, Complete complete
     park(r, me, complete, operand, name, mask, line);
 }
 
-static void fail(void *runner, const char *text, Word line) {
+[[noreturn]] static void fail(void *runner, const char *text, Word line) {
     auto *r = static_cast<Runner *>(runner);
     blame(r, r->current, line);
     describe(r->report, "%s", text);
     give_up(r, 1);
 }
 
-static const Services SERVICES = {barrier, collective, fail};
+// ---- Copies that arrive later ----
+
+static void start_copy(void *runner, void *to, const void *from, Word bytes, Word there) {
+    auto *r = static_cast<Runner *>(runner);
+    Copies &mine = r->copies[r->current];
+    if ((reinterpret_cast<uintptr_t>(to) | (there ? reinterpret_cast<uintptr_t>(from) : 0)) % bytes != 0) {
+        fail(r, "a copy to shared memory is not at a multiple of its bytes", 0);
+    }
+    if (mine.count == Copies::MOST) fail(r, "a thread has more than 256 copies to shared memory on their way", 0);
+    mine.copies[mine.count++] = {to, from, bytes, there, mine.group};
+    r->copied = true;
+}
+
+static void commit_copies(void *runner) {
+    auto *r = static_cast<Runner *>(runner);
+    r->copies[r->current].group++;
+}
+
+static void do_copies(void *runner, Word latest) {
+    auto *r = static_cast<Runner *>(runner);
+    Copies &mine = r->copies[r->current];
+    Word done = 0;
+    // Copies since the last commit belong to no group that is waited for.
+    for (; done < mine.count && mine.copies[done].group + latest < mine.group; done++) {
+        const Copies::Copy &copy = mine.copies[done];
+        if (copy.there) memcpy(copy.to, copy.from, copy.bytes);
+        else memset(copy.to, 0, copy.bytes);
+    }
+    mine.count -= done;
+    memmove(mine.copies, mine.copies + done, mine.count * sizeof(Copies::Copy));
+}
+
+static const Services SERVICES = {barrier, collective, fail, start_copy, commit_copies, do_copies};
 
 // ---- Blocks ----
 
@@ -393,6 +440,10 @@ static void begin_block(Runner *r) {
     for (Word w = 0; w * WARP < r->count; w++) {
         Word lanes = r->count - w * WARP;
         r->warps[w] = {lanes >= WARP ? ~0u : (1u << lanes) - 1, 0, 0};
+    }
+    if (r->copied) {
+        for (Word i = 0; i < r->count; i++) r->copies[i].count = r->copies[i].group = 0;
+        r->copied = false;
     }
     const Module *module = r->launch->module;
     if (module->static_end != module->static_begin) {
@@ -525,11 +576,13 @@ static Runner *new_runner() {
     auto *stacks = static_cast<unsigned char *>(reserve(MOST_THREADS * STACK, PROT_NONE));
     auto *shared = static_cast<unsigned char *>(reserve(MOST_SHARED + 2 * PAGE, PROT_NONE));
     auto *alternate = static_cast<unsigned char *>(reserve(ALTERNATE, PROT_READ | PROT_WRITE));
-    if (!r || !stacks || !shared || !alternate) return nullptr;
+    auto *copies = static_cast<Copies *>(reserve(MOST_THREADS * sizeof(Copies), PROT_READ | PROT_WRITE));
+    if (!r || !stacks || !shared || !alternate || !copies) return nullptr;
     mprotect(shared + PAGE, MOST_SHARED, PROT_READ | PROT_WRITE);
     r->stacks = stacks;
     r->shared_end = shared + PAGE + MOST_SHARED;
     r->signal_stack = alternate;
+    r->copies = copies;
     forget_fibers(r);
     return r;
 }
