@@ -3,10 +3,10 @@
 struct Divisor {
     u32 divisor, factor, shift;
 
-    __device__ __forceinline__ u32 quotient(u32 x) const { return divisor == 1 ? x : __umulhi(x, factor) >> shift; }
+    INLINE u32 quotient(u32 x) const { return divisor == 1 ? x : __umulhi(x, factor) >> shift; }
 
     // The quotient; `x` becomes the rest.
-    __device__ __forceinline__ u32 divide(u32& x) const {
+    INLINE u32 divide(u32& x) const {
         u32 result = quotient(x);
         x -= result * divisor;
         return result;

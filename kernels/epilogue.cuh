@@ -1,6 +1,11 @@
 // Where the sums of a product go: activation(alpha * sum + beta * bias + residual), or, if PARTS, as they are to memory of the launch's own.
 // Macros: BIAS is 0 without one, 1 if it has neighbours for neighbouring columns, 2 if they share an element; RESIDUAL, which lies as the
-// result does; IMAGES of columns that lie apart; TOGETHER columns may be written at once; types BIAS_T, RESIDUAL_T, Y; and `activate`.
+// result does; IMAGES of columns that lie apart; TOGETHER columns may be written at once; types BIAS_T, RESIDUAL_T, Y; and ACTIVATE, the body of a
+// function of x.
+
+namespace expressions {
+INLINE float activate(float x) { ACTIVATE; }
+}  // namespace expressions
 
 struct Placement {
     // From one product, row, and image of columns to the next; columns of an image.
@@ -19,13 +24,13 @@ struct Result {
     float* parts;
 
     template <int N>
-    __device__ __forceinline__ void put(const Extents& extents, const Part& part, u32 row, u32 column, const float (&sums)[N]) const {
+    INLINE void put(const Extents& extents, const Part& part, u32 row, u32 column, const float (&sums)[N]) const {
         if (row >= extents.m || column >= extents.n) return;
         u32 width = (extents.n + 3u) & ~3u;
-        Pack<float, N> pack;
+        vec<float, N> pack;
 #pragma unroll
         for (int i = 0; i < N; i++) pack.at[i] = sums[i];
-        *(Pack<float, N>*)(parts + ((part.batch * extents.splits + part.split) * extents.m + row) * width + column) = pack;
+        *(vec<float, N>*)(parts + ((part.batch * extents.splits + part.split) * extents.m + row) * width + column) = pack;
     }
 };
 
@@ -40,13 +45,13 @@ struct Result {
     Y* y;
     Placement placement;
 
-    __device__ __forceinline__ float finished(float sum, float bias, float residual) const {
+    INLINE float finished(float sum, float bias, float residual) const {
         return expressions::activate(placement.alpha * sum + (BIAS ? placement.beta * bias : 0.0f) + residual);
     }
 
     // Sums of N neighbouring columns, of which the first is a multiple of N.
     template <int N>
-    __device__ __forceinline__ void put(const Extents& extents, const Part& part, u32 row, u32 column, const float (&sums)[N]) const {
+    INLINE void put(const Extents& extents, const Part& part, u32 row, u32 column, const float (&sums)[N]) const {
         if (row >= extents.m || column >= extents.n) return;
         u32 start = part.batch * placement.batch + row * placement.row;
         u32 bias_start = part.batch * placement.bias_batch + row * placement.bias_row;
@@ -54,18 +59,18 @@ struct Result {
             u32 place = column;
             u32 image = IMAGES ? placement.columns.divide(place) : 0u;
             u32 at = start + image * placement.image + place;
-            Pack<Y, N> pack;
-            Pack<BIAS_T, N> biases;
-            Pack<RESIDUAL_T, N> residuals;
-            if (BIAS == 1) biases = *(const Pack<BIAS_T, N>*)(bias + bias_start + column);
+            vec<Y, N> pack;
+            vec<BIAS_T, N> biases;
+            vec<RESIDUAL_T, N> residuals;
+            if (BIAS == 1) biases = *(const vec<BIAS_T, N>*)(bias + bias_start + column);
             float shared = BIAS == 2 ? float(bias[bias_start]) : 0.0f;
-            if (RESIDUAL) residuals = *(const Pack<RESIDUAL_T, N>*)(residual + at);
+            if (RESIDUAL) residuals = *(const vec<RESIDUAL_T, N>*)(residual + at);
 #pragma unroll
             for (int i = 0; i < N; i++) {
                 float added = BIAS == 1 ? float(biases.at[i]) : shared;
                 pack.at[i] = Y(finished(sums[i], added, RESIDUAL ? float(residuals.at[i]) : 0.0f));
             }
-            *(Pack<Y, N>*)(y + at) = pack;
+            *(vec<Y, N>*)(y + at) = pack;
             return;
         }
 #pragma unroll

@@ -34,7 +34,7 @@ template <class T> struct Images {
         bool inside;
     };
 
-    __device__ __forceinline__ Line line(u32 column) const {
+    INLINE Line line(u32 column) const {
         Line line;
         u32 image = window.positions.divide(column);
         line.inside = image < window.images;
@@ -49,7 +49,7 @@ template <class T> struct Images {
     }
 
     // The input element that a tap meets, or none.
-    __device__ __forceinline__ u32 meet(const Line& line, const Tap& tap, bool& inside) const {
+    INLINE u32 meet(const Line& line, const Tap& tap, bool& inside) const {
         u32 at = line.image + (u32)tap.channel;
         inside = line.inside;
 #pragma unroll
@@ -71,14 +71,14 @@ template <class T> struct Images {
         return at;
     }
 
-    __device__ __forceinline__ Line begin(const Line& line, u32 depth) const {
+    INLINE Line begin(const Line& line, u32 depth) const {
         if (!SAME_TAP) return line;
         Line of_tile = line;
         of_tile.image = meet(line, taps[depth], of_tile.inside);
         return of_tile;
     }
 
-    __device__ __forceinline__ const T* find(const Line& line, u32 depth, u32 step, bool& inside) const {
+    INLINE const T* find(const Line& line, u32 depth, u32 step, bool& inside) const {
         if (SAME_TAP) {
             inside = line.inside;
             return start + (line.image + step * window.channel);

@@ -1,20 +1,16 @@
 // Tiles of a product's factors, from memory to shared memory. A factor is gone through along its `outer` axis, rows of A or columns of
 // B, and along the depth, and is read WIDTH elements at once along one of them: the depth if BY_DEPTH.
 
-// A tile in shared memory: rows of what lies side by side, 16 bytes further apart than they are long, so that no two of eight rows
-// begin in the same bank.
+// A tile in shared memory: rows of what lies side by side. They are a few bytes further apart than they are long, so that what threads of a warp
+// read at once is in different banks: 16 bytes at the same place of eight rows, or words of eight neighbours in each of four rows.
 template <class T, int OUTER, int DEPTH, bool BY_DEPTH> struct Tile {
-    static const int ROW = (BY_DEPTH ? DEPTH : OUTER) + 16 / sizeof(T);
+    static const int ROW = (BY_DEPTH ? DEPTH : OUTER) + (!BY_DEPTH && sizeof(T) == 4 ? 32 : 16) / sizeof(T);
     static const int ELEMENTS = (BY_DEPTH ? OUTER : DEPTH) * ROW;
 
-    static __device__ __forceinline__ u32 at(u32 outer, u32 depth) { return BY_DEPTH ? outer * ROW + depth : depth * ROW + outer; }
+    static INLINE u32 at(u32 outer, u32 depth) { return BY_DEPTH ? outer * ROW + depth : depth * ROW + outer; }
 };
 
 // A matrix in memory.
-struct Strides {
-    u32 outer, depth;
-};
-
 template <class T> struct Matrix {
     const T* start;
     Strides strides;
@@ -25,15 +21,15 @@ template <class T> struct Matrix {
         u32 at;
         bool inside;
     };
-    __device__ __forceinline__ Line line(u32 outer) const { return {outer * strides.outer, outer < extent}; }
+    INLINE Line line(u32 outer) const { return {outer * strides.outer, outer < extent}; }
 
     // What is known of a line at the depths of a tile.
-    __device__ __forceinline__ Line begin(const Line& line, u32 depth) const {
+    INLINE Line begin(const Line& line, u32 depth) const {
         return {line.at + depth * strides.depth, line.inside};
     }
 
     // Where the element at `depth`, which is `step` after the tile's first one, begins, and whether there is one.
-    __device__ __forceinline__ const T* find(const Line& line, u32 depth, u32 step, bool& inside) const {
+    INLINE const T* find(const Line& line, u32 depth, u32 step, bool& inside) const {
         inside = line.inside;
         return start + (line.at + step * strides.depth);
     }
@@ -42,7 +38,7 @@ template <class T> struct Matrix {
 // Brings a factor's tiles; all THREADS of the block take part.
 template <class T, class Source, int OUTER, int DEPTH, bool BY_DEPTH, int WIDTH, int COUNT, bool ASYNC> struct Loader {
     typedef Tile<T, OUTER, DEPTH, BY_DEPTH> Own;
-    typedef Pack<T, WIDTH> Chunk;
+    typedef vec<T, WIDTH> Chunk;
     static const int ACROSS = (BY_DEPTH ? DEPTH : OUTER) / WIDTH;
     static const int CHUNKS = OUTER * DEPTH / WIDTH;
     static const int EACH = (CHUNKS + COUNT - 1) / COUNT;
@@ -53,17 +49,17 @@ template <class T, class Source, int OUTER, int DEPTH, bool BY_DEPTH, int WIDTH,
     typename Source::Line lines[SAME ? 1 : EACH];
     Chunk held[ASYNC ? 1 : EACH];
 
-    static __device__ __forceinline__ bool exists(u32 chunk) { return CHUNKS % COUNT == 0 || chunk < CHUNKS; }
-    static __device__ __forceinline__ u32 outer_of(u32 chunk) { return BY_DEPTH ? chunk / ACROSS : chunk % ACROSS * WIDTH; }
-    static __device__ __forceinline__ u32 depth_of(u32 chunk) { return BY_DEPTH ? chunk % ACROSS * WIDTH : chunk / ACROSS; }
+    static INLINE bool exists(u32 chunk) { return CHUNKS % COUNT == 0 || chunk < CHUNKS; }
+    static INLINE u32 outer_of(u32 chunk) { return BY_DEPTH ? chunk / ACROSS : chunk % ACROSS * WIDTH; }
+    static INLINE u32 depth_of(u32 chunk) { return BY_DEPTH ? chunk % ACROSS * WIDTH : chunk / ACROSS; }
 
-    __device__ __forceinline__ Loader(const Source& from, u32 first) : source(from) {
+    INLINE Loader(const Source& from, u32 first) : source(from) {
 #pragma unroll
         for (int i = 0; i < (SAME ? 1 : EACH); i++) lines[i] = source.line(first + outer_of(threadIdx.x + i * COUNT));
     }
 
     // Asks for the tile whose depths begin at `depth`; what is at `last` or after it is zero.
-    __device__ __forceinline__ void fetch(u32 depth, u32 last, T* tile) {
+    INLINE void fetch(u32 depth, u32 last, T* tile) {
         typename Source::Line of_tile = source.begin(lines[0], depth);
 #pragma unroll
         for (int i = 0; i < EACH; i++) {
@@ -84,7 +80,7 @@ template <class T, class Source, int OUTER, int DEPTH, bool BY_DEPTH, int WIDTH,
     }
 
     // Puts what was asked for last into its tile, if it is not on its way.
-    __device__ __forceinline__ void settle(T* tile) {
+    INLINE void settle(T* tile) {
         if (ASYNC) return;
 #pragma unroll
         for (int i = 0; i < EACH; i++) {
@@ -94,3 +90,6 @@ template <class T, class Source, int OUTER, int DEPTH, bool BY_DEPTH, int WIDTH,
         }
     }
 };
+
+typedef Tile<TA, BLOCK_M, BLOCK_K, A_BY_DEPTH> TileA;
+typedef Tile<TB, BLOCK_N, BLOCK_K, B_BY_DEPTH> TileB;

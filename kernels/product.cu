@@ -2,23 +2,25 @@
 // their way meanwhile. Macros: types TA, TB; A_BY_DEPTH, A_WIDTH, A_ASYNC, the same of B; BLOCK_K and STAGES; FROM_IMAGES if B is read
 // through windows; RANK of the loops over products.
 
-template <int RANK> struct Batches {
-    Strides a, b;
-    Loops<RANK, 2> loops;
-};
-
 #if FROM_IMAGES
 typedef Images<TB> SourceB;
-#define B_PARAMETERS const Tap *taps, Window window
+#define B_PARAMETERS const Tap *taps, Window window,
 #define B_SOURCE SourceB{b + start[1], taps, window}
 #else
 typedef Matrix<TB> SourceB;
-#define B_PARAMETERS u32 unused
+#define B_PARAMETERS
 #define B_SOURCE SourceB{b + start[1], batches.b, extents.n}
 #endif
 
+#if ORDERED
+// Products of a block of sums.
+#define ORDER_PARAMETERS u32 block,
+#else
+#define ORDER_PARAMETERS
+#endif
+
 extern "C" __global__ void __launch_bounds__(THREADS)
-    product(const TA* a, const TB* b, Extents extents, Batches<RANK> batches, u32 block, B_PARAMETERS, RESULT_PARAMETERS) {
+    product(const TA* a, const TB* b, Extents extents, Batches<RANK> batches, ORDER_PARAMETERS B_PARAMETERS RESULT_PARAMETERS) {
     SHARED(TA, tiles_a);
     TB* tiles_b = (TB*)(tiles_a + STAGES * TileA::ELEMENTS);
     Part part = own_part(extents);
@@ -36,7 +38,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             left.fetch(depth, part.last, tiles_a + index % STAGES * TileA::ELEMENTS);
             right.fetch(depth, part.last, tiles_b + index % STAGES * TileB::ELEMENTS);
         }
-        commit_async();
+        copy_async_commit();
     };
     auto add = [&](u32 index) {
         sums.add(tiles_a + index % STAGES * TileA::ELEMENTS, tiles_b + index % STAGES * TileB::ELEMENTS);
@@ -47,7 +49,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #if A_ASYNC && B_ASYNC
     for (u32 index = 0; index < STAGES - 1; index++) fetch(index);
     for (u32 index = 0; index < count; index++) {
-        wait_async<STAGES - 2>();
+        copy_async_wait<STAGES - 2>();
         __syncthreads();
         fetch(index + STAGES - 1);
         add(index);
@@ -59,7 +61,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             left.settle(tiles_a + index % STAGES * TileA::ELEMENTS);
             right.settle(tiles_b + index % STAGES * TileB::ELEMENTS);
         }
-        wait_async<0>();
+        copy_async_wait<0>();
         __syncthreads();
     };
     fetch(0);

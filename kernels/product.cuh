@@ -6,6 +6,17 @@ struct Extents {
     u32 splits, part;
 };
 
+// Steps through a factor along its outer axis, rows of A or columns of B, and along the depth.
+struct Strides {
+    u32 outer, depth;
+};
+
+// Where the factors of each product begin.
+template <int RANK> struct Batches {
+    Strides a, b;
+    Loops<RANK, 2> loops;
+};
+
 // Rows of blocks that are gone through together, so that blocks that run at once read few rows and columns.
 #define BAND 8u
 
@@ -16,7 +27,7 @@ struct Part {
     u32 first, last;
 };
 
-__device__ __forceinline__ Part own_part(const Extents& extents) {
+INLINE Part own_part(const Extents& extents) {
     u32 down = (extents.m + BLOCK_M - 1) / BLOCK_M, across = (extents.n + BLOCK_N - 1) / BLOCK_N;
     u32 index = blockIdx.x;
     u32 product = index / (down * across);

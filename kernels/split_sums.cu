@@ -11,7 +11,7 @@ extern "C" __global__ void split_sums(const float* parts, Extents extents, RESUL
     const float* from = parts + (part.batch * extents.splits * extents.m + row) * fours * 4 + column;
     float sums[4] = {};
     for (u32 split = 0; split < extents.splits; split++) {
-        Pack<float, 4> four = *(const Pack<float, 4>*)(from + split * extents.m * fours * 4);
+        vec<float, 4> four = *(const vec<float, 4>*)(from + split * extents.m * fours * 4);
 #pragma unroll
         for (int i = 0; i < 4; i++) sums[i] += four.at[i];
     }

@@ -9,15 +9,15 @@ template <class T, class Own, bool BY_DEPTH, int COUNT, int THREADS_ALONG> struc
     float at[4][COUNT];
 
     // Those that lie side by side in a tile are side by side in a thread; else neighbours have them, whose rows are in different banks.
-    static __device__ __forceinline__ u32 place(u32 thread, int i) {
+    static INLINE u32 place(u32 thread, int i) {
         return BY_DEPTH ? thread + THREADS_ALONG * i : i / 4 * (4 * THREADS_ALONG) + thread * 4 + i % 4;
     }
 
-    __device__ __forceinline__ void load(const T* tile, u32 thread, int depth) {
+    INLINE void load(const T* tile, u32 thread, int depth) {
         if (BY_DEPTH) {
 #pragma unroll
             for (int i = 0; i < COUNT; i++) {
-                Pack<T, 4> four = *(const Pack<T, 4>*)(tile + Own::at(place(thread, i), depth));
+                vec<T, 4> four = *(const vec<T, 4>*)(tile + Own::at(place(thread, i), depth));
 #pragma unroll
                 for (int d = 0; d < 4; d++) at[d][i] = float(four.at[d]);
             }
@@ -26,7 +26,7 @@ template <class T, class Own, bool BY_DEPTH, int COUNT, int THREADS_ALONG> struc
             for (int d = 0; d < 4; d++) {
 #pragma unroll
                 for (int i = 0; i < COUNT; i += 4) {
-                    Pack<T, 4> four = *(const Pack<T, 4>*)(tile + Own::at(place(thread, i), depth + d));
+                    vec<T, 4> four = *(const vec<T, 4>*)(tile + Own::at(place(thread, i), depth + d));
 #pragma unroll
                     for (int j = 0; j < 4; j++) at[d][i + j] = float(four.at[j]);
                 }
@@ -45,7 +45,7 @@ struct Sums {
 #endif
     u32 across, down;
 
-    __device__ __forceinline__ Sums() {
+    INLINE Sums() {
         u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
         across = warp % (ACROSS / 8) * 8 + lane % 8;
         down = warp / (ACROSS / 8) * 4 + lane / 8;
@@ -61,7 +61,7 @@ struct Sums {
         }
     }
 
-    __device__ __forceinline__ void add(const TA* a, const TB* b) {
+    INLINE void add(const TA* a, const TB* b) {
 #pragma unroll
         for (int depth = 0; depth < BLOCK_K; depth += 4) {
             Rows rows;
@@ -80,7 +80,7 @@ struct Sums {
     }
 
 #if ORDERED
-    __device__ __forceinline__ void end_block() {
+    INLINE void end_block() {
 #pragma unroll
         for (int i = 0; i < ROWS; i++) {
 #pragma unroll
@@ -92,7 +92,7 @@ struct Sums {
     }
 #endif
 
-    __device__ __forceinline__ void put(const Extents& extents, const Part& part, const Result& result) const {
+    INLINE void put(const Extents& extents, const Part& part, const Result& result) const {
         const int WIDE = B_BY_DEPTH ? 1 : 4;
 #pragma unroll
         for (int i = 0; i < ROWS; i++) {

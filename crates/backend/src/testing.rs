@@ -1,7 +1,10 @@
 //! What the tests of backends share: numbers, regions of one node, and the cases of operators that every backend runs.
 
 pub mod attention;
+pub mod conv;
+pub mod conv_transpose;
 pub mod gru;
+pub mod linear;
 pub mod lstm;
 pub mod recurrent;
 pub mod resize;

@@ -8,8 +8,11 @@ mod abilities;
 mod backend;
 mod compile;
 mod copies;
+mod division;
 mod driver;
+mod epilogue;
 mod executor;
+mod form;
 mod functions;
 #[cfg(feature = "host")]
 mod host;
@@ -19,10 +22,13 @@ mod loops;
 mod lower;
 mod memory;
 mod nvidia;
+mod packed;
 mod plan;
+mod product;
 mod rows;
 mod set;
 mod source;
+mod stream;
 mod tensor;
 #[cfg(test)]
 mod testing;
@@ -52,6 +58,8 @@ inferrum_backend::kernels! {
         inferrum_ops::select::Where, inferrum_ops::swiglu::SwiGlu, inferrum_ops::unary::Unary,
         inferrum_ops::variadic::Variadic;
     expand: inferrum_ops::expand::Expand, inferrum_ops::tile::Tile;
+    linear: inferrum_ops::fused::linear::Linear;
+    matmul: inferrum_ops::fused_matmul::FusedMatMul, inferrum_ops::gemm::Gemm, inferrum_ops::matmul::MatMul;
     slice: inferrum_ops::slice::Slice;
     softmax: inferrum_ops::softmax::Softmax;
     split: inferrum_ops::split::Split;
