@@ -3,7 +3,7 @@
 
 namespace expressions {
 
-template <class X> __device__ inline X select(X no, X yes, bool condition) { return condition ? yes : no; }
+template <class Value> __device__ inline Value select(Value no, Value yes, bool condition) { return condition ? yes : no; }
 
 __device__ inline bool is_nan(float x) { return (__float_as_uint(x) & 0x7fffffffu) > 0x7f800000u; }
 __device__ inline bool is_inf(float x) { return (__float_as_uint(x) & 0x7fffffffu) == 0x7f800000u; }
@@ -53,44 +53,44 @@ __device__ inline float floor_mod(float x, float y) {
 __device__ inline float power(float x, float y) { return ::powf(x, y); }
 
 // Integers of a type and width; sums and products wrap, and what divides by zero is 0.
-template <class X> struct Signed { static const bool value = X(-1) < X(0); };
+template <class Value> struct Signed { static const bool value = Value(-1) < Value(0); };
 
-template <class X> __device__ inline X abs(X x) { return x < X(0) ? X(X(0) - x) : x; }
-template <class X> __device__ inline X maximum(X x, X y) { return x < y ? y : x; }
-template <class X> __device__ inline X minimum(X x, X y) { return y < x ? y : x; }
-template <class X> __device__ inline X sign(X x) { return X(x > X(0)) - X(x < X(0)); }
+template <class Value> __device__ inline Value abs(Value x) { return x < Value(0) ? Value(Value(0) - x) : x; }
+template <class Value> __device__ inline Value maximum(Value x, Value y) { return x < y ? y : x; }
+template <class Value> __device__ inline Value minimum(Value x, Value y) { return y < x ? y : x; }
+template <class Value> __device__ inline Value sign(Value x) { return Value(x > Value(0)) - Value(x < Value(0)); }
 
-template <class X> __device__ inline X quotient(X x, X y) {
-    if (y == X(0)) return X(0);
-    return Signed<X>::value && y == X(-1) ? X(X(0) - x) : X(x / y);
+template <class Value> __device__ inline Value quotient(Value x, Value y) {
+    if (y == Value(0)) return Value(0);
+    return Signed<Value>::value && y == Value(-1) ? Value(Value(0) - x) : Value(x / y);
 }
 
-template <class X> __device__ inline X fmod(X x, X y) {
-    if (y == X(0) || (Signed<X>::value && y == X(-1))) return X(0);
+template <class Value> __device__ inline Value fmod(Value x, Value y) {
+    if (y == Value(0) || (Signed<Value>::value && y == Value(-1))) return Value(0);
     return x % y;
 }
 
-template <class X> __device__ inline X floor_mod(X x, X y) {
-    X rest = fmod(x, y);
-    return rest != X(0) && (rest < X(0)) != (y < X(0)) ? X(rest + y) : rest;
+template <class Value> __device__ inline Value floor_mod(Value x, Value y) {
+    Value rest = fmod(x, y);
+    return rest != Value(0) && (rest < Value(0)) != (y < Value(0)) ? Value(rest + y) : rest;
 }
 
-template <class X> __device__ inline X power(X x, X y) {
-    if (y < X(0)) return x == X(1) ? X(1) : x == X(-1) ? (y & X(1) ? X(-1) : X(1)) : X(0);
-    X result = X(1);
-    for (; y > X(0); y = X(y / X(2))) {
-        if (y & X(1)) result = X(result * x);
-        x = X(x * x);
+template <class Value> __device__ inline Value power(Value x, Value y) {
+    if (y < Value(0)) return x == Value(1) ? Value(1) : x == Value(-1) ? (y & Value(1) ? Value(-1) : Value(1)) : Value(0);
+    Value result = Value(1);
+    for (; y > Value(0); y = Value(y / Value(2))) {
+        if (y & Value(1)) result = Value(result * x);
+        x = Value(x * x);
     }
     return result;
 }
 
-template <class X> __device__ inline X shift_left(X x, X y) {
-    return y < X(0) || y >= X(8 * sizeof(X)) ? X(0) : X((u64)x << (u32)y);
+template <class Value> __device__ inline Value shift_left(Value x, Value y) {
+    return y < Value(0) || y >= Value(8 * sizeof(Value)) ? Value(0) : Value((u64)x << (u32)y);
 }
 
-template <class X> __device__ inline X shift_right(X x, X y) {
-    if (y < X(0) || y >= X(8 * sizeof(X))) return x < X(0) ? X(-1) : X(0);
+template <class Value> __device__ inline Value shift_right(Value x, Value y) {
+    if (y < Value(0) || y >= Value(8 * sizeof(Value))) return x < Value(0) ? Value(-1) : Value(0);
     return x >> y;
 }
 
@@ -102,8 +102,8 @@ __device__ inline i64 truncated(double x) {
     return (i64)x;
 }
 
-template <class Y> struct Cast {
-    template <class X> static __device__ inline Y of(X x) { return Y(x); }
+template <class Into> struct Cast {
+    template <class From> static __device__ inline Into of(From x) { return Into(x); }
 };
 template <> struct Cast<i32> {
     static __device__ inline i32 of(double x) {
@@ -111,23 +111,23 @@ template <> struct Cast<i32> {
         return wide > 0x7fffffffll ? 0x7fffffff : wide < -0x80000000ll ? i32(-0x7fffffff - 1) : i32(wide);
     }
     static __device__ inline i32 of(float x) { return of(double(x)); }
-    template <class X> static __device__ inline i32 of(X x) { return i32(x); }
+    template <class From> static __device__ inline i32 of(From x) { return i32(x); }
 };
 
 // To an integer type but i32, or to bool.
-template <class Y> __device__ inline Y from_float(double x) {
+template <class Into> __device__ inline Into from_float(double x) {
     // What lies above the signed range keeps the bits of an unsigned number.
-    if (x >= 9223372036854775808.0 && !Signed<Y>::value) return Y(x >= 18446744073709551615.0 ? ~0ull : (u64)x);
-    return Y(truncated(x));
+    if (x >= 9223372036854775808.0 && !Signed<Into>::value) return Into(x >= 18446744073709551615.0 ? ~0ull : (u64)x);
+    return Into(truncated(x));
 }
 template <> struct Cast<bool> {
-    template <class X> static __device__ inline bool of(X x) { return x != X(0); }
+    template <class From> static __device__ inline bool of(From x) { return x != From(0); }
 };
-#define FROM_FLOAT(Y)                                                                          \
-    template <> struct Cast<Y> {                                                               \
-        static __device__ inline Y of(double x) { return from_float<Y>(x); }                   \
-        static __device__ inline Y of(float x) { return from_float<Y>(double(x)); }            \
-        template <class X> static __device__ inline Y of(X x) { return Y(x); }                 \
+#define FROM_FLOAT(INTO)                                                                    \
+    template <> struct Cast<INTO> {                                                         \
+        static __device__ inline INTO of(double x) { return from_float<INTO>(x); }          \
+        static __device__ inline INTO of(float x) { return from_float<INTO>(double(x)); }   \
+        template <class From> static __device__ inline INTO of(From x) { return INTO(x); }  \
     };
 FROM_FLOAT(i8)
 FROM_FLOAT(u8)

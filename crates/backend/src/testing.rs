@@ -14,6 +14,7 @@ pub mod softmax;
 use std::sync::Arc;
 
 use inferrum_graph::{Fact, Facts, Graph, Node, NodeId, Operator};
+use inferrum_ops::window::{Extents, Padding, WindowSpec};
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
 use crate::Region;
@@ -202,6 +203,18 @@ pub fn random_of(dtype: DType, shape: &[usize], seed: u64) -> Tensor {
         _ => values.collect(),
     };
     Tensor::from_f64(dtype, shape, &values).expect("a real type")
+}
+
+/// Windows of one stride, dilation, padding before and padding behind along all axes.
+pub fn windows(kernel: &[usize], stride: usize, dilation: usize, [begin, end]: [usize; 2]) -> WindowSpec {
+    let all = |n: usize| Extents::from_elem(n, kernel.len());
+    WindowSpec {
+        kernel: Extents::from_slice(kernel),
+        strides: all(stride),
+        dilations: all(dilation),
+        padding: Padding::Explicit { begin: all(begin), end: all(end) },
+        ceil: false,
+    }
 }
 
 /// A graph of one node, and what to feed it. Each input may be left out, or be a constant; of the outputs nothing is known.

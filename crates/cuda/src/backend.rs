@@ -4,8 +4,8 @@ use std::any::Any;
 use std::sync::Arc;
 
 use inferrum_backend::{
-    Backend, BackendError, BoundNode, Cost, Decline, DeviceInfo, DeviceTensor, Executable, NodePlacement,
-    Precision, Region, Resident, Unusable,
+    Backend, BackendError, BoundNode, Cost, Decline, DeviceFailure, DeviceInfo, DeviceTensor, Executable,
+    NodePlacement, Precision, Region, Resident, Unusable,
 };
 use inferrum_graph::Graph;
 use inferrum_tensor::{DType, Tensor};
@@ -51,6 +51,14 @@ impl CudaBackend {
         Ok(CudaBackend::over(driver, info, precision))
     }
 
+    /// Gives memory back to the driver that is kept for later runs.
+    ///
+    /// # Errors
+    /// The device has failed.
+    pub fn trim(&self) -> Result<(), BackendError> {
+        self.shared.driver.trim()
+    }
+
     /// The processor in place of a GPU.
     #[cfg(feature = "host")]
     fn on_host(precision: Precision) -> Result<CudaBackend, Unusable> {
@@ -93,12 +101,13 @@ impl Shared {
     /// Says whose kernel is refused.
     pub(crate) fn refused(&self, error: BackendError, placement: &NodePlacement) -> BackendError {
         match error {
-            BackendError::Device(reason) => BackendError::Kernel {
+            BackendError::Device(reason) => DeviceFailure::Kernel {
                 node: placement.node.clone(),
                 op: placement.op.clone(),
                 device: self.info.id.clone(),
                 reason,
-            },
+            }
+            .into(),
             other => other,
         }
     }

@@ -38,7 +38,7 @@ pub(crate) trait Driver: Send + Sync {
     /// Memory of the device, at a multiple of [`ALIGNMENT`], whose content is anything.
     ///
     /// # Errors
-    /// [`BackendError::DeviceMemory`]: there is not so much, or the limit is reached; `what` is for the caller to fill in.
+    /// [`DeviceFailure::NoMemory`](inferrum_backend::DeviceFailure::NoMemory): there is not so much, or the limit is reached; `what` is for the caller to fill in.
     fn allocate(&self, bytes: usize) -> Result<Address, BackendError>;
 
     /// Gives memory back. Work that is on its way on any stream may still use it.
@@ -58,6 +58,22 @@ pub(crate) trait Driver: Send + Sync {
 
     /// Bytes that are allocated, and the most that were.
     fn allocated(&self) -> (usize, usize);
+
+    /// Gives back what is kept for later.
+    ///
+    /// # Errors
+    /// The device has failed.
+    fn trim(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    /// Whether the device is sound, as far as is known; nothing is asked of it.
+    ///
+    /// # Errors
+    /// [`DeviceFailure::Lost`](inferrum_backend::DeviceFailure::Lost): it failed some time ago.
+    fn check(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
 }
 
 /// Alignment of all memory, in bytes.

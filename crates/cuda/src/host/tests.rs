@@ -136,7 +136,10 @@ fn accesses_beyond_a_buffer_are_errors() {
         let arguments = [Argument::address(x), Argument::value(&at), Argument::value(&(writes as u32))];
         let error = bench.launch(&reach, [1, 1, 1], [1, 1, 1], &arguments).expect_err("it is beyond");
         assert!(error.to_string().contains(says), "{error}");
-        assert!(matches!(error, BackendError::DeviceLost { .. }), "{error:?}");
+        assert!(
+            matches!(error, BackendError::Failure(inferrum_backend::DeviceFailure::Lost { .. })),
+            "{error:?}"
+        );
         bench.stream.wait().expect_err("a device that has failed stays so");
     }
 }
