@@ -1,5 +1,5 @@
 // Convolution of one channel by each filter, of images: a thread for four neighbours of an output row. Macros: KERNEL_H, KERNEL_W, STRIDE and DILATION along
-// a row, types X and W, ALONE as in conv_direct.cu.
+// a row, types X_T and W_T, ALONE as in conv_direct.cu.
 
 struct Depthwise {
     u32 count;
@@ -19,7 +19,7 @@ struct Depthwise {
 // How many products are added to the sum at once, from product `tap` of those of a filter alone on.
 INLINE constexpr int size_of(int tap) { return TAPS - tap >= 4 ? 4 : TAPS - tap >= 2 ? 2 : 1; }
 
-extern "C" __global__ void conv_depthwise(const X* x, const W* w, Depthwise at, RESULT_PARAMETERS) {
+extern "C" __global__ void conv_depthwise(const X_T* x, const W_T* w, Depthwise at, RESULT_PARAMETERS) {
     u32 four = blockIdx.x * blockDim.x + threadIdx.x;
     if (four >= at.count) return;
     u32 row = at.fours.divide(four);
@@ -29,8 +29,8 @@ extern "C" __global__ void conv_depthwise(const X* x, const W* w, Depthwise at, 
     u32 filter = map;
     u32 group = at.filters.divide(filter);
     u32 column = four * 4;
-    const X* from = x + at.filters.quotient(plane) * (at.extents[0] * at.extents[1]);
-    const W* weights = w + map * TAPS;
+    const X_T* from = x + at.filters.quotient(plane) * (at.extents[0] * at.extents[1]);
+    const W_T* weights = w + map * TAPS;
     // What lies before the image has wrapped around.
     u32 top = row * at.row_stride - at.pads[0], left = column * STRIDE - at.pads[1];
     float sums[4] = {}, block[4] = {};

@@ -1,5 +1,5 @@
 // Convolution with few filters in a group, a thread for each output element; also transposed. Depths are those of the table of taps. Macros as for
-// images.cuh, types X and W; ALONE if a group has one filter. Sums are added in blocks, each product with one rounding; those of a filter that is
+// images.cuh, types X_T and W_T; ALONE if a group has one filter. Sums are added in blocks, each product with one rounding; those of a filter that is
 // alone by four, two and one: ONNX Runtime's order, under which quantised models were calibrated.
 
 struct Direct {
@@ -10,7 +10,7 @@ struct Direct {
     Divisor positions, maps, filters;
 };
 
-extern "C" __global__ void conv_direct(const X* x, const W* w, const Tap* taps, Window window, Direct direct, RESULT_PARAMETERS) {
+extern "C" __global__ void conv_direct(const X_T* x, const W_T* w, const Tap* taps, Window window, Direct direct, RESULT_PARAMETERS) {
     u32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= direct.elements) return;
     u32 image = direct.positions.divide(index);
@@ -19,10 +19,10 @@ extern "C" __global__ void conv_direct(const X* x, const W* w, const Tap* taps, 
     image = direct.maps.divide(map);
     u32 filter = map;
     u32 group = direct.filters.divide(filter);
-    Images<X> images = {x + group * direct.group, taps, window};
+    Images<X_T> images = {x + group * direct.group, taps, window};
     u32 column = image * direct.positions.divisor + position;
-    Images<X>::Line line = images.line(column);
-    const W* weights = w + map * direct.depth;
+    Images<X_T>::Line line = images.line(column);
+    const W_T* weights = w + map * direct.depth;
     float sum = 0.0f;
     for (u32 first = 0; first < direct.depth;) {
         u32 left = direct.depth - first;
@@ -30,7 +30,7 @@ extern "C" __global__ void conv_direct(const X* x, const W* w, const Tap* taps, 
         float block = 0.0f;
         for (u32 depth = first; depth < first + size; depth++) {
             bool inside;
-            const X* from = images.find(line, depth, 0, inside);
+            const X_T* from = images.find(line, depth, 0, inside);
             float value = inside ? float(*from) : 0.0f;
             float weight = float(weights[depth]);
             if (!ALONE) block = fmaf(weight, value, block);

@@ -1,6 +1,6 @@
 // Where the sums of a product go: activation(alpha * sum + beta * bias + residual), or, if PARTS, as they are to memory of the launch's own.
-// Macros: BIAS is 0 without one, 1 if it has neighbours for neighbouring columns, 2 if they share an element; RESIDUAL, which lies as the
-// result does; IMAGES of columns that lie apart; TOGETHER columns may be written at once; types BIAS_T, RESIDUAL_T, Y; and ACTIVATE, the body of a
+// Macros: HAS_BIAS is 0 without one, 1 if it has neighbours for neighbouring columns, 2 if they share an element; HAS_RESIDUAL, which lies as the
+// result does; IMAGES of columns that lie apart; TOGETHER columns may be written at once; types BIAS_T, RESIDUAL_T, RESULT_T; and ACTIVATE, the body of a
 // function of x.
 
 namespace expressions {
@@ -36,17 +36,17 @@ struct Result {
 
 #else
 
-#define RESULT_PARAMETERS const BIAS_T* bias, const RESIDUAL_T* residual, Y* y, Placement placement
+#define RESULT_PARAMETERS const BIAS_T* bias, const RESIDUAL_T* residual, RESULT_T* y, Placement placement
 #define RESULT Result{bias, residual, y, placement}
 
 struct Result {
     const BIAS_T* bias;
     const RESIDUAL_T* residual;
-    Y* y;
+    RESULT_T* y;
     Placement placement;
 
     INLINE float finished(float sum, float bias, float residual) const {
-        return expressions::activate(placement.alpha * sum + (BIAS ? placement.beta * bias : 0.0f) + residual);
+        return expressions::activate(placement.alpha * sum + (HAS_BIAS ? placement.beta * bias : 0.0f) + residual);
     }
 
     // Sums of N neighbouring columns, of which the first is a multiple of N.
@@ -59,28 +59,28 @@ struct Result {
             u32 place = column;
             u32 image = IMAGES ? placement.columns.divide(place) : 0u;
             u32 at = start + image * placement.image + place;
-            vec<Y, N> pack;
+            vec<RESULT_T, N> pack;
             vec<BIAS_T, N> biases;
             vec<RESIDUAL_T, N> residuals;
-            if (BIAS == 1) biases = *(const vec<BIAS_T, N>*)(bias + bias_start + column);
-            float shared = BIAS == 2 ? float(bias[bias_start]) : 0.0f;
-            if (RESIDUAL) residuals = *(const vec<RESIDUAL_T, N>*)(residual + at);
+            if (HAS_BIAS == 1) biases = *(const vec<BIAS_T, N>*)(bias + bias_start + column);
+            float shared = HAS_BIAS == 2 ? float(bias[bias_start]) : 0.0f;
+            if (HAS_RESIDUAL) residuals = *(const vec<RESIDUAL_T, N>*)(residual + at);
 #pragma unroll
             for (int i = 0; i < N; i++) {
-                float added = BIAS == 1 ? float(biases.at[i]) : shared;
-                pack.at[i] = Y(finished(sums[i], added, RESIDUAL ? float(residuals.at[i]) : 0.0f));
+                float added = HAS_BIAS == 1 ? float(biases.at[i]) : shared;
+                pack.at[i] = RESULT_T(finished(sums[i], added, HAS_RESIDUAL ? float(residuals.at[i]) : 0.0f));
             }
-            *(vec<Y, N>*)(y + at) = pack;
+            *(vec<RESULT_T, N>*)(y + at) = pack;
             return;
         }
 #pragma unroll
         for (int i = 0; i < N; i++) {
             u32 place = column + i;
             if (place >= extents.n) break;
-            float added = BIAS == 0 ? 0.0f : float(bias[bias_start + (BIAS == 1 ? place : 0u)]);
+            float added = HAS_BIAS == 0 ? 0.0f : float(bias[bias_start + (HAS_BIAS == 1 ? place : 0u)]);
             u32 image = IMAGES ? placement.columns.divide(place) : 0u;
             u32 at = start + image * placement.image + place;
-            y[at] = Y(finished(sums[i], added, RESIDUAL ? float(residual[at]) : 0.0f));
+            y[at] = RESULT_T(finished(sums[i], added, HAS_RESIDUAL ? float(residual[at]) : 0.0f));
         }
     }
 };

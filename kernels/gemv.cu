@@ -1,6 +1,6 @@
 // A matrix product with few rows, at most FEW: the other factor is streamed, WIDTH elements at once, and each of its elements read once. If SWAPPED
 // there are few columns instead, and A is streamed. Macros: types TF of the few and TM of the many; F_WIDTH elements of the few that lie side by
-// side along the depth are read at once; RANK of the loops over products. Blocks have 256 threads and take
+// side along the depth are read at once; BATCH_AXES of the loops over products. Blocks have 256 threads and take
 // STREAMED of the many. By depth: DOWN warps share COLUMNS of them.
 
 #define WARPS 8u
@@ -121,7 +121,7 @@ INLINE void stream(const Factors& factors, u32 first, const Extents& extents, co
 #endif
 
 extern "C" __global__ void __launch_bounds__(256)
-    gemv(const TF* few, const TM* many, Extents extents, Batches<RANK> batches, RESULT_PARAMETERS) {
+    gemv(const TF* few, const TM* many, Extents extents, Batches<BATCH_AXES> batches, RESULT_PARAMETERS) {
     Part part = own_part(extents);
     u32 start[2];
     batches.loops.walk(part.batch, start);

@@ -1,16 +1,16 @@
-// A block's sums by fused multiply-adds: ACROSS x DOWN threads, each with ROWS x COLUMNS of them, multiples of four unless the factor is
+// A block's sums by fused multiply-adds: THREADS_ACROSS x THREADS_DOWN threads, each with ROWS x COLUMNS of them, multiples of four unless the factor is
 // read by depth. Warps have 8 x 4 threads, so that few of them read different places of a tile.
 
-#define ROWS (BLOCK_M / DOWN)
-#define COLUMNS (BLOCK_N / ACROSS)
+#define ROWS (BLOCK_M / THREADS_DOWN)
+#define COLUMNS (BLOCK_N / THREADS_ACROSS)
 
 // A thread's elements of a factor at four depths.
-template <class T, class Own, bool BY_DEPTH, int COUNT, int THREADS_ALONG> struct Fragment {
+template <class T, class Own, bool BY_DEPTH, int COUNT, int ALONG> struct Fragment {
     float at[4][COUNT];
 
     // Those that lie side by side in a tile are side by side in a thread; else neighbours have them, whose rows are in different banks.
     static INLINE u32 place(u32 thread, int i) {
-        return BY_DEPTH ? thread + THREADS_ALONG * i : i / 4 * (4 * THREADS_ALONG) + thread * 4 + i % 4;
+        return BY_DEPTH ? thread + ALONG * i : i / 4 * (4 * ALONG) + thread * 4 + i % 4;
     }
 
     INLINE void load(const T* tile, u32 thread, int depth) {
@@ -36,8 +36,8 @@ template <class T, class Own, bool BY_DEPTH, int COUNT, int THREADS_ALONG> struc
 };
 
 struct Sums {
-    typedef Fragment<TA, TileA, A_BY_DEPTH, ROWS, DOWN> Rows;
-    typedef Fragment<TB, TileB, B_BY_DEPTH, COLUMNS, ACROSS> Columns;
+    typedef Fragment<TA, TileA, A_BY_DEPTH, ROWS, THREADS_DOWN> Rows;
+    typedef Fragment<TB, TileB, B_BY_DEPTH, COLUMNS, THREADS_ACROSS> Columns;
     float at[ROWS][COLUMNS];
 #if ORDERED
     // Sums are added in blocks.
@@ -47,8 +47,8 @@ struct Sums {
 
     INLINE Sums() {
         u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-        across = warp % (ACROSS / 8) * 8 + lane % 8;
-        down = warp / (ACROSS / 8) * 4 + lane / 8;
+        across = warp % (THREADS_ACROSS / 8) * 8 + lane % 8;
+        down = warp / (THREADS_ACROSS / 8) * 4 + lane / 8;
 #pragma unroll
         for (int i = 0; i < ROWS; i++) {
 #pragma unroll

@@ -7,11 +7,14 @@
 mod abilities;
 mod backend;
 mod compile;
+mod conv_depthwise;
+mod conv_direct;
 mod copies;
 mod division;
 mod driver;
 mod epilogue;
 mod executor;
+mod filters;
 mod form;
 mod functions;
 #[cfg(feature = "host")]
@@ -34,6 +37,7 @@ mod tensor;
 mod testing;
 mod transfer;
 mod weights;
+mod window;
 
 pub use backend::CudaBackend;
 pub use nvidia::devices;
@@ -50,6 +54,8 @@ pub fn operator_rooms() -> impl Iterator<Item = &'static str> {
 inferrum_backend::kernels! {
     Lower;
     concat: inferrum_ops::concat::Concat;
+    conv: inferrum_ops::conv::Conv, inferrum_ops::conv::FusedConv;
+    conv_transpose: inferrum_ops::conv_transpose::ConvTranspose;
     crop: inferrum_ops::crop::Crop;
     depth_to_space: inferrum_ops::depth_to_space::DepthToSpace, inferrum_ops::depth_to_space::SpaceToDepth;
     elementwise: inferrum_ops::activation::Activation, inferrum_ops::bias_gelu::BiasGelu,

@@ -222,7 +222,7 @@ impl Product {
             .define("BLOCK_K", tile.depth(self.a.dtype.size()))
             .define("THREADS", tile.threads())
             .define("STAGES", stages)
-            .define("RANK", rank)
+            .define("BATCH_AXES", rank)
             .switch("ORDERED", self.block.is_some())
             .switch("FROM_IMAGES", self.b.images.is_some());
         template = self.fill_result(template, splits, lowering)?;
@@ -241,7 +241,7 @@ impl Product {
         }
         Ok(match tile.units {
             Units::Threads { across, down } => {
-                template.define("ACROSS", across).define("DOWN", down).including(SUMS)
+                template.define("THREADS_ACROSS", across).define("THREADS_DOWN", down).including(SUMS)
             }
             Units::Warps { across, down } => {
                 template.define("WARPS_N", across).define("WARPS_M", down).including(MMA).including(MATRICES)

@@ -41,7 +41,7 @@ pub(crate) fn kernel(
         .define("TM", float(many.dtype)?)
         .define("DOWN", down)
         .define("COLUMNS", columns)
-        .define("RANK", rank);
+        .define("BATCH_AXES", rank);
     let of_a_block = if many.by_depth { BLOCK / 32 / down * columns } else { columns };
     let (m, n) = if swapped { (of_a_block, few) } else { (few, of_a_block) };
     let template = template.define("STREAMED", of_a_block).define("BLOCK_M", m).define("BLOCK_N", n);
