@@ -107,6 +107,16 @@ fn agree_as(expected: &Expected, tolerance: Tolerance, units: f64) {
     }
 }
 
+/// What a kernel gives, of float32 and of this shape.
+pub(crate) fn outputs(op: impl Operator, inputs: &[Given], shape: &[usize]) -> Vec<Tensor> {
+    let (mut graph, feeds) = one_node(Arc::new(op), inputs, 1);
+    graph.value_mut(graph.outputs[0]).fact = Fact::tensor(DType::F32, Shape::from(shape));
+    let executable = backend().compile(&region(graph)).expect("compiles");
+    let residents: Vec<Resident> = feeds.into_iter().map(Resident::Host).collect();
+    let outputs = executable.run(&residents, Vec::new(), &RunContext::default()).expect("runs");
+    outputs.into_iter().map(|got| got.expect("an output").to_host().expect("it is on the host")).collect()
+}
+
 /// What a run says of inputs that the reference refuses as well; outputs are of the first input's type and of these shapes.
 pub(crate) fn fails(op: impl Operator, inputs: &[Tensor], shapes: &[Shape]) -> String {
     let given: Vec<_> = inputs.iter().cloned().map(|tensor| Some((tensor, false))).collect();
