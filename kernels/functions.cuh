@@ -52,17 +52,69 @@ __device__ inline float floor_mod(float x, float y) {
 
 __device__ inline float power(float x, float y) { return ::powf(x, y); }
 
-// Integers of a type and width; sums and products wrap, and what divides by zero is 0.
+// Of float64.
+__device__ inline bool is_nan(double x) { return x != x; }
+__device__ inline bool is_inf(double x) { return ::fabs(x) == __longlong_as_double(0x7ff0000000000000ll); }
+__device__ inline double abs(double x) { return ::fabs(x); }
+__device__ inline double acos(double x) { return ::acos(x); }
+__device__ inline double acosh(double x) { return ::acosh(x); }
+__device__ inline double asin(double x) { return ::asin(x); }
+__device__ inline double asinh(double x) { return ::asinh(x); }
+__device__ inline double atan(double x) { return ::atan(x); }
+__device__ inline double atanh(double x) { return ::atanh(x); }
+__device__ inline double ceil(double x) { return ::ceil(x); }
+__device__ inline double cos(double x) { return ::cos(x); }
+__device__ inline double cosh(double x) { return ::cosh(x); }
+__device__ inline double erf(double x) { return ::erf(x); }
+__device__ inline double exp(double x) { return ::exp(x); }
+__device__ inline double expm1(double x) { return ::expm1(x); }
+__device__ inline double floor(double x) { return ::floor(x); }
+__device__ inline double log(double x) { return ::log(x); }
+__device__ inline double sin(double x) { return ::sin(x); }
+__device__ inline double sinh(double x) { return ::sinh(x); }
+__device__ inline double sqrt(double x) { return ::sqrt(x); }
+__device__ inline double tan(double x) { return ::tan(x); }
+__device__ inline double tanh(double x) { return ::tanh(x); }
+__device__ inline double fmod(double x, double y) { return ::fmod(x, y); }
+__device__ inline double round_even(double x) { return ::rint(x); }
+__device__ inline double maximum(double x, double y) { return is_nan(x) ? x : is_nan(y) ? y : ::fmax(x, y); }
+__device__ inline double minimum(double x, double y) { return is_nan(x) ? x : is_nan(y) ? y : ::fmin(x, y); }
+__device__ inline double sign(double x) { return x > 0.0 ? 1.0 : x < 0.0 ? -1.0 : x; }
+__device__ inline double power(double x, double y) { return ::pow(x, y); }
+
+__device__ inline double sigmoid(double x) {
+    double e = ::exp(-::fabs(x));
+    return (x < 0.0 ? e : 1.0) / (1.0 + e);
+}
+
+__device__ inline double softplus(double x) { return is_nan(x) ? x : ::fmax(x, 0.0) + ::log1p(::exp(-::fabs(x))); }
+
+__device__ inline double floor_mod(double x, double y) {
+    double rest = ::fmod(x, y);
+    return rest != 0.0 && (rest < 0.0) != (y < 0.0) ? rest + y : rest;
+}
+
+// Integers of a type and width; sums and products wrap, and what divides by zero is 0. C++ says of unsigned ones only that they wrap.
 template <class X> struct Signed { static const bool value = X(-1) < X(0); };
 
-template <class X> __device__ inline X abs(X x) { return x < X(0) ? X(X(0) - x) : x; }
+template <class X> __device__ inline X sum(X x, X y) { return X(u64(x) + u64(y)); }
+template <class X> __device__ inline X difference(X x, X y) { return X(u64(x) - u64(y)); }
+template <class X> __device__ inline X product(X x, X y) { return X(u64(x) * u64(y)); }
+template <> __device__ inline i32 sum(i32 x, i32 y) { return i32(u32(x) + u32(y)); }
+template <> __device__ inline i32 difference(i32 x, i32 y) { return i32(u32(x) - u32(y)); }
+template <> __device__ inline i32 product(i32 x, i32 y) { return i32(u32(x) * u32(y)); }
+template <> __device__ inline u32 sum(u32 x, u32 y) { return x + y; }
+template <> __device__ inline u32 difference(u32 x, u32 y) { return x - y; }
+template <> __device__ inline u32 product(u32 x, u32 y) { return x * y; }
+
+template <class X> __device__ inline X abs(X x) { return x < X(0) ? difference(X(0), x) : x; }
 template <class X> __device__ inline X maximum(X x, X y) { return x < y ? y : x; }
 template <class X> __device__ inline X minimum(X x, X y) { return y < x ? y : x; }
 template <class X> __device__ inline X sign(X x) { return X(x > X(0)) - X(x < X(0)); }
 
 template <class X> __device__ inline X quotient(X x, X y) {
     if (y == X(0)) return X(0);
-    return Signed<X>::value && y == X(-1) ? X(X(0) - x) : X(x / y);
+    return Signed<X>::value && y == X(-1) ? difference(X(0), x) : X(x / y);
 }
 
 template <class X> __device__ inline X fmod(X x, X y) {
@@ -75,12 +127,13 @@ template <class X> __device__ inline X floor_mod(X x, X y) {
     return rest != X(0) && (rest < X(0)) != (y < X(0)) ? X(rest + y) : rest;
 }
 
-template <class X> __device__ inline X power(X x, X y) {
-    if (y < X(0)) return x == X(1) ? X(1) : x == X(-1) ? (y & X(1) ? X(-1) : X(1)) : X(0);
+// The exponent may be of another type.
+template <class X, class Y> __device__ inline X power(X x, Y y) {
+    if (Signed<Y>::value && y < Y(0)) return x == X(1) ? X(1) : Signed<X>::value && x == X(-1) ? (y & Y(1) ? X(-1) : X(1)) : X(0);
     X result = X(1);
-    for (; y > X(0); y = X(y / X(2))) {
-        if (y & X(1)) result = X(result * x);
-        x = X(x * x);
+    for (; y > Y(0); y = Y(y / Y(2))) {
+        if (y & Y(1)) result = product(result, x);
+        x = product(x, x);
     }
     return result;
 }
@@ -94,7 +147,16 @@ template <class X> __device__ inline X shift_right(X x, X y) {
     return x >> y;
 }
 
-// Floats as integers: int32 and int64 saturate, of other types the lowest bits are kept, NaN is 0.
+// `x` as float32 so that rounding the result to fewer bits gives what rounding `x` would: what is cut off leaves its trace in the last
+// bit ("round to odd", Boldo and Melquiond 2008).
+__device__ inline float to_odd(double x) {
+    float nearest = float(x);
+    if (!(x == x) || double(nearest) == x || is_inf(nearest)) return nearest;
+    u32 bits = __float_as_uint(nearest);
+    return __uint_as_float((bits - u32(::fabs(double(nearest)) > ::fabs(x))) | 1u);
+}
+
+// Floats as integers: int32 and int64 saturate, of other types the lowest bits are kept of what lies between -2^63 and 2^64; NaN is 0.
 __device__ inline i64 truncated(double x) {
     if (!(x == x)) return 0;
     if (x >= 9223372036854775808.0) return 0x7fffffffffffffffll;
@@ -102,7 +164,15 @@ __device__ inline i64 truncated(double x) {
     return (i64)x;
 }
 
+__device__ inline u64 low_bits(double x) {
+    if (x >= 18446744073709551616.0) return 0;
+    return x >= 9223372036854775808.0 ? (u64)x : u64(truncated(x));
+}
+
+// To a type of integers, or to bool.
 template <class Y> struct Cast {
+    static __device__ inline Y of(double x) { return Y(low_bits(x)); }
+    static __device__ inline Y of(float x) { return Y(low_bits(double(x))); }
     template <class X> static __device__ inline Y of(X x) { return Y(x); }
 };
 template <> struct Cast<i32> {
@@ -113,28 +183,13 @@ template <> struct Cast<i32> {
     static __device__ inline i32 of(float x) { return of(double(x)); }
     template <class X> static __device__ inline i32 of(X x) { return i32(x); }
 };
-
-// To an integer type but i32, or to bool.
-template <class Y> __device__ inline Y from_float(double x) {
-    // What lies above the signed range keeps the bits of an unsigned number.
-    if (x >= 9223372036854775808.0 && !Signed<Y>::value) return Y(x >= 18446744073709551615.0 ? ~0ull : (u64)x);
-    return Y(truncated(x));
-}
+template <> struct Cast<i64> {
+    static __device__ inline i64 of(double x) { return truncated(x); }
+    static __device__ inline i64 of(float x) { return truncated(double(x)); }
+    template <class X> static __device__ inline i64 of(X x) { return i64(x); }
+};
 template <> struct Cast<bool> {
     template <class X> static __device__ inline bool of(X x) { return x != X(0); }
 };
-#define FROM_FLOAT(Y)                                                                          \
-    template <> struct Cast<Y> {                                                               \
-        static __device__ inline Y of(double x) { return from_float<Y>(x); }                   \
-        static __device__ inline Y of(float x) { return from_float<Y>(double(x)); }            \
-        template <class X> static __device__ inline Y of(X x) { return Y(x); }                 \
-    };
-FROM_FLOAT(i8)
-FROM_FLOAT(u8)
-FROM_FLOAT(i16)
-FROM_FLOAT(u16)
-FROM_FLOAT(u32)
-FROM_FLOAT(i64)
-FROM_FLOAT(u64)
 
 }  // namespace expressions

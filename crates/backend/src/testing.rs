@@ -1,12 +1,20 @@
 //! What the tests of backends share: numbers, regions of one node, and the cases of operators that every backend runs.
 
 pub mod attention;
+pub mod concat;
+pub mod crop;
+pub mod depth_to_space;
+pub mod elementwise;
+pub mod expand;
 pub mod gru;
 pub mod lstm;
 pub mod recurrent;
 pub mod resize;
 pub mod rnn;
+pub mod slice;
 pub mod softmax;
+pub mod split;
+pub mod transpose;
 
 use std::sync::Arc;
 
@@ -162,6 +170,11 @@ pub fn assert_close(got: &Tensor, want: &Tensor, tolerance: Tolerance, what: &st
 
 /// Inputs that are no constants.
 pub fn given<const N: usize>(tensors: [Tensor; N]) -> Vec<Given> {
+    given_all(tensors.into())
+}
+
+/// As [`given`].
+pub fn given_all(tensors: Vec<Tensor>) -> Vec<Given> {
     tensors.into_iter().map(|tensor| Some((tensor, false))).collect()
 }
 
