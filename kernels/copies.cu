@@ -1,15 +1,15 @@
 // Copies of elements between strided index spaces, several in one launch: each takes as many threads as it has elements. T is
 // a type of as many bytes as are copied at once; PARAMETERS and COPIES are made for the copies there are.
 
-template <int RANK> struct Copy {
+template <int Rank> struct Copy {
     u32 count;
     u32 from;
     u32 to;
-    Loops<RANK, 2> loops;
+    Loops<Rank, 2> loops;
 };
 
-template <int RANK>
-__device__ bool copy(const T* source, T* target, const Copy<RANK>& copy, u32& index) {
+template <int Rank>
+__device__ bool copy(const T* source, T* target, const Copy<Rank>& copy, u32& index) {
     if (index >= copy.count) {
         index -= copy.count;
         return false;

@@ -3,7 +3,7 @@
 
 namespace expressions {
 
-template <class X> __device__ inline X select(X no, X yes, bool condition) { return condition ? yes : no; }
+template <class Value> __device__ inline Value select(Value no, Value yes, bool condition) { return condition ? yes : no; }
 
 __device__ inline bool is_nan(float x) { return (__float_as_uint(x) & 0x7fffffffu) > 0x7f800000u; }
 __device__ inline bool is_inf(float x) { return (__float_as_uint(x) & 0x7fffffffu) == 0x7f800000u; }
@@ -95,11 +95,11 @@ __device__ inline double floor_mod(double x, double y) {
 }
 
 // Integers of a type and width; sums and products wrap, and what divides by zero is 0. C++ says of unsigned ones only that they wrap.
-template <class X> struct Signed { static const bool value = X(-1) < X(0); };
+template <class Value> struct Signed { static const bool value = Value(-1) < Value(0); };
 
-template <class X> __device__ inline X sum(X x, X y) { return X(u64(x) + u64(y)); }
-template <class X> __device__ inline X difference(X x, X y) { return X(u64(x) - u64(y)); }
-template <class X> __device__ inline X product(X x, X y) { return X(u64(x) * u64(y)); }
+template <class Value> __device__ inline Value sum(Value x, Value y) { return Value(u64(x) + u64(y)); }
+template <class Value> __device__ inline Value difference(Value x, Value y) { return Value(u64(x) - u64(y)); }
+template <class Value> __device__ inline Value product(Value x, Value y) { return Value(u64(x) * u64(y)); }
 template <> __device__ inline i32 sum(i32 x, i32 y) { return i32(u32(x) + u32(y)); }
 template <> __device__ inline i32 difference(i32 x, i32 y) { return i32(u32(x) - u32(y)); }
 template <> __device__ inline i32 product(i32 x, i32 y) { return i32(u32(x) * u32(y)); }
@@ -107,43 +107,43 @@ template <> __device__ inline u32 sum(u32 x, u32 y) { return x + y; }
 template <> __device__ inline u32 difference(u32 x, u32 y) { return x - y; }
 template <> __device__ inline u32 product(u32 x, u32 y) { return x * y; }
 
-template <class X> __device__ inline X abs(X x) { return x < X(0) ? difference(X(0), x) : x; }
-template <class X> __device__ inline X maximum(X x, X y) { return x < y ? y : x; }
-template <class X> __device__ inline X minimum(X x, X y) { return y < x ? y : x; }
-template <class X> __device__ inline X sign(X x) { return X(x > X(0)) - X(x < X(0)); }
+template <class Value> __device__ inline Value abs(Value x) { return x < Value(0) ? difference(Value(0), x) : x; }
+template <class Value> __device__ inline Value maximum(Value x, Value y) { return x < y ? y : x; }
+template <class Value> __device__ inline Value minimum(Value x, Value y) { return y < x ? y : x; }
+template <class Value> __device__ inline Value sign(Value x) { return Value(x > Value(0)) - Value(x < Value(0)); }
 
-template <class X> __device__ inline X quotient(X x, X y) {
-    if (y == X(0)) return X(0);
-    return Signed<X>::value && y == X(-1) ? difference(X(0), x) : X(x / y);
+template <class Value> __device__ inline Value quotient(Value x, Value y) {
+    if (y == Value(0)) return Value(0);
+    return Signed<Value>::value && y == Value(-1) ? difference(Value(0), x) : Value(x / y);
 }
 
-template <class X> __device__ inline X fmod(X x, X y) {
-    if (y == X(0) || (Signed<X>::value && y == X(-1))) return X(0);
+template <class Value> __device__ inline Value fmod(Value x, Value y) {
+    if (y == Value(0) || (Signed<Value>::value && y == Value(-1))) return Value(0);
     return x % y;
 }
 
-template <class X> __device__ inline X floor_mod(X x, X y) {
-    X rest = fmod(x, y);
-    return rest != X(0) && (rest < X(0)) != (y < X(0)) ? X(rest + y) : rest;
+template <class Value> __device__ inline Value floor_mod(Value x, Value y) {
+    Value rest = fmod(x, y);
+    return rest != Value(0) && (rest < Value(0)) != (y < Value(0)) ? Value(rest + y) : rest;
 }
 
 // The exponent may be of another type.
-template <class X, class Y> __device__ inline X power(X x, Y y) {
-    if (Signed<Y>::value && y < Y(0)) return x == X(1) ? X(1) : Signed<X>::value && x == X(-1) ? (y & Y(1) ? X(-1) : X(1)) : X(0);
-    X result = X(1);
-    for (; y > Y(0); y = Y(y / Y(2))) {
-        if (y & Y(1)) result = product(result, x);
+template <class Value, class Exponent> __device__ inline Value power(Value x, Exponent y) {
+    if (Signed<Exponent>::value && y < Exponent(0)) return x == Value(1) ? Value(1) : Signed<Value>::value && x == Value(-1) ? (y & Exponent(1) ? Value(-1) : Value(1)) : Value(0);
+    Value result = Value(1);
+    for (; y > Exponent(0); y = Exponent(y / Exponent(2))) {
+        if (y & Exponent(1)) result = product(result, x);
         x = product(x, x);
     }
     return result;
 }
 
-template <class X> __device__ inline X shift_left(X x, X y) {
-    return y < X(0) || y >= X(8 * sizeof(X)) ? X(0) : X((u64)x << (u32)y);
+template <class Value> __device__ inline Value shift_left(Value x, Value y) {
+    return y < Value(0) || y >= Value(8 * sizeof(Value)) ? Value(0) : Value((u64)x << (u32)y);
 }
 
-template <class X> __device__ inline X shift_right(X x, X y) {
-    if (y < X(0) || y >= X(8 * sizeof(X))) return x < X(0) ? X(-1) : X(0);
+template <class Value> __device__ inline Value shift_right(Value x, Value y) {
+    if (y < Value(0) || y >= Value(8 * sizeof(Value))) return x < Value(0) ? Value(-1) : Value(0);
     return x >> y;
 }
 
@@ -170,10 +170,10 @@ __device__ inline u64 low_bits(double x) {
 }
 
 // To a type of integers, or to bool.
-template <class Y> struct Cast {
-    static __device__ inline Y of(double x) { return Y(low_bits(x)); }
-    static __device__ inline Y of(float x) { return Y(low_bits(double(x))); }
-    template <class X> static __device__ inline Y of(X x) { return Y(x); }
+template <class Into> struct Cast {
+    static __device__ inline Into of(double x) { return Into(low_bits(x)); }
+    static __device__ inline Into of(float x) { return Into(low_bits(double(x))); }
+    template <class From> static __device__ inline Into of(From x) { return Into(x); }
 };
 template <> struct Cast<i32> {
     static __device__ inline i32 of(double x) {
@@ -181,15 +181,15 @@ template <> struct Cast<i32> {
         return wide > 0x7fffffffll ? 0x7fffffff : wide < -0x80000000ll ? i32(-0x7fffffff - 1) : i32(wide);
     }
     static __device__ inline i32 of(float x) { return of(double(x)); }
-    template <class X> static __device__ inline i32 of(X x) { return i32(x); }
+    template <class From> static __device__ inline i32 of(From x) { return i32(x); }
 };
 template <> struct Cast<i64> {
     static __device__ inline i64 of(double x) { return truncated(x); }
     static __device__ inline i64 of(float x) { return truncated(double(x)); }
-    template <class X> static __device__ inline i64 of(X x) { return i64(x); }
+    template <class From> static __device__ inline i64 of(From x) { return i64(x); }
 };
 template <> struct Cast<bool> {
-    template <class X> static __device__ inline bool of(X x) { return x != X(0); }
+    template <class From> static __device__ inline bool of(From x) { return x != From(0); }
 };
 
 }  // namespace expressions

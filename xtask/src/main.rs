@@ -12,7 +12,7 @@ Developer commands of Inferrum
 
   cargo xtask test        provision what the tests need, then fmt, clippy, docs, all tests
   cargo xtask provision   only bring what the tests need (a Python venv in .venv, the ONNX node suite,
-                          software drivers of Vulkan and OpenGL)
+                          NVRTC, software drivers of Vulkan and OpenGL)
   cargo run -p xtask --features proto -- proto
                           regenerate crates/onnx/src/proto.rs from its .proto files";
 

@@ -51,6 +51,14 @@ impl CudaBackend {
         Ok(CudaBackend::over(driver, info, precision))
     }
 
+    /// Gives memory back to the driver that is kept for later runs.
+    ///
+    /// # Errors
+    /// The device has failed.
+    pub fn trim(&self) -> Result<(), BackendError> {
+        self.shared.driver.trim()
+    }
+
     /// The processor in place of a GPU.
     #[cfg(feature = "host")]
     fn on_host(precision: Precision) -> Result<CudaBackend, Unusable> {

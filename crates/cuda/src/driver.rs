@@ -58,6 +58,22 @@ pub(crate) trait Driver: Send + Sync {
 
     /// Bytes that are allocated, and the most that were.
     fn allocated(&self) -> (usize, usize);
+
+    /// Gives back what is kept for later.
+    ///
+    /// # Errors
+    /// The device has failed.
+    fn trim(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    /// Whether the device is sound, as far as is known; nothing is asked of it.
+    ///
+    /// # Errors
+    /// [`BackendError::DeviceLost`]: it failed some time ago.
+    fn check(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
 }
 
 /// Alignment of all memory, in bytes.

@@ -1,7 +1,7 @@
 //! CUDA C++ sources and what they are compiled with.
 //!
 //! A source in `kernels/` is CUDA C++ as it is; what a kernel is made for (types, sizes that are known, switches) stands before it as
-//! macros. `prelude.cuh` is there for all.
+//! macros, in capitals, which no template may name a parameter by. `prelude.cuh` is there for all, and knows no macros.
 
 use std::fmt::Write as _;
 
@@ -56,8 +56,9 @@ impl Template {
 
     /// The source.
     pub(crate) fn build(self) -> Source {
-        let mut text = self.defined;
-        for part in [PRELUDE].iter().chain(&self.included).chain([&self.generated.as_str(), &self.text]) {
+        let mut text = String::new();
+        let own = [self.generated.as_str(), self.text];
+        for part in [PRELUDE, &self.defined].iter().chain(&self.included).chain(&own) {
             text.push_str(part);
             text.push('\n');
         }
@@ -71,8 +72,9 @@ mod tests {
 
     #[test]
     fn macros_stand_before_the_text() {
-        let source = Template::new("f", "the text").define("X", "float").switch("LOG", true).build();
-        assert!(source.text.starts_with("#define X float\n#define LOG 1\n"), "{}", source.text);
-        assert!(source.text.ends_with("the text\n"), "{}", source.text);
+        let template = Template::new("f", "the text").including("a header").define("X", "float");
+        let text = template.switch("LOG", true).with("a function").build().text;
+        let end = "#define X float\n#define LOG 1\n\na header\na function\nthe text\n";
+        assert!(text.starts_with(PRELUDE) && text.ends_with(end), "{text}");
     }
 }
