@@ -2,19 +2,27 @@
 
 pub mod attention;
 pub mod concat;
+pub mod constant_of_shape;
 pub mod crop;
 pub mod depth_to_space;
 pub mod elementwise;
 pub mod expand;
+pub mod gather;
+pub mod gather_elements;
+pub mod gather_nd;
 pub mod gru;
 pub mod lstm;
+pub mod one_hot;
+pub mod pad;
 pub mod recurrent;
 pub mod resize;
 pub mod rnn;
+pub mod scatter;
 pub mod slice;
 pub mod softmax;
 pub mod split;
 pub mod transpose;
+pub mod trilu;
 
 use std::sync::Arc;
 
