@@ -3,17 +3,26 @@
 pub mod attention;
 pub mod concat;
 pub mod constant_of_shape;
+pub mod conv_integer;
 pub mod crop;
 pub mod depth_to_space;
+pub mod dynamic_quantize;
 pub mod elementwise;
 pub mod expand;
 pub mod gather;
 pub mod gather_elements;
 pub mod gather_nd;
+pub mod grid_sample;
 pub mod gru;
 pub mod lstm;
+pub mod matmul_integer;
+pub mod matmul_nbits;
 pub mod one_hot;
 pub mod pad;
+pub mod qgemm;
+pub mod qlinear_conv;
+pub mod qlinear_matmul;
+pub mod quantize;
 pub mod recurrent;
 pub mod resize;
 pub mod rnn;
@@ -21,6 +30,7 @@ pub mod scatter;
 pub mod slice;
 pub mod softmax;
 pub mod split;
+pub mod table;
 pub mod transpose;
 pub mod trilu;
 
@@ -220,6 +230,18 @@ pub fn random_of(dtype: DType, shape: &[usize], seed: u64) -> Tensor {
         _ => values.collect(),
     };
     Tensor::from_f64(dtype, shape, &values).expect("a real type")
+}
+
+/// Bytes of their whole range, of an 8-bit type; the ends are often among them.
+///
+/// # Panics
+/// The type is no 8-bit integer.
+pub fn bytes(dtype: DType, shape: &[usize], seed: u64) -> Tensor {
+    let least = if dtype == DType::I8 { -128 } else { 0 };
+    let number = |x: f64| ((x * 50.0).floor() as i64 + 128).clamp(0, 255) + least;
+    let values: Vec<i64> =
+        random(shape, seed + 11).to_f64().expect("floats").into_iter().map(number).collect();
+    Tensor::from_i64(dtype, shape, &values).expect("an integer type")
 }
 
 /// A graph of one node, and what to feed it. Each input may be left out, or be a constant; of the outputs nothing is known.

@@ -26,3 +26,14 @@ pub(crate) fn lower(op: &ConstantOfShape, lowering: &Lowering<'_>) -> Result<Low
     let operands = [Operand::Output(0), value, Operand::word(count)?];
     Ok(Lowered::one("fill", Kernel::over(count.div_ceil(width), source, &operands)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{Tolerance, agree_on, stored};
+    use inferrum_backend::testing::constant_of_shape;
+
+    #[test]
+    fn every_rank() {
+        agree_on(constant_of_shape::every_rank(&stored()), Tolerance::EXACT);
+    }
+}

@@ -40,3 +40,40 @@ pub(crate) fn lower(op: &Gather, lowering: &Lowering<'_>) -> Result<Lowered, Dec
     ];
     Ok(Lowered::one("gather rows", Kernel::over(count, source, &operands)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Tolerance, agree_on, declined, fails, random_of, stored};
+    use inferrum_backend::testing::gather;
+    use inferrum_tensor::{DType, Tensor};
+
+    #[test]
+    fn every_axis() {
+        agree_on(gather::every_axis(&stored()), Tolerance::EXACT);
+    }
+
+    #[test]
+    fn constants() {
+        agree_on(gather::constants(), Tolerance::EXACT);
+    }
+
+    #[test]
+    fn indices_out_of_range_fail_the_run() {
+        for (op, inputs, shape, reason) in gather::out_of_range() {
+            let told = fails(op, &inputs, &[shape]);
+            assert!(told.contains(&reason) && told.contains("`node`"), "{told}");
+        }
+        // The next run works.
+        agree_on(gather::ends(), Tolerance::EXACT);
+    }
+
+    #[test]
+    fn constant_indices_out_of_range_are_declined() {
+        for indices in [vec![5i64], vec![0, -6]] {
+            let inputs = [(random_of(DType::F32, &[5], 1), false), (Tensor::vector(indices), true)];
+            let reason = declined(Gather { axis: 0 }, &inputs);
+            assert!(reason.contains("out of range"), "{reason}");
+        }
+    }
+}

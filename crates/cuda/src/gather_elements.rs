@@ -38,3 +38,22 @@ pub(crate) fn lower(op: &GatherElements, lowering: &Lowering<'_>) -> Result<Lowe
     ];
     Ok(Lowered::one("gather elements", Kernel::over(output.elements(), source, &operands)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{Tolerance, agree_on, fails, stored};
+    use inferrum_backend::testing::gather_elements;
+
+    #[test]
+    fn every_axis() {
+        agree_on(gather_elements::every_axis(&stored()), Tolerance::EXACT);
+    }
+
+    #[test]
+    fn indices_out_of_range_fail_the_run() {
+        for (op, inputs, shape, reason) in gather_elements::out_of_range() {
+            let told = fails(op, &inputs, &[shape]);
+            assert!(told.contains(&reason) && told.contains("`node`"), "{told}");
+        }
+    }
+}

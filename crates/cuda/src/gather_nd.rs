@@ -34,3 +34,22 @@ pub(crate) fn lower(op: &GatherND, lowering: &Lowering<'_>) -> Result<Lowered, D
     ];
     Ok(Lowered::one("gather slices", Kernel::over(count, source, &operands)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{Tolerance, agree_on, fails, stored};
+    use inferrum_backend::testing::gather_nd;
+
+    #[test]
+    fn elements_and_slices() {
+        agree_on(gather_nd::elements_and_slices(&stored()), Tolerance::EXACT);
+    }
+
+    #[test]
+    fn indices_out_of_range_fail_the_run() {
+        for (op, inputs, shape, reason) in gather_nd::out_of_range() {
+            let told = fails(op, &inputs, &[shape]);
+            assert!(told.contains(&reason) && told.contains("`node`"), "{told}");
+        }
+    }
+}

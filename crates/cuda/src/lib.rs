@@ -14,12 +14,19 @@ mod functions;
 #[cfg(feature = "host")]
 mod host;
 mod kernel;
+mod index_tuples;
+mod indices;
+mod integer_conv;
+mod integer_product;
+mod integer_tile;
+mod integers;
 mod legalize;
 mod loops;
 mod lower;
 mod memory;
 mod nvidia;
 mod plan;
+mod requantize;
 mod rows;
 mod set;
 mod source;
@@ -28,6 +35,7 @@ mod tensor;
 mod testing;
 mod transfer;
 mod weights;
+mod window;
 
 pub use backend::CudaBackend;
 pub use nvidia::devices;
@@ -44,18 +52,37 @@ pub fn operator_rooms() -> impl Iterator<Item = &'static str> {
 inferrum_backend::kernels! {
     Lower;
     concat: inferrum_ops::concat::Concat;
+    constant_of_shape: inferrum_ops::constant_of_shape::ConstantOfShape;
+    conv_integer: inferrum_ops::conv_integer::ConvInteger;
     crop: inferrum_ops::crop::Crop;
     depth_to_space: inferrum_ops::depth_to_space::DepthToSpace, inferrum_ops::depth_to_space::SpaceToDepth;
+    dynamic_quantize: inferrum_ops::dynamic_quantize::DynamicQuantizeLinear;
     elementwise: inferrum_ops::activation::Activation, inferrum_ops::bias_gelu::BiasGelu,
         inferrum_ops::binary::Binary, inferrum_ops::cast::Cast, inferrum_ops::clip::Clip,
         inferrum_ops::fused::elementwise::Elementwise, inferrum_ops::is_inf::IsInf, inferrum_ops::prelu::PRelu,
         inferrum_ops::select::Where, inferrum_ops::swiglu::SwiGlu, inferrum_ops::unary::Unary,
         inferrum_ops::variadic::Variadic;
     expand: inferrum_ops::expand::Expand, inferrum_ops::tile::Tile;
+    gather: inferrum_ops::gather::Gather;
+    gather_elements: inferrum_ops::gather_elements::GatherElements;
+    gather_nd: inferrum_ops::gather_nd::GatherND;
+    grid_sample: inferrum_ops::grid_sample::GridSample;
+    matmul_integer: inferrum_ops::matmul_integer::MatMulInteger,
+        inferrum_ops::matmul_integer::MatMulIntegerToFloat;
+    matmul_nbits: inferrum_ops::matmul_nbits::MatMulNBits;
+    one_hot: inferrum_ops::one_hot::OneHot;
+    pad: inferrum_ops::pad::Pad;
+    qgemm: inferrum_ops::qgemm::QGemm;
+    qlinear_conv: inferrum_ops::qlinear_conv::QLinearConv;
+    qlinear_matmul: inferrum_ops::qlinear_matmul::QLinearMatMul;
+    quantize: inferrum_ops::quantize::DequantizeLinear, inferrum_ops::quantize::QuantizeLinear;
+    scatter: inferrum_ops::scatter_elements::ScatterElements, inferrum_ops::scatter_nd::ScatterND;
     slice: inferrum_ops::slice::Slice;
     softmax: inferrum_ops::softmax::Softmax;
     split: inferrum_ops::split::Split;
+    table: inferrum_ops::fused::table::Table;
     transpose: inferrum_ops::transpose::Transpose;
+    trilu: inferrum_ops::trilu::Trilu;
     view: inferrum_ops::dropout::Dropout, inferrum_ops::flatten::Flatten, inferrum_ops::identity::Identity,
         inferrum_ops::reshape::Reshape, inferrum_ops::squeeze::Squeeze, inferrum_ops::unsqueeze::Unsqueeze;
 }

@@ -32,3 +32,23 @@ pub(crate) fn lower(op: &OneHot, lowering: &Lowering<'_>) -> Result<Lowered, Dec
     ];
     Ok(Lowered::one("one hot", Kernel::over(output.elements(), source, &operands)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{Tolerance, agree_on, stored};
+    use inferrum_backend::testing::one_hot;
+    use inferrum_tensor::DType;
+
+    const INDICES: [DType; 9] =
+        [DType::I64, DType::I32, DType::F32, DType::I8, DType::U8, DType::U32, DType::F16, DType::F64, DType::U64];
+
+    #[test]
+    fn every_axis() {
+        agree_on(one_hot::every_axis(&INDICES, &stored()), Tolerance::EXACT);
+    }
+
+    #[test]
+    fn indices_beyond_the_axis() {
+        agree_on(one_hot::indices_beyond_the_axis(), Tolerance::EXACT);
+    }
+}

@@ -127,3 +127,22 @@ fn fill(dtype: DType, lowering: &Lowering<'_>) -> Result<Option<Tensor>, Decline
         None => zero(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Tolerance, agree_on, declined, random_of, stored};
+    use inferrum_backend::testing::pad;
+
+    #[test]
+    fn every_mode_on_every_side() {
+        agree_on(pad::every_mode_on_every_side(&stored()), Tolerance::EXACT);
+    }
+
+    #[test]
+    fn pads_known_only_in_the_run_are_declined() {
+        let inputs = [(random_of(DType::F32, &[3], 1), false), (Tensor::vector(vec![0i64, 0]), false)];
+        let reason = declined(Pad { mode: PadMode::Edge }, &inputs);
+        assert!(reason.contains("input 1 is not constant"), "{reason}");
+    }
+}

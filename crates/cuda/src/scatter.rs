@@ -164,3 +164,37 @@ fn joined(reduction: ScatterReduction, dtype: DType) -> Result<Option<Joined>, D
     let added = (reduction == ScatterReduction::Add).then_some(added);
     Ok(Some(Joined { wide, bytes, text, added }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Tolerance, agree_on, fails, stored};
+    use inferrum_backend::testing::scatter;
+
+    #[test]
+    fn by_tuples() {
+        agree_on(scatter::by_tuples(&stored()), Tolerance::EXACT);
+    }
+
+    #[test]
+    fn along_every_axis() {
+        agree_on(scatter::along_every_axis(&stored()), Tolerance::EXACT);
+    }
+
+    #[test]
+    fn joined_in_one_place() {
+        use ScatterReduction::{Add, Max, Min, Mul};
+        let close = Tolerance { relative: 2e-6, absolute: 2e-5 };
+        for dtype in stored() {
+            agree_on(scatter::joined_in_one_place(dtype, &[Add, Mul, Max, Min]), close);
+        }
+    }
+
+    #[test]
+    fn indices_out_of_range_fail_the_run() {
+        for (op, inputs, shape, reason) in scatter::out_of_range() {
+            let told = fails(op, &inputs, &[shape]);
+            assert!(told.contains(&reason) && told.contains("`node`"), "{told}");
+        }
+    }
+}

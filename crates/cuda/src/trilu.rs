@@ -39,3 +39,14 @@ pub(crate) fn lower(op: &Trilu, lowering: &Lowering<'_>) -> Result<Lowered, Decl
     ];
     Ok(Lowered::one("triangle", Kernel::over(shape.elements(), source, &operands)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{Tolerance, agree_on, stored};
+    use inferrum_backend::testing::trilu;
+
+    #[test]
+    fn diagonals_within_and_beyond() {
+        agree_on(trilu::diagonals_within_and_beyond(&stored()), Tolerance::EXACT);
+    }
+}
