@@ -8,7 +8,7 @@ __device__ inline u32 own_lane() { return threadIdx.x % LANES; }
 // What all lanes of a row have, joined; all lanes of the row get it. Every thread of the block takes part.
 template <class Join> __device__ inline float join_row(float value, Join join) {
     if (LANES == 1) return value;
-    for (u32 step = 16; step > 0; step /= 2) value = join(value, __shfl_xor_sync(FULL, value, step));
+    value = warp_reduce(value, join);
     if (LANES == 32) return value;
     __shared__ float warps[8];
     __syncthreads();

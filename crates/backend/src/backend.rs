@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::{BoundNode, Destination, DeviceInfo, DeviceTensor, NodePlacement, Region, Resident, RunContext};
+use crate::{
+    BoundNode, Destination, DeviceFailure, DeviceInfo, DeviceTensor, NodePlacement, Region, Resident,
+    RunContext,
+};
 use inferrum_graph::{Graph, NodeError};
 use inferrum_tensor::{DType, Tensor};
 
@@ -130,48 +133,13 @@ pub enum BackendError {
         /// How much there is.
         available: usize,
     },
-    /// A device has no memory for something of the model.
-    #[error("{device} has no memory for {what}: {needed} bytes; {reason}")]
-    DeviceMemory {
-        /// The device's id.
-        device: String,
-        /// What the memory is for, with the names of value and node.
-        what: String,
-        /// The node that computes the value, or reads it first.
-        node: Option<String>,
-        /// The value.
-        value: Option<String>,
-        /// Bytes that it takes.
-        needed: usize,
-        /// The limit, or what the driver says.
-        reason: String,
-    },
-    /// A device is gone, or its driver has failed; what is on it is lost.
-    #[error("device `{device}` was lost{during}: {reason}; make a new session to go on")]
-    DeviceLost {
-        /// The device's id.
-        device: String,
-        /// What the driver says.
-        reason: String,
-        /// Which nodes ran then, as ` while ... ran`; empty if none did.
-        during: String,
-    },
-    /// A device's driver refuses the kernel of a node.
-    #[error("node `{node}` ({op}): {device} refuses its kernel: {reason}")]
-    Kernel {
-        /// The node.
-        node: String,
-        /// Its operator.
-        op: String,
-        /// The device's id.
-        device: String,
-        /// What the driver says.
-        reason: String,
-    },
+    /// The device fails.
+    #[error(transparent)]
+    Failure(#[from] DeviceFailure),
     /// The caller asked to stop.
     #[error("the run was stopped: {0}")]
     Stopped(&'static str),
-    /// The device failed.
+    /// Anything else that a device says.
     #[error("{0}")]
     Device(String),
 }

@@ -37,6 +37,7 @@ pub mod trilu;
 use std::sync::Arc;
 
 use inferrum_graph::{Fact, Facts, Graph, Node, NodeId, Operator};
+use inferrum_ops::window::{Extents, Padding, WindowSpec};
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
 use crate::Region;
@@ -242,6 +243,18 @@ pub fn bytes(dtype: DType, shape: &[usize], seed: u64) -> Tensor {
     let values: Vec<i64> =
         random(shape, seed + 11).to_f64().expect("floats").into_iter().map(number).collect();
     Tensor::from_i64(dtype, shape, &values).expect("an integer type")
+}
+
+/// Windows of one stride, dilation, padding before and padding behind along all axes.
+pub fn windows(kernel: &[usize], stride: usize, dilation: usize, [begin, end]: [usize; 2]) -> WindowSpec {
+    let all = |n: usize| Extents::from_elem(n, kernel.len());
+    WindowSpec {
+        kernel: Extents::from_slice(kernel),
+        strides: all(stride),
+        dilations: all(dilation),
+        padding: Padding::Explicit { begin: all(begin), end: all(end) },
+        ceil: false,
+    }
 }
 
 /// A graph of one node, and what to feed it. Each input may be left out, or be a constant; of the outputs nothing is known.

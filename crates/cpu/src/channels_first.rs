@@ -150,7 +150,7 @@ impl NodeKernel for Around {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Tolerance, agree_with, random};
+    use crate::testing::{Tolerance, agree_with, random, windows};
     use inferrum_ops::conv::Conv;
     use inferrum_ops::conv_transpose::ConvTranspose;
     use inferrum_ops::fused_activation::FusedActivation;
@@ -161,10 +161,7 @@ mod tests {
     const CLOSE: Tolerance = Tolerance { relative: 1e-5, absolute: 1e-5 };
 
     fn spec(kernel: &[usize]) -> WindowSpec {
-        let all = |n: usize| Extents::from_elem(n, kernel.len());
-        let padding = Padding::Explicit { begin: all(1), end: all(0) };
-        let kernel = Extents::from_slice(kernel);
-        WindowSpec { kernel, strides: all(2), dilations: all(1), padding, ceil: false }
+        windows(kernel, 2, 1, [1, 0])
     }
 
     #[test]

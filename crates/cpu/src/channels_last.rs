@@ -319,7 +319,7 @@ impl NodeKernel for Global {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Tolerance, agree_with, declined, random, random_of};
+    use crate::testing::{Tolerance, agree_with, declined, random, random_of, windows};
     use inferrum_graph::{Attr, NodeDef, Operator};
     use inferrum_ops::group_norm::GroupNormalization;
     use inferrum_ops::instance_norm::InstanceNormalization;
@@ -334,19 +334,6 @@ mod tests {
         ChannelsLast { inner: Arc::new(inner), images: images.to_vec() }
     }
 
-    fn spec(kernel: &[usize], stride: usize, dilation: usize, pad: usize) -> WindowSpec {
-        let all = |n: usize| Extents::from_elem(n, kernel.len());
-        let padding = Padding::Explicit { begin: all(pad), end: all(pad + 1) };
-        let kernel = Extents::from_slice(kernel);
-        WindowSpec {
-            kernel: kernel.clone(),
-            strides: all(stride),
-            dilations: all(dilation),
-            padding,
-            ceil: false,
-        }
-    }
-
     #[test]
     fn convolutions_agree() {
         let cases = [
@@ -358,7 +345,7 @@ mod tests {
             (&[2, 13, 4], &[7, 4, 3], 1, 2, 1, 1),
         ];
         for (x, w, group, stride, dilation, pad) in cases {
-            let conv = Conv { group, window: spec(&w[2..], stride, dilation, pad) };
+            let conv = Conv { group, window: windows(&w[2..], stride, dilation, [pad, pad + 1]) };
             for activation in [None, Some(FusedActivation::Relu)] {
                 let op = last(FusedConv::new(conv.clone(), activation), &[0, 3]);
                 for constant in [true, false] {
@@ -375,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_residual_is_added() {
-        let conv = Conv { group: 1, window: spec(&[1, 1], 1, 1, 0) };
+        let conv = Conv { group: 1, window: windows(&[1, 1], 1, 1, [0, 1]) };
         let conv = Conv { window: WindowSpec { padding: Padding::Valid, ..conv.window }, ..conv };
         let op = last(FusedConv::new(conv, Some(FusedActivation::Silu)), &[0, 3]);
         let inputs = [
@@ -389,7 +376,7 @@ mod tests {
 
     #[test]
     fn transposed_convolutions_agree() {
-        let window = WindowSpec { padding: Padding::default(), ..spec(&[3, 2], 2, 1, 0) };
+        let window = WindowSpec { padding: Padding::default(), ..windows(&[3, 2], 2, 1, [0, 1]) };
         let op =
             ConvTranspose { group: 1, window, output_padding: Extents::new(), output_shape: Extents::new() };
         let inputs = [
@@ -404,7 +391,7 @@ mod tests {
     fn pools_agree() {
         let x = || [Some((random(&[2, 7, 9, 19], 1), false))];
         for (stride, pad) in [(1, 0), (2, 1)] {
-            let window = spec(&[3, 3], stride, 1, pad);
+            let window = windows(&[3, 3], stride, 1, [pad, pad + 1]);
             let max = MaxPool { window: window.clone(), column_major: false, indices: false };
             agree_with(last(max, &[0]), &x(), 1, Tolerance::EXACT);
             for count_include_pad in [false, true] {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use inferrum_backend::testing::{Case, Given, one_node, region};
-pub(crate) use inferrum_backend::testing::{Tolerance, random, random_of};
+pub(crate) use inferrum_backend::testing::{Tolerance, random, random_of, windows};
 use inferrum_backend::{Backend, Executable, Resident, RunContext};
 use inferrum_graph::{Fact, Graph, Node, Operator};
 use inferrum_tensor::{DType, Shape, Tensor, Value};

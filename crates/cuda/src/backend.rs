@@ -4,8 +4,8 @@ use std::any::Any;
 use std::sync::Arc;
 
 use inferrum_backend::{
-    Backend, BackendError, BoundNode, Cost, Decline, DeviceInfo, DeviceTensor, Executable, NodePlacement,
-    Precision, Region, Resident, Unusable,
+    Backend, BackendError, BoundNode, Cost, Decline, DeviceFailure, DeviceInfo, DeviceTensor, Executable,
+    NodePlacement, Precision, Region, Resident, Unusable,
 };
 use inferrum_graph::Graph;
 use inferrum_tensor::{DType, Tensor};
@@ -101,12 +101,13 @@ impl Shared {
     /// Says whose kernel is refused.
     pub(crate) fn refused(&self, error: BackendError, placement: &NodePlacement) -> BackendError {
         match error {
-            BackendError::Device(reason) => BackendError::Kernel {
+            BackendError::Device(reason) => DeviceFailure::Kernel {
                 node: placement.node.clone(),
                 op: placement.op.clone(),
                 device: self.info.id.clone(),
                 reason,
-            },
+            }
+            .into(),
             other => other,
         }
     }

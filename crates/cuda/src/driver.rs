@@ -11,6 +11,7 @@ use inferrum_backend::BackendError;
 use smallvec::SmallVec;
 
 use crate::abilities::Abilities;
+use crate::library::{Operands, Prepared, Product};
 use crate::source::Source;
 
 /// A place in a device's memory; 0 is none.
@@ -38,7 +39,7 @@ pub(crate) trait Driver: Send + Sync {
     /// Memory of the device, at a multiple of [`ALIGNMENT`], whose content is anything.
     ///
     /// # Errors
-    /// [`BackendError::DeviceMemory`]: there is not so much, or the limit is reached; `what` is for the caller to fill in.
+    /// [`DeviceFailure::NoMemory`](inferrum_backend::DeviceFailure::NoMemory): there is not so much, or the limit is reached; `what` is for the caller to fill in.
     fn allocate(&self, bytes: usize) -> Result<Address, BackendError>;
 
     /// Gives memory back. Work that is on its way on any stream may still use it.
@@ -67,10 +68,19 @@ pub(crate) trait Driver: Send + Sync {
         Ok(())
     }
 
+    /// A matrix product, made ready to be computed by a library; None if there is none, or it does not compute this one. Ready
+    /// products are kept. The first time may take as long as some hundred products.
+    ///
+    /// # Errors
+    /// The device has failed.
+    fn product(&self, _product: &Product) -> Result<Option<Arc<dyn Prepared>>, BackendError> {
+        Ok(None)
+    }
+
     /// Whether the device is sound, as far as is known; nothing is asked of it.
     ///
     /// # Errors
-    /// [`BackendError::DeviceLost`]: it failed some time ago.
+    /// [`DeviceFailure::Lost`](inferrum_backend::DeviceFailure::Lost): it failed some time ago.
     fn check(&self) -> Result<(), BackendError> {
         Ok(())
     }
@@ -107,6 +117,14 @@ pub(crate) trait Stream: Send {
     /// # Errors
     /// `to` is shorter, or the device has failed.
     fn download(&mut self, from: Address, to: &mut dyn Pinned, bytes: usize) -> Result<(), BackendError>;
+
+    /// Computes a product of this device's [`Driver::product`].
+    ///
+    /// # Errors
+    /// The library refuses.
+    fn multiply(&mut self, _product: &Arc<dyn Prepared>, _at: &Operands) -> Result<(), BackendError> {
+        Err(BackendError::Device("the device has no library of products".into()))
+    }
 
     /// Copies within the device.
     ///

@@ -95,7 +95,7 @@ impl Shared {
 }
 
 fn lost(reason: String) -> BackendError {
-    BackendError::DeviceLost { device: DEVICE.into(), reason, during: String::new() }
+    inferrum_backend::DeviceFailure::Lost { device: DEVICE.into(), reason, during: String::new() }.into()
 }
 
 impl driver::Driver for Driver {

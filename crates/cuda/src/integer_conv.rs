@@ -69,9 +69,8 @@ impl Problem {
 
     /// A thread for each element.
     fn direct(&self, places: IntegerConv, epilogue: Epilogue) -> Result<Lowered, Decline> {
-        let template = Template::new("integer_conv_direct", SOURCE)
-            .including(integers::SOURCE)
-            .switch("DIRECT", true);
+        let template =
+            Template::new("integer_conv_direct", SOURCE).including(integers::SOURCE).switch("DIRECT", true);
         let source = epilogue.fill(template).build();
         let mut operands = vec![
             Operand::Input(0),

@@ -124,8 +124,7 @@ impl Problem {
         let rows = self.m.clamp(1, FEW);
         let warps = BLOCK / 32;
         let column_blocks = self.n.div_ceil(warps * COLUMNS);
-        let numbers =
-            [self.m, self.n, self.k, column_blocks, self.a.row, self.a.column, words_of_column];
+        let numbers = [self.m, self.n, self.k, column_blocks, self.a.row, self.a.column, words_of_column];
         let mut params = words(numbers)?;
         params.push(u32::from(flip(self.a.dtype)?));
         params.extend(self.a_zeros.words()?);
@@ -161,8 +160,7 @@ impl Problem {
         // Packed lines have words for neighbours in depth.
         let b_column = if self.packed { layout.words } else { self.b.column };
         let numbers = [self.m, self.n, self.k, column_tiles, row_tiles];
-        let mut params =
-            words(numbers.into_iter().chain([self.a.row, self.a.column, self.b.row, b_column]))?;
+        let mut params = words(numbers.into_iter().chain([self.a.row, self.a.column, self.b.row, b_column]))?;
         for dtype in [self.a.dtype, self.b.dtype] {
             params.push(u32::from(flip(dtype)?));
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use inferrum_backend::BackendError;
+use inferrum_backend::{BackendError, DeviceFailure};
 
 use crate::driver::{Address, Argument, Driver, Graph, Launch, Pinned, Stream};
 use crate::memory::Memory;
@@ -212,12 +212,13 @@ fn launch(
         stream.launch(&Launch { function: &step.function, grid, block, shared, arguments: &arguments });
     let placement = &plan.placement[step.node];
     launched.map_err(|error| match error {
-        BackendError::Device(reason) => BackendError::Kernel {
+        BackendError::Device(reason) => DeviceFailure::Kernel {
             node: placement.node.clone(),
             op: placement.op.clone(),
             device: placement.device.clone(),
             reason,
-        },
+        }
+        .into(),
         other => other,
     })
 }

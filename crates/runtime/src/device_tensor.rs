@@ -38,7 +38,7 @@ impl DeviceTensor {
     /// Its elements in the host's memory; waits for what computes them. Shares them if they are there already.
     ///
     /// # Errors
-    /// The device fails ([`Error::DeviceLost`]), or the host has no memory for them.
+    /// The device fails ([`Error::DeviceFailure`]), or the host has no memory for them.
     pub fn to_host(&self) -> Result<Tensor, Error> {
         Ok(self.0.to_host()?)
     }

@@ -43,7 +43,9 @@ pub(crate) fn open(device: &Device, threads: Option<usize>, precision: Precision
     };
     if !kept {
         let id = &backend.info().id;
-        return Err(Error::Unsupported(format!("precision {precision} on `{id}`, which computes in f32 here")));
+        return Err(Error::Unsupported(format!(
+            "precision {precision} on `{id}`, which computes in f32 here"
+        )));
     }
     Ok(opened)
 }

@@ -1,6 +1,6 @@
 //! Errors of the library.
 
-use inferrum_backend::{BackendError, NodePlacement};
+use inferrum_backend::{BackendError, DeviceFailure, NodePlacement};
 use inferrum_graph::{GraphError, NodeError};
 use inferrum_onnx::LoadError;
 use inferrum_tensor::TensorError;
@@ -87,44 +87,9 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
-    /// A device has no memory for something of the model.
-    #[error("{device} has no memory for {what}: {needed} bytes; {reason}")]
-    DeviceMemory {
-        /// The device's id.
-        device: String,
-        /// What the memory is for, with the names of value and node.
-        what: String,
-        /// The node that computes the value, or reads it first.
-        node: Option<String>,
-        /// The value.
-        value: Option<String>,
-        /// Bytes that it takes.
-        needed: usize,
-        /// The limit, or what the driver says.
-        reason: String,
-    },
-    /// A device is gone, or its driver has failed; what is on it is lost. A new session opens it again.
-    #[error("device `{device}` was lost{during}: {reason}; make a new session to go on")]
-    DeviceLost {
-        /// The device's id.
-        device: String,
-        /// What the driver says.
-        reason: String,
-        /// Which nodes ran then, as ` while ... ran`; empty if none did.
-        during: String,
-    },
-    /// A device's driver refuses the kernel of a node.
-    #[error("node `{node}` ({op}): {device} refuses its kernel: {reason}")]
-    Kernel {
-        /// The node.
-        node: String,
-        /// Its operator.
-        op: String,
-        /// The device's id.
-        device: String,
-        /// What the driver says.
-        reason: String,
-    },
+    /// The device fails.
+    #[error(transparent)]
+    DeviceFailure(#[from] DeviceFailure),
     /// The run was cancelled, or its deadline passed.
     #[error("the run was stopped: {0}")]
     Stopped(&'static str),
@@ -143,13 +108,7 @@ impl From<BackendError> for Error {
             BackendError::OutOfMemory { what, needed, available } => {
                 Error::OutOfMemory { what, needed, limit: available }
             }
-            BackendError::DeviceMemory { device, what, node, value, needed, reason } => {
-                Error::DeviceMemory { device, what, node, value, needed, reason }
-            }
-            BackendError::DeviceLost { device, reason, during } => {
-                Error::DeviceLost { device, reason, during }
-            }
-            BackendError::Kernel { node, op, device, reason } => Error::Kernel { node, op, device, reason },
+            BackendError::Failure(failure) => Error::DeviceFailure(failure),
             BackendError::Stopped(why) => Error::Stopped(why),
             other => Error::Backend(other.to_string()),
         }

@@ -27,8 +27,8 @@ pub use device_tensor::DeviceTensor;
 pub use devices::devices;
 pub use error::Error;
 pub use inferrum_backend::{
-    Crossing, Device, DeviceInfo, NodePlacement, Placement, Precision, Profile, Span, Stop, Transfer, TransferLog,
-    Transfers,
+    Crossing, Device, DeviceFailure, DeviceInfo, NodePlacement, Placement, Precision, Profile, Span, Stop,
+    Transfer, TransferLog, Transfers,
 };
 pub use inferrum_graph as graph;
 pub use inferrum_onnx as onnx;

@@ -11,7 +11,7 @@ use inferrum_ops::sdpa::Sdpa;
 use inferrum_tensor::{DType, Shape};
 
 use crate::bindings::Bindings;
-use crate::kernel::{Dispatch, Lowered, Lowering, Operand, Work, word, words};
+use crate::kernel::{Dispatch, Lowered, Lowering, Operand, Work, grid, word, words};
 use crate::shader::{FUNCTIONS, Template};
 use crate::storage;
 
@@ -23,9 +23,6 @@ const LANES: usize = 64;
 
 /// Sums that an invocation keeps.
 const MOST_TOTALS: usize = 64;
-
-/// Workgroups along one axis that every adapter takes.
-const MOST_GROUPS: usize = 65535;
 
 /// What a query that sees no key gives.
 #[derive(Clone, Copy, PartialEq)]
@@ -336,11 +333,7 @@ impl Plan {
             .switch("truths", mask.is_some_and(|mask| mask.fill.is_some()))
             .switch("zero_nan", self.undefined == Undefined::Zero)
             .build();
-        let groups = [q_len.div_ceil(rows), q_heads, batch];
-        if groups.iter().any(|&count| count > MOST_GROUPS) {
-            return Err(Decline(format!("{groups:?} workgroups are more than the kernel takes")));
-        }
-        let groups = groups.map(|count| count as u32);
+        let groups = grid([q_len.div_ceil(rows), q_heads, batch])?;
         let operands = bindings.operands().iter().cloned().collect();
         work.dispatches.push(Dispatch { shader, operands, params, groups });
         Ok(Lowered::Work(work))

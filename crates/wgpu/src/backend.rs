@@ -267,6 +267,7 @@ impl Backend for WgpuBackend {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use inferrum_backend::DeviceFailure;
 
     #[test]
     fn sessions_share_a_device_until_it_is_lost() {
@@ -277,7 +278,7 @@ mod tests {
         assert!(Arc::ptr_eq(&one, &other));
         one.gpu.device.destroy();
         let error = one.gpu.explained(BackendError::Device("anything".into()));
-        assert!(matches!(error, BackendError::DeviceLost { .. }), "{error}");
+        assert!(matches!(error, BackendError::Failure(DeviceFailure::Lost { .. })), "{error}");
         let next = open();
         assert!(!Arc::ptr_eq(&one, &next) && next.gpu.check().is_ok());
     }

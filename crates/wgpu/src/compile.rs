@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use inferrum_backend::{BackendError, BoundNode, Decline, NodePlacement, Region};
+use inferrum_backend::{BackendError, BoundNode, Decline, DeviceFailure, NodePlacement, Region};
 use inferrum_graph::{Fact, ValueId};
 use inferrum_tensor::Tensor;
 
@@ -398,12 +398,13 @@ impl Planner<'_> {
         let (shared, gpu) = (self.shared, &self.shared.gpu);
         let refused = |draft: &&Draft| shared.pipelines.get(gpu, std::slice::from_ref(&draft.key)).is_err();
         match (&error, self.drafts.iter().find(refused)) {
-            (BackendError::Device(reason), Some(draft)) => BackendError::Kernel {
+            (BackendError::Device(reason), Some(draft)) => DeviceFailure::Kernel {
                 node: placement[draft.node].node.clone(),
                 op: placement[draft.node].op.clone(),
                 device: gpu.id.to_string(),
                 reason: reason.clone(),
-            },
+            }
+            .into(),
             _ => error,
         }
     }

@@ -24,7 +24,7 @@ const DIRECT: &str = include_str!("../../../shaders/conv_direct.wgsl");
 pub(crate) const DIRECT_LOOPS: &str = include_str!("../../../shaders/direct.wgsl");
 
 /// Filters of a group below which tiles are mostly empty.
-const FEW_FILTERS: usize = 4;
+pub(crate) const FEW_FILTERS: usize = 4;
 
 pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     let any = op as &dyn Any;
@@ -116,43 +116,23 @@ pub(crate) fn is_pointwise(window: &Window) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Tolerance, agree_with, outputs, random};
+    use crate::testing::{Tolerance, agree_with, convolutions, outputs, random, windows};
     use inferrum_ops::fused_activation::FusedActivation;
-    use inferrum_ops::window::{Extents, Padding, WindowSpec};
 
     const SUMS: Tolerance = Tolerance { relative: 1e-5, absolute: 1e-4 };
 
-    fn spec(kernel: &[usize], stride: usize, dilation: usize, pad: usize) -> WindowSpec {
-        let all = |n: usize| Extents::from_elem(n, kernel.len());
-        let padding = Padding::Explicit { begin: all(pad), end: all(pad + usize::from(pad > 0)) };
-        WindowSpec {
-            kernel: Extents::from_slice(kernel),
-            strides: all(stride),
-            dilations: all(dilation),
-            padding,
-            ceil: false,
-        }
-    }
-
     #[test]
     fn windows_of_every_kind() {
-        for (x, w, group, stride, dilation, pad) in [
-            (&[1usize, 3, 9, 8][..], &[16usize, 3, 3, 3][..], 1, 2, 1, 1),
-            (&[2, 17, 7, 7], &[5, 17, 1, 1], 1, 1, 1, 0),
-            (&[1, 8, 9, 9], &[8, 1, 3, 3], 8, 1, 2, 2),
-            (&[2, 6, 5, 6], &[27, 2, 3, 3], 3, 1, 1, 1),
-            (&[2, 13, 40], &[7, 13, 3], 1, 2, 1, 1),
-            (&[1, 70, 12, 11], &[65, 70, 3, 2], 1, 1, 1, 1),
-            (&[1, 4, 3, 3], &[1, 4, 3, 3], 1, 1, 1, 0),
-            (&[0, 4, 3, 3], &[8, 4, 3, 3], 1, 1, 1, 0),
-            (&[2, 3, 5, 6, 7], &[18, 3, 3, 2, 3], 1, 2, 1, 1),
-            (&[1, 4, 5, 4, 5], &[4, 1, 2, 2, 2], 4, 1, 2, 1),
-        ] {
-            let conv = Conv { group, window: spec(&w[2..], stride, dilation, pad) };
+        let volumes = [
+            ([2, 3, 5, 6, 7], [18, 3, 3, 2, 3], 1, windows(&[3, 2, 3], 2, 1, [1, 2])),
+            ([1, 4, 5, 4, 5], [4, 1, 2, 2, 2], 4, windows(&[2, 2, 2], 1, 2, [1, 2])),
+        ]
+        .map(|(x, w, group, window)| (x.to_vec(), w.to_vec(), Conv { group, window }));
+        for (x, w, conv) in convolutions().into_iter().chain(volumes) {
             for (activation, ordered) in [(None, true), (Some(FusedActivation::Relu), false)] {
                 let inputs = [
-                    Some((random(x, 1), false)),
-                    Some((random(w, 2), true)),
+                    Some((random(&x, 1), false)),
+                    Some((random(&w, 2), true)),
                     Some((random(&w[..1], 3), true)),
                 ];
                 agree_with(FusedConv { conv: conv.clone(), activation, ordered }, &inputs, 1, SUMS);
@@ -167,7 +147,7 @@ mod tests {
         let (x, w) = (random(&[1, channels, 12, 12], 1), random(&[filters, channels, 1, 1], 2));
         let conv = FusedConv {
             ordered: true,
-            ..FusedConv::new(Conv { group: 1, window: spec(&[1, 1], 1, 1, 0) }, None)
+            ..FusedConv::new(Conv { group: 1, window: windows(&[1, 1], 1, 1, [0, 0]) }, None)
         };
         let (elements, weights) = (x.as_slice::<f32>().unwrap(), w.as_slice::<f32>().unwrap());
         assert_eq!(block(pixels, channels), 128);
@@ -189,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_residual_is_added() {
-        let conv = Conv { group: 1, window: spec(&[3, 3], 1, 1, 0) };
+        let conv = Conv { group: 1, window: windows(&[3, 3], 1, 1, [0, 0]) };
         let inputs = [
             Some((random(&[1, 6, 7, 7], 1), false)),
             Some((random(&[9, 6, 3, 3], 2), true)),

@@ -102,9 +102,8 @@ fn taps(geometry: &ConvGeometry) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Tolerance, agree_with, random};
+    use crate::testing::{Tolerance, agree_with, random, windows};
     use inferrum_ops::conv::{Conv, FusedConv};
-    use inferrum_ops::window::{Extents, Padding, WindowSpec};
 
     #[test]
     fn windows_of_every_kind() {
@@ -116,14 +115,7 @@ mod tests {
             (3, 1, [1, 1], [3, 3], 1, 1, 1),
             (1, 1, [12, 13], [7, 7], 1, 1, 3),
         ] {
-            let all = |n: usize| Extents::from_elem(n, 2);
-            let window = WindowSpec {
-                kernel: Extents::from_slice(&kernel),
-                strides: all(stride),
-                dilations: all(dilation),
-                padding: Padding::Explicit { begin: all(pad), end: all(pad) },
-                ceil: false,
-            };
+            let window = windows(&kernel, stride, dilation, [pad, pad]);
             let conv = Conv { group: channels, window };
             let x = random(&[2, channels, size[0], size[1]], 1);
             let w = random(&[channels * multiplier, 1, kernel[0], kernel[1]], 2);

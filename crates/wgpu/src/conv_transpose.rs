@@ -41,8 +41,8 @@ pub(crate) fn lower(op: &ConvTranspose, lowering: &Lowering<'_>) -> Result<Lower
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Tolerance, agree, random};
-    use inferrum_ops::window::{Extents, Padding, WindowSpec};
+    use crate::testing::{Tolerance, agree, random, windows};
+    use inferrum_ops::window::{Extents, WindowSpec};
 
     #[test]
     fn windows_of_every_kind() {
@@ -57,13 +57,9 @@ mod tests {
             (&[1, 3, 2, 3, 3], &[3, 2, 2, 1, 2], 1, 1, 2, [0, 1], 0),
         ] {
             let all = |n: usize| Extents::from_elem(n, x.len() - 2);
-            let window = WindowSpec {
-                kernel: Extents::new(),
-                strides: all(stride),
-                dilations: all(dilation),
-                padding: Padding::Explicit { begin: all(pads[0]), end: all(pads[1]) },
-                ceil: false,
-            };
+            // The kernel is that of the weights.
+            let spec = windows(&w[2..], stride, dilation, pads);
+            let window = WindowSpec { kernel: Extents::new(), ..spec };
             let op =
                 ConvTranspose { group, window, output_padding: all(extra), output_shape: Extents::new() };
             let inputs = [random(x, 1), random(w, 2), random(&[group * w[1]], 3)];

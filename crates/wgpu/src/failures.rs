@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use inferrum_backend::{Backend, BackendError, BoundNode, DeviceTensor, Resident, RunContext};
+use inferrum_backend::{Backend, BackendError, BoundNode, DeviceFailure, DeviceTensor, Resident, RunContext};
 use inferrum_graph::{Fact, Graph};
 use inferrum_tensor::{DType, Shape};
 
@@ -42,7 +42,7 @@ fn a_lost_device_is_a_typed_error_and_is_opened_anew() {
     let kept = executable.run(inputs, stay(), &RunContext::default()).expect("it runs").remove(0);
     let Some(Resident::Device(kept)) = kept else { panic!("it stayed") };
     lost.shared().gpu.device.destroy();
-    let is_lost = |error: &BackendError| matches!(error, BackendError::DeviceLost { .. });
+    let is_lost = |error: &BackendError| matches!(error, BackendError::Failure(DeviceFailure::Lost { .. }));
     let error = executable.run(inputs, Vec::new(), &RunContext::default()).expect_err("it is gone");
     assert!(is_lost(&error), "{error}");
     assert!(error.to_string().contains("wgpu:0") && error.to_string().contains("new session"), "{error}");
@@ -60,9 +60,8 @@ fn a_loss_names_the_nodes_that_ran() {
     let shared = backend.shared();
     let plan = edge::wait(crate::compile::compile(shared, &region, |bound| shared.lower(bound)));
     let plan = plan.expect("it compiles");
-    let lost =
-        BackendError::DeviceLost { device: "wgpu:0".into(), reason: "r".into(), during: String::new() };
-    let told = plan.during(lost, 0..plan.steps.len()).to_string();
+    let lost = DeviceFailure::Lost { device: "wgpu:0".into(), reason: "r".into(), during: String::new() };
+    let told = plan.during(lost.into(), 0..plan.steps.len()).to_string();
     assert!(told.contains("lost while `Relu` to `Exp` ran: r"), "{told}");
 }
 
@@ -83,7 +82,13 @@ fn memory_that_is_not_there_is_told_with_value_and_node() {
     let shared = small.shared();
     let error = edge::wait(shared.compile(&region, |bound| shared.lower_unchecked(bound)));
     match error.map(|_| ()).expect_err("too large") {
-        BackendError::DeviceMemory { node: Some(node), value: Some(value), needed, reason, .. } => {
+        BackendError::Failure(DeviceFailure::NoMemory {
+            node: Some(node),
+            value: Some(value),
+            needed,
+            reason,
+            ..
+        }) => {
             assert_eq!((node.as_str(), needed), ("Relu", 4 << 19));
             assert!(!value.is_empty() && reason.contains("max_buffer_size"), "{value}: {reason}");
         }
@@ -106,7 +111,7 @@ fn a_shader_that_the_driver_refuses_is_told_with_its_node() {
     };
     let error = edge::wait(shared.compile(&whole(graph(&[3, 5])), broken)).map(|_| ());
     match error.expect_err("half a function") {
-        BackendError::Kernel { node, op, device, reason } => {
+        BackendError::Failure(DeviceFailure::Kernel { node, op, device, reason }) => {
             assert_eq!((node.as_str(), op.as_str(), device.as_str()), ("Exp", "Exp", "wgpu:0"));
             assert!(reason.contains("half"), "{reason}");
         }

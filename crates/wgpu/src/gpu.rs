@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use inferrum_backend::BackendError;
+use inferrum_backend::{BackendError, DeviceFailure};
 
 use crate::abilities::{Abilities, Without};
 use crate::adapter::Found;
@@ -105,15 +105,12 @@ impl Gpu {
     /// An error if the device failed some time ago.
     ///
     /// # Errors
-    /// [`BackendError::DeviceLost`], with what went wrong then.
+    /// [`DeviceFailure::Lost`], with what went wrong then.
     pub(crate) fn check(&self) -> Result<(), BackendError> {
         let failure = self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         failure.as_ref().map_or(Ok(()), |reason| {
-            Err(BackendError::DeviceLost {
-                device: self.id.to_string(),
-                reason: reason.clone(),
-                during: String::new(),
-            })
+            let (device, reason) = (self.id.to_string(), reason.clone());
+            Err(DeviceFailure::Lost { device, reason, during: String::new() }.into())
         })
     }
 
@@ -204,7 +201,7 @@ impl Gpu {
     /// A buffer of at least `bytes` bytes, which is never empty.
     ///
     /// # Errors
-    /// [`BackendError::DeviceMemory`]: no memory, or more than the adapter has in one piece.
+    /// [`DeviceFailure::NoMemory`]: no memory, or more than the adapter has in one piece.
     pub(crate) async fn buffer(
         &self,
         what: &str,
@@ -232,7 +229,7 @@ impl Gpu {
     }
 
     fn no_memory(&self, what: &str, needed: usize, reason: &str) -> BackendError {
-        BackendError::DeviceMemory {
+        DeviceFailure::NoMemory {
             device: self.id.to_string(),
             what: what.into(),
             node: None,
@@ -240,6 +237,7 @@ impl Gpu {
             needed,
             reason: reason.into(),
         }
+        .into()
     }
 }
 

@@ -4,7 +4,7 @@ use inferrum_backend::Decline;
 use inferrum_ops::conv::Conv;
 
 use crate::bindings::Bindings;
-use crate::conv::{DIRECT_LOOPS, is_pointwise};
+use crate::conv::{DIRECT_LOOPS, FEW_FILTERS, is_pointwise};
 use crate::integer_tile::{IntegerTile, Sums};
 use crate::integers::{Layout, Zeros, flip};
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word};
@@ -15,9 +15,6 @@ use crate::window::window_words;
 
 const TILED: &str = include_str!("../../../shaders/integer_conv.wgsl");
 const DIRECT: &str = include_str!("../../../shaders/integer_conv_direct.wgsl");
-
-/// Filters of a group below which tiles are mostly empty.
-const FEW_FILTERS: usize = 4;
 
 /// Places of a convolution's inputs; the image is the first.
 #[derive(Clone, Copy, Debug)]
@@ -95,12 +92,5 @@ pub(crate) fn lower_integer_conv(
     }
     let tile = IntegerTile::of(filters, pixels, false);
     let sums = Sums { a: !x_zeros.vanish() && !packed, b: !w_zeros.vanish() };
-    let shader = tile.fill(template, sums).build();
-    let (columns, rows) = tile.groups(filters, pixels);
-    let groups = [word(columns)?, word(rows)?, word(geometry.batch * groups)?];
-    if groups.iter().any(|&count| count > 65535) {
-        return Err(Decline("an image with more pixels, or more images, than the kernel takes".into()));
-    }
-    let operands = bindings.operands().iter().cloned().collect();
-    Ok(Lowered::one(tile.name(name), Dispatch { shader, operands, params, groups }))
+    tile.lower(name, [geometry.batch * groups, filters, pixels], template, sums, &bindings, params)
 }

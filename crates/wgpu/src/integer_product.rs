@@ -7,16 +7,13 @@ use inferrum_tensor::{DType, Shape};
 use crate::bindings::Bindings;
 use crate::integer_tile::{IntegerTile, Sums};
 use crate::integers::{Layout, Zeros, flip};
-use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word};
+use crate::kernel::{Lowered, Lowering, Operand, word};
 use crate::requantize::{Epilogue, QUANTIZED};
 use crate::shader::{FUNCTIONS, Template};
 use crate::storage;
 use crate::strides::{loop_words, offsets};
 
 const SOURCE: &str = include_str!("../../../shaders/integer_product.wgsl");
-
-/// Workgroups along an axis that every adapter takes.
-const MOST_GROUPS: usize = 65535;
 
 /// Places of a product's inputs.
 #[derive(Clone, Copy, Debug)]
@@ -114,16 +111,10 @@ pub(crate) fn lower_integer_product(
     bindings.write("output", epilogue.element, Operand::Output(0));
 
     let tile = IntegerTile::of(m, n, packed);
-    let (columns, rows) = tile.groups(m, n);
-    if columns.max(rows).max(batch.elements()) > MOST_GROUPS {
-        return Err(Decline(format!("{m} x {n} sums are more than the kernel takes")));
-    }
     let template = Template::new("integer product", SOURCE)
         .including(FUNCTIONS)
         .including(QUANTIZED)
-        .params(params.len());
-    let shader = tile
-        .fill(template, sums)
+        .params(params.len())
         .with("buffers", bindings.declarations())
         .with("offsets", walk)
         .with("flip_a", flip(a.dtype)?)
@@ -131,9 +122,6 @@ pub(crate) fn lower_integer_product(
         .with("zeros", zeros)
         .with("epilogue", epilogue.text)
         .switch("packed", packed)
-        .switch("known_sums", known_sums)
-        .build();
-    let groups = [word(columns)?, word(rows)?, word(batch.elements())?];
-    let operands = bindings.operands().iter().cloned().collect();
-    Ok(Lowered::one(tile.name("integer product"), Dispatch { shader, operands, params, groups }))
+        .switch("known_sums", known_sums);
+    tile.lower("integer product", [batch.elements(), m, n], template, sums, &bindings, params)
 }

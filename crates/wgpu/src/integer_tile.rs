@@ -1,5 +1,9 @@
 //! How sums of products of 8-bit integers are shared out: by tiles, or by columns where there are few rows.
 
+use inferrum_backend::Decline;
+
+use crate::bindings::Bindings;
+use crate::kernel::{Dispatch, Lowered, grid};
 use crate::shader::Template;
 
 const TILES: &str = include_str!("../../../shaders/integer_tile.wgsl");
@@ -44,16 +48,31 @@ impl IntegerTile {
         IntegerTile::Square { m: side(m), n: side(n) }
     }
 
-    /// Workgroups for a product: along columns and rows.
-    pub(crate) fn groups(self, m: usize, n: usize) -> (usize, usize) {
-        match self {
-            IntegerTile::Square { m: rows, n: columns } => (n.div_ceil(columns), m.div_ceil(rows)),
-            IntegerTile::Rows(rows) => (n.div_ceil(16), m.div_ceil(rows)),
-        }
+    /// The kernel of so many products of `m` rows and `n` columns, profiled as `product`.
+    ///
+    /// # Errors
+    /// More workgroups than an adapter counts.
+    pub(crate) fn lower(
+        self,
+        product: &str,
+        [batches, m, n]: [usize; 3],
+        template: Template,
+        sums: Sums,
+        bindings: &Bindings,
+        params: Vec<u32>,
+    ) -> Result<Lowered, Decline> {
+        let shader = self.fill(template, sums).build();
+        let (rows, columns) = match self {
+            IntegerTile::Square { m: rows, n: columns } => (rows, columns),
+            IntegerTile::Rows(rows) => (rows, 16),
+        };
+        let groups = grid([n.div_ceil(columns), m.div_ceil(rows), batches])?;
+        let operands = bindings.operands().iter().cloned().collect();
+        Ok(Lowered::one(self.name(product), Dispatch { shader, operands, params, groups }))
     }
 
-    /// Puts the loops after the functions that they call.
-    pub(crate) fn fill(self, template: Template, sums: Sums) -> Template {
+    /// Puts the loops before the functions that they call.
+    fn fill(self, template: Template, sums: Sums) -> Template {
         let template = template.switch("sums_a", sums.a).switch("sums_b", sums.b);
         match self {
             IntegerTile::Square { m, n } => template
@@ -69,7 +88,7 @@ impl IntegerTile {
     }
 
     /// What profiles call it.
-    pub(crate) fn name(self, product: &str) -> String {
+    fn name(self, product: &str) -> String {
         match self {
             IntegerTile::Square { m, n } => format!("{product} {m}x{n}"),
             IntegerTile::Rows(rows) => format!("{product} rows {rows}"),

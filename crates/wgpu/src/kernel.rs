@@ -15,7 +15,7 @@ use crate::tuner::Choose;
 pub(crate) const WORKGROUP: usize = 64;
 
 /// Workgroups along one axis that every adapter takes.
-const MOST_GROUPS: usize = 65535;
+pub(crate) const MOST_GROUPS: usize = 65535;
 
 /// A node that is to become a kernel.
 pub(crate) struct Lowering<'a> {
@@ -183,6 +183,17 @@ pub(crate) fn linear_groups(count: usize) -> Result<[u32; 3], Decline> {
         return Err(Decline(format!("{count} workgroups are more than a GPU counts")));
     }
     Ok([count.div_ceil(rows) as u32, rows as u32, 1])
+}
+
+/// So many workgroups along each axis.
+///
+/// # Errors
+/// More than any adapter takes.
+pub(crate) fn grid(counts: [usize; 3]) -> Result<[u32; 3], Decline> {
+    if counts.iter().any(|&count| count > MOST_GROUPS) {
+        return Err(Decline(format!("{counts:?} workgroups are more than a GPU counts")));
+    }
+    Ok(counts.map(|count| count as u32))
 }
 
 /// A number for a shader.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use inferrum_backend::{BackendError, NodePlacement};
+use inferrum_backend::{BackendError, DeviceFailure, NodePlacement};
 use inferrum_graph::{Fact, Node, OpError};
 use inferrum_tensor::{DType, Shape};
 
@@ -89,18 +89,12 @@ impl Own {
     /// Says whose memory it is that is missing.
     pub(crate) fn name(&self, error: BackendError) -> BackendError {
         match error {
-            BackendError::DeviceMemory { device, needed, reason, .. } => {
+            BackendError::Failure(DeviceFailure::NoMemory { device, needed, reason, .. }) => {
                 let node = (!self.node.is_empty()).then(|| self.node.clone());
                 let of = node.as_ref().map(|node| format!(" of node `{node}`")).unwrap_or_default();
                 let what = format!("`{}`{of}", self.value);
-                BackendError::DeviceMemory {
-                    device,
-                    what,
-                    node,
-                    value: Some(self.value.clone()),
-                    needed,
-                    reason,
-                }
+                let value = Some(self.value.clone());
+                DeviceFailure::NoMemory { device, what, node, value, needed, reason }.into()
             }
             other => other,
         }
@@ -116,16 +110,15 @@ impl Plan {
     /// Says which nodes ran when the device was lost.
     pub(crate) fn during(&self, error: BackendError, steps: Range<usize>) -> BackendError {
         let name = |step: &Step| format!("`{}`", self.placement[step.node].node);
-        match (error, &self.steps[steps]) {
-            (BackendError::DeviceLost { device, reason, during }, [first, .., last]) if during.is_empty() => {
-                let during = format!(" while {} to {} ran", name(first), name(last));
-                BackendError::DeviceLost { device, reason, during }
-            }
-            (BackendError::DeviceLost { device, reason, during }, [only]) if during.is_empty() => {
-                BackendError::DeviceLost { device, reason, during: format!(" while {} ran", name(only)) }
-            }
-            (other, _) => other,
-        }
+        let BackendError::Failure(DeviceFailure::Lost { device, reason, during }) = error else {
+            return error;
+        };
+        let during = match &self.steps[steps] {
+            [only] if during.is_empty() => format!(" while {} ran", name(only)),
+            [first, .., last] if during.is_empty() => format!(" while {} to {} ran", name(first), name(last)),
+            _ => during,
+        };
+        DeviceFailure::Lost { device, reason, during }.into()
     }
 }
 

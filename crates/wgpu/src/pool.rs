@@ -124,20 +124,9 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Tolerance, agree, random, random_of};
-    use inferrum_ops::window::{Extents, Padding, WindowSpec};
+    use crate::testing::{Tolerance, agree, random, random_of, windows};
+    use inferrum_ops::window::WindowSpec;
     use inferrum_tensor::Tensor;
-
-    fn spec(kernel: &[usize], strides: usize, dilations: usize, pads: [usize; 2], ceil: bool) -> WindowSpec {
-        let all = |n: usize| Extents::from_elem(n, kernel.len());
-        WindowSpec {
-            kernel: Extents::from_slice(kernel),
-            strides: all(strides),
-            dilations: all(dilations),
-            padding: Padding::Explicit { begin: all(pads[0]), end: all(pads[1]) },
-            ceil,
-        }
-    }
 
     #[test]
     fn windows_of_every_kind() {
@@ -156,7 +145,7 @@ mod tests {
                 (3, 1, [0, 0], true),
                 (1, 2, [0, 0], false),
             ] {
-                let window = spec(kernel, stride, dilation, pads, ceil);
+                let window = WindowSpec { ceil, ..windows(kernel, stride, dilation, pads) };
                 let x = random(shape, 1);
                 let max = MaxPool { window: window.clone(), column_major: false, indices: false };
                 agree(max.clone(), std::slice::from_ref(&x), Tolerance::EXACT);
@@ -173,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_number_beats_nan() {
-        let op = MaxPool { window: spec(&[2], 1, 1, [1, 1], false), column_major: false, indices: false };
+        let op = MaxPool { window: windows(&[2], 1, 1, [1, 1]), column_major: false, indices: false };
         let x = Tensor::from_vec([1, 1, 5], vec![f32::NAN, 1.0, f32::NEG_INFINITY, f32::NAN, f32::NAN]);
         agree(op, &[x.unwrap()], Tolerance::EXACT);
     }

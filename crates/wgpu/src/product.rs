@@ -5,9 +5,9 @@ use inferrum_tensor::DType;
 
 use crate::bindings::Bindings;
 use crate::cooperative::Cooperative;
-use crate::kernel::{Dispatch, Lowered, Lowering, Operand, Work, linear_groups, word};
+use crate::kernel::{Dispatch, Lowered, Lowering, MOST_GROUPS, Operand, Work, linear_groups, word};
 use crate::shader::{FUNCTIONS, Template};
-use crate::tile::{DEPTH, Form, MOST_GROUPS};
+use crate::tile::{DEPTH, Form};
 use crate::tuner::Question;
 
 const SOURCE: &str = include_str!("../../../shaders/product.wgsl");

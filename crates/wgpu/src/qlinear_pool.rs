@@ -6,12 +6,12 @@ use std::sync::Arc;
 use inferrum_backend::Decline;
 use inferrum_ops::qlinear_pool::QLinearPool;
 use inferrum_ops::window::{Extents, Padding, Window, WindowSpec};
-use inferrum_tensor::{DType, Shape};
+use inferrum_tensor::Shape;
 
 use crate::bindings::Bindings;
 use crate::kernel::{Lowered, Lowering, Operand};
 use crate::pool::Pool;
-use crate::requantize::{constant_float, constant_int};
+use crate::requantize::{constant_float, constant_int, range};
 use crate::storage;
 
 const REACHED: &str = include_str!("../../../shaders/qlinear_pool.wgsl");
@@ -26,6 +26,7 @@ pub(crate) fn lower(op: &QLinearPool, lowering: &Lowering<'_>) -> Result<Lowered
     let (x_scale, x_zero) = (constant_float(lowering, 1)?, constant_int(lowering, 2)?);
     let of_y = (constant_float(lowering, 3)?, constant_int(lowering, 4)?);
     let (shape, dtype) = (lowering.shape(0)?, lowering.dtype(0)?);
+    let least = i64::from(range(dtype)?.0);
     let (window, include_pads) = window(op, &shape)?;
     if !(x_scale > 0.0 && of_y.0 > 0.0) || window.taps() > 1 << 20 {
         return Err(Decline("a scale that is not positive, or a large window".into()));
@@ -43,7 +44,7 @@ pub(crate) fn lower(op: &QLinearPool, lowering: &Lowering<'_>) -> Result<Lowered
         .iter()
         .flat_map(|&count| {
             least_sums(most, move |sum| {
-                QLinearPool::quantized(sum as f64 / count as f64, x_scale, of_y, dtype) - least(dtype)
+                QLinearPool::quantized(sum as f64 / count as f64, x_scale, of_y, dtype) - least
             })
         })
         .collect();
@@ -59,15 +60,11 @@ pub(crate) fn lower(op: &QLinearPool, lowering: &Lowering<'_>) -> Result<Lowered
     let pool = Pool {
         neutral: "0",
         join: format!("total += value - ({x_zero});"),
-        finish: format!("i32(reached(total, place, {STEPS}u)) + ({})", least(dtype)),
+        finish: format!("i32(reached(total, place, {STEPS}u)) + ({})", least),
         count_include_pad: false,
         functions: REACHED,
     };
     pool.lower("qlinear pool", &window, "i32", bindings, lowering)
-}
-
-fn least(dtype: DType) -> i64 {
-    if dtype == DType::I8 { -128 } else { 0 }
 }
 
 /// The windows of a pool, and whether padding counts among their elements.
@@ -108,9 +105,9 @@ fn least_sums(most: i64, step_of: impl Fn(i64) -> i64) -> impl Iterator<Item = u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Tolerance, agree_with, bytes};
+    use crate::testing::{Tolerance, agree_with, bytes, windows};
     use inferrum_ops::pool::AveragePool;
-    use inferrum_tensor::Tensor;
+    use inferrum_tensor::{DType, Tensor};
 
     fn check(op: QLinearPool, dtype: DType, shape: &[usize]) {
         for (x_scale, y_scale) in [(0.05f32, 0.05f32), (0.02, 0.013), (1.0, 4.0), (0.5, 0.001)] {
@@ -129,16 +126,8 @@ mod tests {
             {
                 check(QLinearPool::Global, dtype, shape);
                 for count_include_pad in [false, true] {
-                    let axes = shape.len() - 2;
-                    let all = |value: usize| Extents::from_elem(value, axes);
-                    let padding = Padding::Explicit { begin: all(1), end: all(1) };
-                    let window = WindowSpec {
-                        kernel: all(2),
-                        strides: all(2),
-                        dilations: all(1),
-                        padding,
-                        ceil: true,
-                    };
+                    let kernel = vec![2; shape.len() - 2];
+                    let window = WindowSpec { ceil: true, ..windows(&kernel, 2, 1, [1, 1]) };
                     check(QLinearPool::Window(AveragePool { window, count_include_pad }), dtype, shape);
                 }
             }

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use inferrum_backend::Decline;
 use inferrum_ops::qlinear_softmax::QLinearSoftmax;
-use inferrum_tensor::DType;
 
 use crate::bindings::Bindings;
 use crate::kernel::{Lowered, Lowering, Operand};
 use crate::quantize::QUOTIENT;
-use crate::requantize::{QUANTIZED, constant_float, constant_int};
+use crate::requantize::{QUANTIZED, constant_float, constant_int, range};
 use crate::shader::{FUNCTIONS, Template};
 use crate::softmax::{SOURCE, lower_rows};
 use crate::storage;
@@ -27,7 +26,7 @@ pub(crate) fn lower(op: &QLinearSoftmax, lowering: &Lowering<'_>) -> Result<Lowe
         .map(|distance| ((-f64::from(x_scale) * f64::from(distance)).exp() as f32).to_bits())
         .collect();
     let element = storage::words(dtype).ok_or_else(|| Decline(format!("rows of {dtype}")))?;
-    let (least, most) = if dtype == DType::I8 { (-128, 127) } else { (0, 255) };
+    let (least, most) = range(dtype)?;
     let mut bindings = Bindings::default();
     bindings.read("x", element, Operand::Input(0));
     bindings.read("exponentials", "f32", Operand::Table(exponentials));
@@ -48,7 +47,7 @@ mod tests {
     use super::*;
     use crate::testing::{Tolerance, agree_with, bytes};
     use inferrum_ops::softmax::Softmax;
-    use inferrum_tensor::Tensor;
+    use inferrum_tensor::{DType, Tensor};
 
     #[test]
     fn every_axis_and_length() {

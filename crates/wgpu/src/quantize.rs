@@ -9,6 +9,7 @@ use inferrum_tensor::DType;
 
 use crate::bindings::Bindings;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, words};
+use crate::requantize;
 use crate::shader::{FUNCTIONS, Template};
 use crate::storage;
 
@@ -80,12 +81,10 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
 /// What an integer type holds; i32 is only dequantised.
 fn range(dtype: DType, dequantize: bool) -> Result<(i32, i32), Decline> {
     Ok(match dtype {
-        DType::I8 => (-128, 127),
-        DType::U8 => (0, 255),
         DType::I16 => (-32768, 32767),
         DType::U16 => (0, 65535),
         DType::I32 if dequantize => (0, 0),
-        other => return Err(Decline(format!("quantisation to {other}"))),
+        bytes => requantize::range(bytes)?,
     })
 }
 

@@ -36,11 +36,7 @@ impl Epilogue {
         dtype: DType,
         bindings: &mut Bindings,
     ) -> Result<Epilogue, Decline> {
-        let (least, most) = match dtype {
-            DType::I8 => (-128, 127),
-            DType::U8 => (0, 255),
-            other => return Err(Decline(format!("products quantised to {other}"))),
-        };
+        let (least, most) = range(dtype)?;
         let element = storage::words(dtype).ok_or_else(|| Decline(format!("an output of {dtype}")))?;
         let factor = factor(factors, index, bindings);
         let text =
@@ -52,6 +48,18 @@ impl Epilogue {
     pub(crate) fn floats(factors: &[f32], index: &str, bindings: &mut Bindings) -> Epilogue {
         let factor = factor(factors, index, bindings);
         Epilogue { element: "f32", text: format!("    output[at] = f32(sum) * {factor};") }
+    }
+}
+
+/// What an 8-bit integer holds.
+///
+/// # Errors
+/// Another type.
+pub(crate) fn range(dtype: DType) -> Result<(i32, i32), Decline> {
+    match dtype {
+        DType::I8 => Ok((-128, 127)),
+        DType::U8 => Ok((0, 255)),
+        other => Err(Decline(format!("quantisation to {other}"))),
     }
 }
 

@@ -5,11 +5,10 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use inferrum_backend::testing::{Case, Expected, Given, one_node, region};
-pub(crate) use inferrum_backend::testing::{Tolerance, assert_close, random, random_of};
+pub(crate) use inferrum_backend::testing::{Tolerance, assert_close, random, random_of, windows};
 use inferrum_backend::{Backend, BoundNode, Executable, Region, Resident, RunContext};
 use inferrum_graph::{Attr, Fact, Facts, Graph, NodeDef, NodeId, Operator};
 use inferrum_ops::conv::Conv;
-use inferrum_ops::window::{Extents, Padding, WindowSpec};
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
 use crate::abilities::{Abilities, Without};
@@ -215,7 +214,7 @@ pub(crate) fn bytes(dtype: DType, shape: &[usize], seed: u64) -> Tensor {
     Tensor::from_i64(dtype, shape, &values).expect("an integer type")
 }
 
-/// Shapes of images and weights with what convolves them.
+/// Shapes of images of one or two axes and of weights, with what convolves them.
 pub(crate) fn convolutions() -> Vec<(Vec<usize>, Vec<usize>, Conv)> {
     [
         (&[1usize, 3, 9, 8][..], &[16usize, 3, 3, 3][..], 1, 2, 1, 1),
@@ -229,11 +228,7 @@ pub(crate) fn convolutions() -> Vec<(Vec<usize>, Vec<usize>, Conv)> {
     ]
     .into_iter()
     .map(|(x, w, group, stride, dilation, pad)| {
-        let all = |n: usize| Extents::from_elem(n, w.len() - 2);
-        let padding = Padding::Explicit { begin: all(pad), end: all(pad + usize::from(pad > 0)) };
-        let kernel = Extents::from_slice(&w[2..]);
-        let window =
-            WindowSpec { kernel, strides: all(stride), dilations: all(dilation), padding, ceil: false };
+        let window = windows(&w[2..], stride, dilation, [pad, pad + usize::from(pad > 0)]);
         (x.to_vec(), w.to_vec(), Conv { group, window })
     })
     .collect()

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::abilities::Abilities;
 use crate::cooperative::Cooperative;
+use crate::kernel::MOST_GROUPS;
 use crate::shader::Template;
 
 /// The loops of tiles and of few rows, for [`Template::including`].
@@ -113,9 +114,6 @@ pub(crate) enum Form {
     /// On matrices that a subgroup multiplies as one.
     Cooperative(Cooperative),
 }
-
-/// Workgroups along an axis that every adapter takes.
-pub(crate) const MOST_GROUPS: usize = 65535;
 
 /// Rows up to which a product is tried by [`Form::FewRows`].
 const MOST_FEW_ROWS: usize = 4;

@@ -2,10 +2,9 @@
 
 use inferrum_ops::conv::Conv;
 use inferrum_ops::conv_integer::ConvInteger;
-use inferrum_ops::window::{Extents, Padding, WindowSpec};
 use inferrum_tensor::DType;
 
-use super::{Case, bytes};
+use super::{Case, bytes, windows};
 
 /// Shapes of images and weights with what convolves them.
 pub(super) fn convolutions() -> Vec<(Vec<usize>, Vec<usize>, Conv)> {
@@ -21,11 +20,7 @@ pub(super) fn convolutions() -> Vec<(Vec<usize>, Vec<usize>, Conv)> {
     ]
     .into_iter()
     .map(|(x, w, group, stride, dilation, pad)| {
-        let all = |n: usize| Extents::from_elem(n, w.len() - 2);
-        let padding = Padding::Explicit { begin: all(pad), end: all(pad + usize::from(pad > 0)) };
-        let kernel = Extents::from_slice(&w[2..]);
-        let window =
-            WindowSpec { kernel, strides: all(stride), dilations: all(dilation), padding, ceil: false };
+        let window = windows(&w[2..], stride, dilation, [pad, pad + usize::from(pad > 0)]);
         (x.to_vec(), w.to_vec(), Conv { group, window })
     })
     .collect()

@@ -17,9 +17,7 @@ fn indices(dtype: DType, shape: &[usize], extent: usize) -> Tensor {
 pub fn every_axis(types: &[DType]) -> Vec<Case> {
     let mut cases = Vec::new();
     for &dtype in types {
-        for (shape, axis) in
-            [(&[9, 5][..], 0), (&[9, 5], 1), (&[2, 7, 40], -2), (&[30, 70], 0), (&[11], 0)]
-        {
+        for (shape, axis) in [(&[9, 5][..], 0), (&[9, 5], 1), (&[2, 7, 40], -2), (&[30, 70], 0), (&[11], 0)] {
             let extent = shape[i64::rem_euclid(axis, shape.len() as i64) as usize];
             for index_shape in [&[][..], &[5], &[2, 3], &[0]] {
                 for index_type in [DType::I64, DType::I32] {

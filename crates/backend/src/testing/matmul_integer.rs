@@ -11,14 +11,14 @@ const TYPES: [(DType, DType); 4] =
 /// Of every type, from one row to many tiles, with zero points of every number and without.
 pub fn every_type_and_size() -> Vec<Case> {
     let mut cases = Vec::new();
-    let sizes =
-        [(1, 1, 1), (3, 17, 5), (1, 300, 70), (9, 33, 17), (16, 32, 16), (65, 127, 40), (70, 3, 130)];
+    let sizes = [(1, 1, 1), (3, 17, 5), (1, 300, 70), (9, 33, 17), (16, 32, 16), (65, 127, 40), (70, 3, 130)];
     for (i, (m, k, n)) in sizes.into_iter().enumerate() {
         // Two of the types by turns.
         for (a, b) in [TYPES[i % 4], TYPES[(i + 1) % 4]] {
             for constant in [false, true] {
                 let seed = (m * k + i) as u64;
-                let zeros = |dtype, shape: &[usize], constant| Some((bytes(dtype, shape, seed + 7), constant));
+                let zeros =
+                    |dtype, shape: &[usize], constant| Some((bytes(dtype, shape, seed + 7), constant));
                 let inputs = |a_zero, b_zero| {
                     let (x, w) = (bytes(a, &[m, k], seed), bytes(b, &[k, n], seed + 1));
                     vec![Some((x, false)), Some((w, constant)), a_zero, b_zero]

@@ -30,8 +30,7 @@ pub fn every_axis(indices: &[DType], values: &[DType]) -> Vec<Case> {
 pub fn indices_beyond_the_axis() -> Vec<Case> {
     let case = |indices: Tensor| {
         let values = Tensor::vector(vec![-1i64, 7]);
-        let inputs =
-            vec![Some((indices, false)), Some((Tensor::scalar(6i64), true)), Some((values, false))];
+        let inputs = vec![Some((indices, false)), Some((Tensor::scalar(6i64), true)), Some((values, false))];
         Case::new(OneHot { axis: -1 }, inputs, 1)
     };
     [

@@ -38,8 +38,7 @@ pub fn tensors_axes_and_blocks() -> Vec<Case> {
             let zero = random_of(dtype, scale, 3);
             let all = [random(shape, 1), scales(scale), zero.clone()];
             for inputs in [&all[..], &all[..2]] {
-                let case =
-                    Case::new(quantize(axis, block_size, Some(dtype)), given_all(inputs.to_vec()), 1);
+                let case = Case::new(quantize(axis, block_size, Some(dtype)), given_all(inputs.to_vec()), 1);
                 cases.push(Case { slack: 0.0, ..case });
             }
             let all = [random_of(dtype, shape, 1), scales(scale), zero];

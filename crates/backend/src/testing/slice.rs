@@ -6,7 +6,8 @@ use inferrum_tensor::{DType, Tensor};
 use super::{Case, random_of};
 
 /// Shape, starts, ends, axes, steps.
-type Range = (&'static [usize], &'static [i64], &'static [i64], Option<&'static [i64]>, Option<&'static [i64]>);
+type Range =
+    (&'static [usize], &'static [i64], &'static [i64], Option<&'static [i64]>, Option<&'static [i64]>);
 
 const RANGES: &[Range] = &[
     (&[5, 7, 9], &[1, 0, 2], &[4, 7, 9], None, None),

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, Weak};
 
-use inferrum_backend::BackendError;
+use inferrum_backend::{BackendError, DeviceFailure};
 
 use super::runner::Runner;
 use crate::driver::{self, ALIGNMENT, Address};
@@ -33,13 +33,16 @@ impl Memory {
     }
 
     pub(super) fn allocate(&mut self, bytes: usize) -> Result<Address, BackendError> {
-        let none = |reason: &str| BackendError::DeviceMemory {
-            device: super::DEVICE.into(),
-            what: String::new(),
-            node: None,
-            value: None,
-            needed: bytes,
-            reason: reason.into(),
+        let none = |reason: &str| {
+            DeviceFailure::NoMemory {
+                device: super::DEVICE.into(),
+                what: String::new(),
+                node: None,
+                value: None,
+                needed: bytes,
+                reason: reason.into(),
+            }
+            .into()
         };
         let whole = bytes.checked_next_multiple_of(ALIGNMENT).ok_or_else(|| none("there is not so much"))?;
         let total = self.allocated.checked_add(bytes).filter(|&total| total as u64 <= self.limit);
@@ -173,6 +176,9 @@ impl Memory {
 
     /// What an access in vain was to, in words.
     pub(super) fn describe(&self, address: u64) -> String {
+        if address < PAGE as u64 {
+            return format!("{address:#x}, through a null pointer");
+        }
         let (before, after) =
             (self.buffers.range(..=address).next_back(), self.buffers.range(address..).next());
         let beyond = before.map(|(start, bytes)| (address - start - *bytes as u64, *bytes));

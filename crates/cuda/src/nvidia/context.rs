@@ -93,7 +93,8 @@ impl Context {
     }
 
     fn lost(&self, reason: String) -> BackendError {
-        BackendError::DeviceLost { device: self.device.id(), reason, during: String::new() }
+        inferrum_backend::DeviceFailure::Lost { device: self.device.id(), reason, during: String::new() }
+            .into()
     }
 }
 

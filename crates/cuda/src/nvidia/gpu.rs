@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::sys::{self, CUgraphExec, CUmodule, CUstream};
-use inferrum_backend::BackendError;
+use inferrum_backend::{BackendError, DeviceFailure};
 
 use super::api::{Failure, check};
 use super::context::Context;
@@ -117,7 +117,7 @@ impl Gpu {
     /// Memory of the device.
     ///
     /// # Errors
-    /// [`BackendError::DeviceMemory`] without `what`; or the device has failed.
+    /// [`DeviceFailure::NoMemory`] without `what`; or the device has failed.
     pub(crate) fn allocate(&self, bytes: usize) -> Result<Address, BackendError> {
         self.context.enter()?;
         let taken = match self.memory.take(bytes) {
@@ -156,7 +156,8 @@ impl Gpu {
             }
         };
         let device = self.context.device.id();
-        BackendError::DeviceMemory { device, what: String::new(), node: None, value: None, needed, reason }
+        DeviceFailure::NoMemory { device, what: String::new(), node: None, value: None, needed, reason }
+            .into()
     }
 
     /// Gives memory back.
