@@ -49,6 +49,17 @@ template <u32 COUNT, u32 WIDTH> INLINE void begin_fetch(Q *tile, const Q *from, 
     }
 }
 
+// What the mask has for two keys side by side.
+INLINE void mask_of_two(float (&given)[2], const M *mask, u32 key, const Attention &p) {
+    if (MASK_PAIRS) {
+        vec<M, 2> pair = load<2>(mask + key);
+        given[0] = float(pair[0]);
+        given[1] = float(pair[1]);
+    } else {
+        for (u32 j = 0; j < 2; j++) given[j] = float(mask[(key + j) * p.mask_column_step]);
+    }
+}
+
 // Adds weighted values without tensor cores: what has no weight does not matter whatever it is.
 INLINE void add_seen(float (&totals)[V_HEAD / 8][4], const float (&weights)[KEYS / 8][4], const Q *values, u32 lane) {
 #pragma unroll
@@ -155,8 +166,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_tensor(
             }
             copy_async_commit();
 
-            // Whether every row sees the whole tile.
-            bool open = !MASK && !SOFTCAP && start + KEYS <= keys.end;
+            // Whether every row sees the whole tile, but for what the mask hides.
+            bool open = !SOFTCAP && start + KEYS <= (MASK ? min(keys.end, p.mask_columns) : keys.end);
             if (REACH) {
                 i64 low = i64(keys.first_place) + last / SHARING - p.left, high = i64(keys.first_place) + first / SHARING + p.right;
                 open = open && i64(start) >= low && i64(start) + KEYS - 1 <= high;
@@ -167,10 +178,14 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_tensor(
                 if (open) {
 #pragma unroll
                     for (u32 n = 0; n < KEYS / 8; n++) {
+                        float given[2] = {};
+                        if (MASK) mask_of_two(given, masks[i], start + n * 8 + 2 * t, p);
 #pragma unroll
                         for (u32 j = 0; j < 2; j++) {
                             float &score = scores[n][2 * i + j];
                             score *= p.scale;
+                            if (MASK == 1) score = given[j] == NONE ? NONE : score + given[j];
+                            if (MASK == 2) score = given[j] != 0.0f ? score : p.fill;
                             now = fmaxf(now, score);
                         }
                     }

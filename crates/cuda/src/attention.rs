@@ -108,8 +108,9 @@ mod tests {
     /// Rows of 16 bytes and more, so that tensor cores take them.
     const WIDE: [usize; 7] = [1, 4, 2, 19, 150, 24, 40];
 
+    /// In two types: the third is held to all forms.
     fn agree(cases: impl Fn() -> Vec<Case>) {
-        TYPES.map(|dtype| agree_in(dtype, cases(), tolerance(dtype)));
+        TYPES[..2].iter().for_each(|&dtype| agree_in(dtype, cases(), tolerance(dtype)));
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub(super) fn add(sources: &Sources, work: &mut Work, lowering: &Lowering<'_>) -
     let choice = question.choose().ok_or_else(|| {
         Decline(format!("heads of {head} and {v_head} elements are wider than the kernels take"))
     })?;
+    work.name = format!("{}, {}", work.name, choice.form.name);
     let parameters = Operand::words(&parameters(sources, &choice)?);
     let element = lowering.output_float(0)?;
     let parts = (choice.splits > 1).then(|| {
@@ -71,7 +72,7 @@ pub(super) fn add(sources: &Sources, work: &mut Work, lowering: &Lowering<'_>) -
         Kind::Few { .. } => ("attention_decode", FEW, FEW_THREADS),
     };
     let template = template(entry, text, sources, lowering)?.define("Y", element);
-    let source = shaped(template, &question, &choice).build();
+    let source = shaped(template, sources, &question, &choice).build();
     let blocks = question.blocks(choice.form).saturating_mul(choice.splits);
     let shared = word(question.shared(choice.form))?;
     work.kernels.push(Kernel { shared, ..Kernel::blocks(blocks, threads, source, &operands)? });
@@ -142,7 +143,11 @@ fn template_of_join(sources: &Sources, lowering: &Lowering<'_>) -> Result<Templa
 }
 
 /// What a form is made for.
-fn shaped(template: Template, question: &Question<'_>, choice: &Choice) -> Template {
+fn shaped(template: Template, sources: &Sources, question: &Question<'_>, choice: &Choice) -> Template {
+    // Whether columns of the mask can be read by twos.
+    let pairs = sources.mask.is_some_and(|mask| {
+        !mask.constant && mask.columns % 2 == 0 && mask.strides.iter().all(|step| step % 2 == 0)
+    });
     let template = template.switch("VECTORS", question.wide);
     match choice.form.kind {
         Kind::Tile { rows, each } => template
@@ -157,6 +162,7 @@ fn shaped(template: Template, question: &Question<'_>, choice: &Choice) -> Templ
             .including(MMA)
             .define("EXP", "__expf")
             .switch("PACKED", packed)
+            .switch("MASK_PAIRS", pairs)
             .define("HEAD", format!("{}u", rounded(question.sdpa.head)))
             .define("V_HEAD", format!("{}u", rounded(question.sdpa.v_head))),
         Kind::Few { rows } => {
