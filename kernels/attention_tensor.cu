@@ -85,7 +85,8 @@ INLINE void add_seen(float (&totals)[V_HEAD / 8][4], const float (&weights)[KEYS
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) attention_tensor(
-    const Q *q, const Q *k, const Q *v, const M *mask, const uint2 *lengths, const Q *sinks, Y *y, float2 *part_sums, float *part_totals,
+    const Q *__restrict__ q, const Q *__restrict__ k, const Q *__restrict__ v, const M *__restrict__ mask, const uint2 *__restrict__ lengths,
+    const Q *__restrict__ sinks, Y *__restrict__ y, float2 *__restrict__ part_sums, float *__restrict__ part_totals,
     Attention p
 ) {
     SHARED(Q, q_tile);
@@ -97,6 +98,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_tensor(
     u32 first = (row_blocks - 1 - blockIdx.x / p.splits % row_blocks) * ROWS, split = blockIdx.x % p.splits;
     u32 head = blockIdx.x / p.splits / row_blocks % heads * SHARING, batch = blockIdx.x / p.splits / row_blocks / heads;
     u32 last = min(first + ROWS, all_rows) - 1;
+    q += p.q_start;
+    k += p.k_start;
+    v += p.v_start;
     q += batch * p.q_step[0] + head * p.q_step[1];
     k += batch * p.k_step[0] + head / p.group * p.k_step[1];
     v += batch * p.v_step[0] + head / p.group * p.v_step[1];
@@ -186,6 +190,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_tensor(
                             score *= p.scale;
                             if (MASK == 1) score = given[j] == NONE ? NONE : score + given[j];
                             if (MASK == 2) score = given[j] != 0.0f ? score : p.fill;
+                            if (MASK == 3) score = given[j] > 0.0f ? score : score + p.fill;
                             now = fmaxf(now, score);
                         }
                     }
