@@ -101,7 +101,8 @@ pub(crate) fn lower_product(
     Product {
         name: "gemm",
         source: SOURCE,
-        included: None,
+        included: Vec::new(),
+        integers: None,
         block: None,
         factors: Some(lowering.dtype(0)?).filter(|dtype| lowering.dtype(1).as_ref() == Ok(dtype)),
         kind: format!("{} {}", lowering.float(1)?, switches.join(" ")),

@@ -101,7 +101,8 @@ pub(crate) fn lower(op: &MatMulNBits, lowering: &Lowering<'_>) -> Result<Lowered
         return Product {
             name: "matmul nbits",
             source: TILES,
-            included: None,
+            included: Vec::new(),
+            integers: None,
             block: None,
             factors: None,
             kind: format!("{} {} {}", op.bits, lowering.float(0)?, switches.join(" ")),
