@@ -27,6 +27,7 @@ pub(crate) use expression::in_wgsl;
 use types::{cast, compute_type, is_float, scalar, wrapped};
 
 const SOURCE: &str = include_str!("../../../shaders/elementwise.wgsl");
+const CASTS: &str = include_str!("../../../shaders/casts.wgsl");
 
 /// Buffers that every adapter binds at once, but for the output's.
 const MOST_INPUTS: usize = 7;
@@ -227,6 +228,9 @@ impl Builder<'_> {
         let computed = compute_type(self.reads.iter().map(|(_, dtype, _)| *dtype))?;
         let template = Template::new("elementwise", SOURCE);
         let template = if computed == "f32" { template.including(FUNCTIONS) } else { template };
+        let casts = computed == "f32" && result.dtype.is_integer();
+        let template =
+            template.including(if casts { CASTS } else { "" }).switch("i64", lowering.abilities.i64);
         let shader = template
             .with("type", computed)
             .params(params.len())

@@ -123,14 +123,20 @@ fn remainders_are_exact() {
 
 #[test]
 fn types_change() {
-    let types = [DType::F32, DType::I32, DType::U8, DType::I8, DType::Bool, DType::I64, DType::U64];
-    for from in types {
-        for to in types {
-            agree(
-                Cast { to, conversion: Conversion::default() },
-                &[random_of(from, &[40], 1)],
-                Tolerance::EXACT,
-            );
+    use DType::*;
+    // Fractions, what no integer type holds, and the ends of those that some do.
+    let ends = [7, 8, 15, 16, 31, 32, 63, 64].map(|bits| 2f32.powi(bits));
+    let beside = |end: f32| [end, -end, end.next_down(), -end.next_down(), end.next_up(), -end.next_up()];
+    let mut edges = vec![0.0, -0.0, 0.9, -0.9, 1.9, -2.5, 300.7, -300.7, 3e9, -3e9, 1e-40, 1e20, -1e20];
+    edges.extend([f32::INFINITY, f32::NEG_INFINITY, f32::NAN]);
+    edges.extend(ends.into_iter().flat_map(beside));
+    let edges = Tensor::vector(edges);
+    let types = [F32, I32, U32, U8, I8, U16, I16, Bool, I64, U64];
+    for to in types {
+        let cast = || Cast { to, conversion: Conversion::default() };
+        agree(cast(), std::slice::from_ref(&edges), Tolerance::EXACT);
+        for from in types {
+            agree(cast(), &[random_of(from, &[40], 1)], Tolerance::EXACT);
         }
     }
 }
