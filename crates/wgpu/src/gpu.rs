@@ -11,6 +11,9 @@ use crate::cooperative::Cooperative;
 use crate::edge;
 use crate::memory::Recycled;
 
+/// Bytes of the largest element that a shader declares, a vector of four: what binds fewer is refused, be the tensor empty.
+const LEAST_BYTES: usize = 16;
+
 /// An opened adapter.
 pub(crate) struct Gpu {
     /// What `--device` calls it.
@@ -198,7 +201,7 @@ impl Gpu {
         Submitted { index, done }
     }
 
-    /// A buffer of at least `bytes` bytes, which is never empty.
+    /// A buffer of at least `bytes` bytes, and of [`LEAST_BYTES`], so that any shader can bind it.
     ///
     /// # Errors
     /// [`DeviceFailure::NoMemory`]: no memory, or more than the adapter has in one piece.
@@ -219,7 +222,7 @@ impl Gpu {
         usage: wgpu::BufferUsages,
         mapped_at_creation: bool,
     ) -> Result<wgpu::Buffer, BackendError> {
-        let size = (bytes.max(4) as u64).next_multiple_of(8);
+        let size = (bytes.max(LEAST_BYTES) as u64).next_multiple_of(8);
         if size > self.limits.max_buffer_size {
             let reason = format!("the adapter's max_buffer_size is {}", self.limits.max_buffer_size);
             return Err(self.no_memory(what, bytes, &reason));

@@ -271,9 +271,12 @@ mod tests {
             (&[4, 5, 17], &[17]),
             (&[0, 5, 17], &[17, 3]),
             (&[2, 0], &[0, 3]),
+            (&[2, 0], &[0, 4]),
         ] {
-            let op = Linear { product: FusedMatMul::default(), activation: None };
-            agree_with(op, &[Some((random(a, 1), false)), Some((random(b, 2), false))], 1, SUMS);
+            let op = || Linear { product: FusedMatMul::default(), activation: None };
+            for constant in [false, true] {
+                agree_with(op(), &[Some((random(a, 1), false)), Some((random(b, 2), constant))], 1, SUMS);
+            }
         }
         let product = FusedMatMul { trans_batch_a: true, trans_b: true, ..FusedMatMul::default() };
         let inputs = [Some((random(&[5, 2, 7], 1), false)), Some((random(&[2, 9, 7], 2), false))];
