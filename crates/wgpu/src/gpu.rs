@@ -6,7 +6,9 @@ use inferrum_backend::{BackendError, DeviceFailure};
 
 use crate::abilities::{Abilities, Without};
 use crate::adapter::Found;
-use crate::answer::{Answer, answer};
+use crate::answer::Answer;
+#[cfg(target_arch = "wasm32")]
+use crate::answer::answer;
 use crate::cooperative::Cooperative;
 use crate::edge;
 use crate::memory::Recycled;
@@ -175,12 +177,14 @@ impl Gpu {
         answer.await.ok_or_else(|| self.explained(gone()))
     }
 
-    /// Waits until a submission, the last one so far, is done; later ones may follow before this is called.
+    /// Waits until a submission is done; other ones may follow before this is called.
     ///
     /// # Errors
     /// The device failed.
     pub(crate) async fn done(&self, submitted: Submitted) -> Result<(), BackendError> {
+        #[cfg(not(target_arch = "wasm32"))]
         self.turn(wgpu::PollType::Wait { submission_index: Some(submitted.index), timeout: None })?;
+        #[cfg(target_arch = "wasm32")]
         submitted.done.await;
         self.check()
     }
@@ -196,9 +200,14 @@ impl Gpu {
         #[cfg(test)]
         self.submitted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let index = self.queue.submit([commands]);
-        let (call, done) = answer();
-        self.queue.on_submitted_work_done(move || call(()));
-        Submitted { index, done }
+        #[cfg(not(target_arch = "wasm32"))]
+        return Submitted { index };
+        #[cfg(target_arch = "wasm32")]
+        {
+            let (call, done) = answer();
+            self.queue.on_submitted_work_done(move || call(()));
+            Submitted { done }
+        }
     }
 
     /// A buffer of at least `bytes` bytes, and of [`LEAST_BYTES`], so that any shader can bind it.
@@ -246,7 +255,10 @@ impl Gpu {
 
 /// Commands on their way.
 pub(crate) struct Submitted {
+    /// No callback: it would come with the last submission of any thread, which nobody may wait for.
+    #[cfg(not(target_arch = "wasm32"))]
     index: wgpu::SubmissionIndex,
+    #[cfg(target_arch = "wasm32")]
     done: Answer<()>,
 }
 

@@ -202,3 +202,45 @@ fn a_run_is_stopped_between_its_parts() {
     let fresh = numbers(&run(&compiled(&backend, chain(16, 384)), std::slice::from_ref(&x), &[false])[0]);
     assert_eq!(after, fresh);
 }
+
+/// Calls `f`, which must be done in good time.
+fn in_time(f: impl FnOnce() + Send + 'static) {
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        f();
+        tell.send(()).expect("somebody waits");
+    });
+    told.recv_timeout(Duration::from_secs(60)).expect("it hangs or has failed");
+}
+
+#[test]
+fn a_run_that_may_be_stopped_does_not_wait_for_those_of_other_threads() {
+    if self::backend().is_none() {
+        return;
+    }
+    in_time(|| {
+        let backend = WgpuBackend::private(|_| ());
+        let (parted, long) = (compiled(&backend, chain(12, 33)), compiled(&backend, chain(2, 384)));
+        let [x, y]: [Resident; 2] = [random(&[33, 33], 99).into(), random(&[384, 384], 98).into()];
+        let whole = numbers(&run(&parted, std::slice::from_ref(&x), &[false])[0]);
+        let y = &run(&compiled(&backend, accumulator(&[384, 384])), &[y.clone(), y], &[true, false])[0];
+        for round in 0..100 {
+            std::thread::scope(|scope| {
+                let other = scope.spawn(|| {
+                    // Nobody waits for what this submits.
+                    std::thread::sleep(Duration::from_micros(100 * (round % 20)));
+                    run(&long, std::slice::from_ref(y), &[true])
+                });
+                let stop = Stop::new();
+                let context = RunContext { stop: Some(&stop), ..RunContext::default() };
+                let inputs = std::slice::from_ref(&x);
+                let result = Executable::run(&parted, inputs, vec![Destination::Stay], &context);
+                let kept = result.expect("it runs").remove(0).expect("an output");
+                other.join().expect("it runs");
+                if round % 10 == 0 {
+                    assert_eq!(numbers(&kept), whole);
+                }
+            });
+        }
+    });
+}
