@@ -48,6 +48,11 @@ impl Abilities {
         }
     }
 
+    /// Bytes of the largest tensor that a kernel can bind.
+    pub(crate) fn most_bytes(&self) -> u64 {
+        self.limits.max_storage_buffer_binding_size.min(self.limits.max_buffer_size)
+    }
+
     /// The names of those that are there, for tests.
     pub fn names(&self) -> String {
         let name = |on: bool, name| on.then_some(name);

@@ -97,6 +97,39 @@ fn memory_that_is_not_there_is_told_with_value_and_node() {
     the_next_one_works(&small);
 }
 
+/// A convolution's filters, `[filters, channels, 1, 1]`, which are packed with the filters next to each other.
+fn packed_filters(filters: usize, channels: usize) -> Graph {
+    let mut graph = Graph::new("test");
+    let x = graph.add_input("x", Fact::tensor(DType::F32, Shape::from([1, channels, 2, 2])));
+    let w = graph.add_constant("w", random(&[filters, channels, 1, 1], 1));
+    let y = add(&mut graph, "Conv", &[], &[x, w]);
+    graph.outputs = vec![y];
+    graph
+}
+
+#[test]
+fn a_constant_that_outgrows_a_binding_when_packed_is_declined() {
+    if backend().is_none() {
+        return;
+    }
+    let small = WgpuBackend::private(|limits| limits.max_storage_buffer_binding_size = 1 << 20);
+    let most = 1 << 18;
+    for (filters, channels, fits) in [(64, most / 64, true), (64, most / 64 + 1, false), (5, most / 8, true)]
+    {
+        let region = whole(packed_filters(filters, channels));
+        let claimed = small.claim(&region.bound(region.nodes[0]));
+        assert_eq!(claimed.is_ok(), fits, "{filters} filters of {channels} channels: {claimed:?}");
+    }
+    // Five filters take the place of eight.
+    let region = whole(packed_filters(5, most / 8 + 1));
+    let declined = small.claim(&region.bound(region.nodes[0])).expect_err("too large once packed");
+    assert!(
+        declined.0.contains("packed") && declined.0.contains("max_storage_buffer_binding_size"),
+        "{declined}"
+    );
+    the_next_one_works(&small);
+}
+
 #[test]
 fn a_shader_that_the_driver_refuses_is_told_with_its_node() {
     let Some(backend) = backend() else { return };

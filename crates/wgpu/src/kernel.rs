@@ -132,6 +132,8 @@ pub(crate) struct Packing {
     pub(crate) input: usize,
     /// Names the form: equal forms of one constant are made once.
     pub(crate) form: String,
+    /// Bytes of it once it is packed.
+    pub(crate) bytes: usize,
     pub(crate) pack: Arc<Pack>,
 }
 

@@ -6,7 +6,7 @@ use inferrum_backend::{BoundNode, Decline, KernelTable};
 use inferrum_tensor::DType;
 
 use crate::abilities::Abilities;
-use crate::kernel::{Lower, Lowered, Lowering, Operand};
+use crate::kernel::{Lower, Lowered, Lowering, Operand, Packing};
 use crate::storage;
 use crate::tuner::Choose;
 
@@ -44,17 +44,21 @@ pub(crate) fn lower(
     let lowered = (row.lower)(op, &Lowering { bound, abilities, chooser })?;
     if let Lowered::Work(work) = &lowered {
         for operand in work.dispatches.iter().flat_map(|dispatch| &dispatch.operands) {
-            if let Operand::Input(place) = *operand
-                && let Some(fact) = bound.inputs.get(place).copied().flatten()
-            {
-                fits("input", place, fact, abilities)?;
+            match operand {
+                Operand::Input(place) => {
+                    if let Some(fact) = bound.inputs.get(*place).copied().flatten() {
+                        fits("input", *place, fact, abilities)?;
+                    }
+                }
+                Operand::Packed(Packing { input, bytes, .. }) => {
+                    bound_at_once(&format!("packed input {input}"), *bytes, abilities)?;
+                }
+                Operand::Table(words) => bound_at_once("a table", 4 * words.len(), abilities)?,
+                _ => {}
             }
         }
-        let most = abilities.limits.max_storage_buffer_binding_size;
-        if let Some(&bytes) = work.scratch.iter().find(|&&bytes| bytes as u64 > most) {
-            return Err(Decline(format!(
-                "its intermediate values take {bytes} bytes; the adapter's max_storage_buffer_binding_size is {most}"
-            )));
+        for &bytes in &work.scratch {
+            bound_at_once("an intermediate value", bytes, abilities)?;
         }
     }
     Ok(lowered)
@@ -69,12 +73,17 @@ fn is_stored(dtype: DType, abilities: &Abilities) -> bool {
 /// The tensor is larger than what the adapter binds.
 fn fits(kind: &str, place: usize, fact: &inferrum_graph::Fact, abilities: &Abilities) -> Result<(), Decline> {
     let (Some(tensor), Some(shape)) = (fact.as_tensor(), fact.concrete_shape()) else { return Ok(()) };
-    let bytes = shape.elements().saturating_mul(storage::element_bytes(tensor.dtype)) as u64;
-    let limits = &abilities.limits;
-    let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
-    if bytes > most {
+    let bytes = shape.elements().saturating_mul(storage::element_bytes(tensor.dtype));
+    bound_at_once(&format!("{kind} {place}"), bytes, abilities)
+}
+
+/// # Errors
+/// `what` is larger than what the adapter binds.
+fn bound_at_once(what: &str, bytes: usize, abilities: &Abilities) -> Result<(), Decline> {
+    let most = abilities.most_bytes();
+    if bytes as u64 > most {
         return Err(Decline(format!(
-            "{kind} {place} takes {bytes} bytes; the adapter's max_storage_buffer_binding_size is {most}"
+            "{what} takes {bytes} bytes; kernels bind {most} here, by max_storage_buffer_binding_size"
         )));
     }
     Ok(())

@@ -256,5 +256,5 @@ fn transposed(input: usize, directions: usize, rows: usize, columns: usize) -> O
         Ok(words)
     };
     let form = format!("{directions} x {rows} x {columns} transposed");
-    Operand::Packed(Packing { input, form, pack: Arc::new(pack) })
+    Operand::Packed(Packing { input, form, bytes: 4 * directions * rows * columns, pack: Arc::new(pack) })
 }
