@@ -187,7 +187,7 @@ impl Planner<'_> {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
         let bytes: &[u8] = bytemuck::cast_slice(words);
         let buffer = self.shared.gpu.buffer("a table", bytes.len(), usage).await?;
-        weights::write(&self.shared.gpu, &buffer, bytes);
+        weights::write(&self.shared.gpu, &buffer, bytes).await?;
         self.buffers.push(Buffer::Constant(Arc::new(buffer)));
         self.pending.push(usize::MAX);
         Ok(self.buffers.len() - 1)

@@ -55,7 +55,7 @@ impl WgpuExecutable {
         let bytes: &[u8] = bytemuck::cast_slice(&plan.params);
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let params = shared.gpu.buffer("parameters of kernels", bytes.len().max(16), usage).await?;
-        weights::write(&shared.gpu, &params, bytes);
+        weights::write(&shared.gpu, &params, bytes).await?;
         let executable = WgpuExecutable { shared, plan, params, idle: Mutex::default() };
         // The first run finds its memory there, or the model is refused before it.
         let set = Set::new(&executable.shared.gpu, &executable.plan).await?;

@@ -1,5 +1,6 @@
 //! An opened adapter: device, queue, and what goes wrong there.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use inferrum_backend::{BackendError, DeviceFailure};
@@ -16,6 +17,9 @@ use crate::memory::Recycled;
 /// Bytes of the largest element that a shader declares, a vector of four: what binds fewer is refused, be the tensor empty.
 const LEAST_BYTES: usize = 16;
 
+/// Bytes that are written before they are submitted, at most.
+pub(crate) const MOST_PENDING: usize = 64 << 20;
+
 /// An opened adapter.
 pub(crate) struct Gpu {
     /// What `--device` calls it.
@@ -29,9 +33,11 @@ pub(crate) struct Gpu {
     pub(crate) recycled: Recycled,
     /// What went wrong where nobody asked: the device was lost, or a driver failed.
     failure: Arc<Mutex<Option<String>>>,
+    /// Bytes that are written and not submitted yet; the driver's library holds a copy of them.
+    pub(crate) pending: AtomicUsize,
     /// How often commands of runs were submitted.
     #[cfg(test)]
-    pub(crate) submitted: std::sync::atomic::AtomicUsize,
+    pub(crate) submitted: AtomicUsize,
 }
 
 impl Gpu {
@@ -102,6 +108,7 @@ impl Gpu {
             abilities,
             recycled: Recycled::default(),
             failure,
+            pending: AtomicUsize::new(0),
             #[cfg(test)]
             submitted: Default::default(),
         })
@@ -198,8 +205,14 @@ impl Gpu {
     /// Submits commands, to wait for them later.
     pub(crate) fn submit(&self, commands: wgpu::CommandBuffer) -> Submitted {
         #[cfg(test)]
-        self.submitted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        let index = self.queue.submit([commands]);
+        self.submitted.fetch_add(1, Ordering::SeqCst);
+        self.sent([commands])
+    }
+
+    /// Submits commands, after all that was written.
+    fn sent(&self, commands: impl IntoIterator<Item = wgpu::CommandBuffer>) -> Submitted {
+        self.pending.store(0, Ordering::SeqCst);
+        let index = self.queue.submit(commands);
         #[cfg(not(target_arch = "wasm32"))]
         return Submitted { index };
         #[cfg(target_arch = "wasm32")]
@@ -208,6 +221,18 @@ impl Gpu {
             self.queue.on_submitted_work_done(move || call(()));
             Submitted { done }
         }
+    }
+
+    /// Notes that so many bytes were written to buffers; much of it is submitted, and its copies given back.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub(crate) async fn written(&self, bytes: usize) -> Result<(), BackendError> {
+        if self.pending.fetch_add(bytes, Ordering::SeqCst) + bytes < MOST_PENDING {
+            return Ok(());
+        }
+        let submitted = self.sent([]);
+        self.done(submitted).await
     }
 
     /// A buffer of at least `bytes` bytes, and of [`LEAST_BYTES`], so that any shader can bind it.
