@@ -101,6 +101,26 @@ fn integers_wrap() {
 }
 
 #[test]
+fn integers_at_their_edges() {
+    use BinaryKind::*;
+    for dtype in
+        [DType::I8, DType::U8, DType::I16, DType::U16, DType::I32, DType::U32, DType::I64, DType::U64]
+    {
+        let bits = 8 * dtype.size() as u32;
+        let least = if dtype.is_unsigned_integer() { 0 } else { i64::MIN >> (64 - bits) };
+        let numbers = [0, 1, 2, 3, 7, -1, -2, -3, -7, least, least + 1, -(least + 1), i64::from(bits)];
+        let pairs = || numbers.iter().flat_map(|&x| numbers.iter().map(move |&y| (x, y)));
+        let of = |numbers: Vec<i64>| Tensor::from_i64(dtype, [numbers.len()], &numbers).unwrap();
+        let fits = |number: i64| !dtype.is_unsigned_integer() || number >= 0;
+        let (x, y): (Vec<i64>, Vec<i64>) = pairs().filter(|&(x, y)| fits(x) && fits(y)).unzip();
+        let inputs = [of(x), of(y)];
+        for kind in [Div, FloorMod, TruncMod, Pow, ShiftLeft, ShiftRight] {
+            agree(Binary::new(kind), &inputs, Tolerance::EXACT);
+        }
+    }
+}
+
+#[test]
 fn powers() {
     let bases = Tensor::vector(vec![-2f32, -1.5, 0.0, 0.5, 3.0, 2.0, -3.0, 4.0]);
     for exponent in [2f32, 3.0, 0.5, -1.0, 0.0, 1.0] {
