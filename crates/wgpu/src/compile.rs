@@ -299,10 +299,10 @@ impl Planner<'_> {
                     }
                     Operand::Scratch(place) | Operand::ReadScratch(place) => scratch[*place],
                     Operand::Table(words) => self.table(words).await.map_err(|error| own(&0).name(error))?,
-                    Operand::Fault(input) => {
+                    Operand::Fault(input, wrong) => {
                         fault = Some(self.faults.len());
                         let facts = bound.inputs.iter().map(|fact| fact.cloned()).collect();
-                        self.faults.push(Fault { node: node.clone(), input: *input, facts });
+                        self.faults.push(Fault { node: node.clone(), input: *input, wrong: *wrong, facts });
                         continue;
                     }
                     Operand::Packed(packing) => {

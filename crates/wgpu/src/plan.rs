@@ -7,6 +7,7 @@ use inferrum_backend::{BackendError, DeviceFailure, NodePlacement};
 use inferrum_graph::{Fact, Node, OpError};
 use inferrum_tensor::{DType, Shape};
 
+use crate::kernel::Wrong;
 use crate::pipelines::Pipeline;
 
 /// A compiled region: dispatches in order, over numbered buffers.
@@ -32,6 +33,7 @@ pub(crate) struct Fault {
     /// The node, which takes the elements as this input, and what is known of its inputs.
     pub(crate) node: Node,
     pub(crate) input: usize,
+    pub(crate) wrong: Wrong,
     pub(crate) facts: Vec<Option<Fact>>,
 }
 
@@ -42,8 +44,8 @@ impl Fault {
     /// The error that a dispatch has told of, if it has: by these words.
     pub(crate) fn error(&self, words: &[u32]) -> Option<BackendError> {
         let &[told, low, high, extent] = words else { return None };
-        let index = (u64::from(high) << 32 | u64::from(low)) as i64;
-        let reason = format!("index {index} is out of range for an axis of {extent}");
+        let element = (u64::from(high) << 32 | u64::from(low)) as i64;
+        let reason = (self.wrong)(element, extent);
         let facts: Vec<Option<&Fact>> = self.facts.iter().map(Option::as_ref).collect();
         (told != 0).then(|| self.node.error(&facts, OpError::value(self.input, reason)).into())
     }

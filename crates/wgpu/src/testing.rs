@@ -154,13 +154,19 @@ pub(crate) fn outputs(op: impl Operator, inputs: &[Given], shape: &[usize]) -> V
 /// What a run on the GPU says of inputs that its reference refuses as well; outputs are of the first input's type and of these
 /// shapes. None without an adapter.
 pub(crate) fn fails(op: impl Operator, inputs: &[Tensor], shapes: &[Shape]) -> Option<String> {
-    let backend = backend()?;
     let given: Vec<_> = inputs.iter().cloned().map(|tensor| Some((tensor, false))).collect();
-    let (mut graph, feeds) = one_node(Arc::new(op), &given, shapes.len());
+    fails_with(Arc::new(op), &given, shapes)
+}
+
+/// As [`fails`]; each input may be left out, or be a constant.
+pub(crate) fn fails_with(op: Arc<dyn Operator>, inputs: &[Given], shapes: &[Shape]) -> Option<String> {
+    let backend = backend()?;
+    let dtype = inputs.iter().flatten().next().expect("an input").0.dtype();
+    let (mut graph, feeds) = one_node(op, inputs, shapes.len());
     inferrum_graph::interpret(&graph, feeds.iter().cloned().map(Value::Tensor).collect())
         .expect_err("the reference refuses it");
     for (id, shape) in graph.outputs.clone().into_iter().zip(shapes) {
-        graph.value_mut(id).fact = Fact::tensor(inputs[0].dtype(), shape);
+        graph.value_mut(id).fact = Fact::tensor(dtype, shape);
     }
     let executable = backend.compile(&region(graph)).expect("compiles");
     let residents: Vec<Resident> = feeds.into_iter().map(Resident::Host).collect();
