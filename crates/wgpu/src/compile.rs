@@ -10,7 +10,7 @@ use inferrum_tensor::Tensor;
 use crate::backend::Shared;
 use crate::kernel::{Lowered, Operand, Work};
 use crate::pipelines::Key;
-use crate::plan::{Buffer, Fault, Output, Own, Plan, Step, parts};
+use crate::plan::{Buffer, Fault, Output, Own, Plan, Step, parts, work};
 use crate::storage;
 use crate::weights;
 
@@ -379,7 +379,8 @@ impl Planner<'_> {
         let mut ends = vec![false; self.buffers.len()];
         inputs.iter().flatten().for_each(|&buffer| ends[buffer] = true);
         outputs.iter().for_each(|output| ends[output.buffer] = true);
-        let parts = parts(&steps);
+        let works: Vec<u64> = steps.iter().map(|step| work(step.flops, step.bytes)).collect();
+        let (whole, parts) = parts(&works, self.shared.gpu.kind == wgpu::DeviceType::Cpu);
         Ok(Plan {
             steps,
             buffers: self.buffers,
@@ -387,6 +388,7 @@ impl Planner<'_> {
             outputs,
             placement,
             params: self.params,
+            whole,
             parts,
             faults: self.faults,
             ends,

@@ -233,12 +233,11 @@ impl WgpuExecutable {
         Ok(())
     }
 
-    /// What is submitted at once: everything, or a few parts where the run may be stopped between them.
+    /// What is submitted at once: all that the device may be given, or less where the run may be stopped between.
     fn parts(&self, context: &RunContext<'_>) -> Vec<Range<usize>> {
-        match context.stop {
-            Some(_) if !self.plan.parts.is_empty() => self.plan.parts.clone(),
-            _ => std::iter::once(0..self.plan.steps.len()).collect(),
-        }
+        let parts = if context.stop.is_some() { &self.plan.parts } else { &self.plan.whole };
+        // Inputs are written and outputs read though there be no steps.
+        if parts.is_empty() { std::iter::once(0..0).collect() } else { parts.clone() }
     }
 
     /// Records dispatches: in one pass, or in a pass each where their times are wanted.
