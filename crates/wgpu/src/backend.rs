@@ -120,7 +120,8 @@ pub fn devices() -> Vec<DeviceInfo> {
 /// There is no GPU at all.
 pub fn hardware() -> Result<Option<DeviceInfo>, Unusable> {
     let found = adapter::adapters()?.iter().enumerate();
-    let mut hardware = found.filter(|(_, found)| found.info.device_type != wgpu::DeviceType::Cpu);
+    let mut hardware =
+        found.filter(|(_, found)| found.info.device_type != wgpu::DeviceType::Cpu && found.usable().is_ok());
     Ok(hardware.next().map(|(number, found)| found.describe(format!("wgpu:{number}"))))
 }
 
@@ -167,6 +168,7 @@ impl WgpuBackend {
         let found = adapter::adapters()?;
         let names: Vec<&str> = found.iter().map(|found| found.info.name.as_str()).collect();
         let number = adapter::select(&names, selector)?;
+        found[number].usable()?;
         let opened =
             OPEN.open(number, &found[number], without, tuner::asked()?).await.map_err(|error| Unusable {
                 reason: error.to_string(),

@@ -66,7 +66,7 @@ impl Gpu {
         if found.info.device_type == wgpu::DeviceType::Cpu {
             features |= wgpu::Features::SHADER_F64 & found.adapter.features();
         }
-        let mut cooperative = Cooperative::offered(&found.adapter, features);
+        let mut cooperative = Cooperative::offered(&found.adapter, features, &limits);
         let matrices = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
         if without.matrices || !found.adapter.features().contains(matrices) {
             cooperative.clear();

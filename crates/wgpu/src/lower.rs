@@ -43,6 +43,13 @@ pub(crate) fn lower(
     let row = KERNELS.find(op).ok_or_else(|| Decline(format!("no GPU kernel for {}", op.key())))?;
     let lowered = (row.lower)(op, &Lowering { bound, abilities, chooser })?;
     if let Lowered::Work(work) = &lowered {
+        let most = abilities.limits.max_storage_buffers_per_shader_stage as usize;
+        if let Some(dispatch) = work.dispatches.iter().find(|dispatch| dispatch.operands.len() > most) {
+            return Err(Decline(format!(
+                "the kernel binds {} buffers; the adapter's max_storage_buffers_per_shader_stage is {most}",
+                dispatch.operands.len()
+            )));
+        }
         for operand in work.dispatches.iter().flat_map(|dispatch| &dispatch.operands) {
             match operand {
                 Operand::Input(place) => {
@@ -87,4 +94,36 @@ fn bound_at_once(what: &str, bytes: usize, abilities: &Abilities) -> Result<(), 
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{add, random, whole};
+    use crate::tuner::Forced;
+    use inferrum_graph::{Fact, Graph};
+
+    /// Why there is no kernel for a graph's first node under limits.
+    fn declined(graph: Graph, limits: impl FnOnce(&mut wgpu::Limits)) -> String {
+        let mut abilities = Abilities::every().remove(0);
+        limits(&mut abilities.limits);
+        let region = whole(graph);
+        let lowered = lower(&region.bound(region.nodes[0]), &abilities, &Forced::default());
+        lowered.map(|_| ()).expect_err("it is declined").0
+    }
+
+    #[test]
+    fn more_buffers_than_the_adapter_binds_are_declined() {
+        let mut graph = Graph::new("test");
+        let x = graph.add_input("x", Fact::tensor(DType::F32, [1, 4, 5, 5]));
+        let inputs = [[2, 4, 3, 3].as_slice(), &[2]].map(|shape| random(shape, 1));
+        let [w, b] = inputs.map(|tensor| graph.add_constant("constant", tensor));
+        let y = add(&mut graph, "Conv", &[], &[x, w, b]);
+        graph.outputs = vec![y];
+        let reason = declined(graph, |limits| limits.max_storage_buffers_per_shader_stage = 3);
+        assert!(
+            reason.contains("4 buffers") && reason.contains("max_storage_buffers_per_shader_stage is 3"),
+            "{reason}"
+        );
+    }
 }
