@@ -110,22 +110,26 @@ fn erf(x: f32) -> f32 {
 /// Halves go to even.
 fn round_even(x: f32) -> f32 { return select(round(x), x, abs(x) >= 8388608.0 || is_nan(x)); }
 
-fn binary_exponent(x: f32) -> i32 { return i32((bitcast<u32>(x) >> 23u) & 0xffu); }
-
-/// Exact: whole multiples of y are taken off, the greatest power of two first.
+/// Exact, and in few steps however far apart they are: a long division of the digits, eight bits at a time.
 fn fmod(x: f32, y: f32) -> f32 {
-    var rest = abs(x);
-    let step = abs(y);
-    // No constant expression, in which WGSL refuses NaN.
-    var nan = 0x7fc00000u;
-    if (is_nan(x) || is_nan(y) || is_inf(x) || step == 0.0) { return bitcast<f32>(nan); }
-    if (is_inf(y)) { return x; }
-    while (rest >= step) {
-        let power = binary_exponent(rest) - binary_exponent(step);
-        let multiple = ldexp(step, power);
-        rest -= select(multiple, ldexp(step, power - 1), multiple > rest);
+    let rest = bitcast<u32>(x) & 0x7fffffffu;
+    let step = bitcast<u32>(y) & 0x7fffffffu;
+    if (rest >= 0x7f800000u || step > 0x7f800000u || step == 0u) { return nan(); }
+    if (rest < step) { return x; }
+    // Both are digits by a power of two, which is the same below the normal numbers.
+    let rest_power = max(rest >> 23u, 1u);
+    let power = max(step >> 23u, 1u);
+    let divisor = step - ((power - 1u) << 23u);
+    var digits = (rest - ((rest_power - 1u) << 23u)) % divisor;
+    for (var left = rest_power - power; left > 0u;) {
+        let bits = min(left, 8u);
+        digits = (digits << bits) % divisor;
+        left -= bits;
     }
-    return select(rest, -rest, bitcast<u32>(x) >> 31u == 1u);
+    let sign = bitcast<u32>(x) & 0x80000000u;
+    if (digits == 0u) { return bitcast<f32>(sign); }
+    let shift = min(23u - firstLeadingBit(digits), power - 1u);
+    return bitcast<f32>(sign | ((digits << shift) + ((power - 1u - shift) << 23u)));
 }
 
 fn floor_mod(x: f32, y: f32) -> f32 {
