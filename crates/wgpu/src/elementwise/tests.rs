@@ -1,7 +1,7 @@
 //! Every operator and chain against its reference.
 
 use super::*;
-use crate::testing::{Tolerance, agree, agree_with, random, random_of};
+use crate::testing::{Tolerance, agree, agree_with, gpu, outputs, random, random_of, stored};
 use inferrum_ops::activation::Activation;
 use inferrum_ops::binary::BinaryKind;
 use inferrum_ops::cast::Conversion;
@@ -189,4 +189,39 @@ fn chains_are_one_dispatch() {
         &[random(&[9], 1), Tensor::scalar(-1f32), Tensor::scalar(1f32)],
         Tolerance::EXACT,
     );
+}
+
+/// A chain of sums of so many inputs.
+fn sums(inputs: usize) -> Elementwise {
+    let add = |place: usize| fused::Step {
+        op: Arc::new(Binary::new(BinaryKind::Add)),
+        operands: vec![
+            Some(if place == 1 { fused::Operand::Input(0) } else { fused::Operand::Step(place - 2) }),
+            Some(fused::Operand::Input(place)),
+        ],
+    };
+    Elementwise { steps: (1..inputs).map(add).collect() }
+}
+
+#[test]
+fn constants_of_one_element_take_no_buffer() {
+    let tensors = (0..6).map(|seed| Some((random(&[3, 5], seed), false)));
+    let constants = (0..6).map(|number| Some((Tensor::scalar(number as f32 + 0.5), true)));
+    let inputs: Vec<_> = tensors.chain(constants).collect();
+    agree_with(sums(12), &inputs, 1, Tolerance { relative: 1e-6, absolute: 1e-6 });
+    for dtype in stored() {
+        let constant = random_of(dtype, &[1, 1], 9);
+        let op = || Binary::new(BinaryKind::Equal);
+        let inputs = [Some((random_of(dtype, &[40], 1), false)), Some((constant.clone(), true))];
+        agree_with(op(), &inputs, 1, Tolerance::EXACT);
+        agree_with(op(), &[inputs[1].clone(), Some((constant, true))], 1, Tolerance::EXACT);
+    }
+}
+
+#[test]
+fn as_many_inputs_as_the_adapter_binds() {
+    let Some(gpu) = gpu() else { return };
+    let most = gpu.limits.max_storage_buffers_per_shader_stage as usize - 1;
+    let inputs = |count: usize| (0..count).map(|seed| random(&[7], seed as u64)).collect::<Vec<_>>();
+    agree(sums(most.min(8)), &inputs(most.min(8)), Tolerance { relative: 1e-6, absolute: 1e-6 });
 }
