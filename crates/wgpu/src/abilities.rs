@@ -92,6 +92,8 @@ pub(crate) struct Without {
     pub(crate) i64: bool,
     /// See [`Cooperative`].
     pub(crate) matrices: bool,
+    /// The GPU's own clock.
+    pub(crate) timestamps: bool,
 }
 
 impl Without {
@@ -111,10 +113,12 @@ impl Without {
                 "subgroups" => without.subgroups = true,
                 "i64" => without.i64 = true,
                 "matrices" => without.matrices = true,
+                "timestamps" => without.timestamps = true,
                 _ => {
                     return Err(Unusable {
                         reason: format!("{WITHOUT_VARIABLE} names `{name}`"),
-                        remedy: "set it to some of f16, subgroups, i64, matrices, with commas between, or unset it"
+                        remedy: "set it to some of f16, subgroups, i64, matrices, timestamps, with commas between, \
+                                 or unset it"
                             .into(),
                     });
                 }
@@ -129,6 +133,7 @@ impl Without {
         off(wgpu::Features::SHADER_F16, self.f16)
             | off(wgpu::Features::SUBGROUP, self.subgroups)
             | off(wgpu::Features::SHADER_INT64, self.i64)
+            | off(wgpu::Features::TIMESTAMP_QUERY, self.timestamps)
     }
 }
 

@@ -19,11 +19,13 @@ use crate::tuner::Forced;
 use crate::{WgpuBackend, shaders};
 
 /// What an adapter does without, from one test backend to the next.
-const VARIANTS: [Without; 3] = [
-    Without { f16: false, subgroups: false, i64: false, matrices: false },
-    Without { f16: false, subgroups: true, i64: false, matrices: false },
-    Without { f16: true, subgroups: false, i64: false, matrices: false },
-];
+const VARIANTS: [Without; 3] = [ALL, Without { subgroups: true, ..ALL }, Without { f16: true, ..ALL }];
+
+/// Nothing is done without.
+const ALL: Without = Without { f16: false, subgroups: false, i64: false, matrices: false, timestamps: false };
+
+/// What kernels that take float16 decline of it, so that it is widened: how their reasons begin.
+const NO_HALF: [&str; 2] = ["indices of float16", "reduction `"];
 
 /// The backends to test with, the one that can do everything first; none, with a note, where the machine has no adapter and
 /// none is required.

@@ -9,6 +9,7 @@ use inferrum_tensor::{DType, Shape};
 
 use super::*;
 use crate::WgpuBackend;
+use crate::abilities::Without;
 use crate::testing::{add, backend, random, whole};
 
 fn input(graph: &mut Graph, name: &str, shape: &[usize]) -> ValueId {
@@ -243,4 +244,31 @@ fn a_run_that_may_be_stopped_does_not_wait_for_those_of_other_threads() {
             });
         }
     });
+}
+
+#[test]
+fn a_profile_tells_of_every_dispatch_of_a_long_plan() {
+    if self::backend().is_none() {
+        return;
+    }
+    // By the GPU's clock, and by the host's.
+    for (timestamps, steps) in [(true, 2100), (false, 5)] {
+        let without = Without { timestamps: !timestamps, ..Without::default() };
+        let backend = WgpuBackend::private_without(without, None, |_| ());
+        let mut graph = Graph::new("long");
+        let mut x = input(&mut graph, "x", &[3]);
+        for _ in 0..steps {
+            x = add(&mut graph, "Neg", &[], &[x]);
+        }
+        graph.outputs = vec![x];
+        let executable = compiled(&backend, graph);
+        let profile = Profile::new();
+        let context = RunContext { profile: Some(&profile), ..RunContext::default() };
+        let inputs = [random(&[3], 1).into()];
+        Executable::run(&executable, &inputs, Vec::new(), &context).expect("it runs");
+        let spans = profile.spans();
+        assert_eq!(spans.len(), steps);
+        assert!(spans.windows(2).all(|pair| pair[0].start <= pair[1].start), "one after the other");
+        assert!(spans.iter().any(|span| !span.duration.is_zero()));
+    }
 }
