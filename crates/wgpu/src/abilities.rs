@@ -50,7 +50,9 @@ impl Abilities {
 
     /// Bytes of the largest tensor that a kernel can bind.
     pub(crate) fn most_bytes(&self) -> u64 {
-        self.limits.max_storage_buffer_binding_size.min(self.limits.max_buffer_size)
+        let limits = &self.limits;
+        // Metal tells a shader the sizes of its buffers in 32 bits.
+        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(u64::from(u32::MAX))
     }
 
     /// The names of those that are there, for tests.

@@ -126,4 +126,17 @@ mod tests {
             "{reason}"
         );
     }
+
+    #[test]
+    fn tensors_of_more_than_32_bits_of_bytes_are_declined() {
+        let mut graph = Graph::new("test");
+        let x = graph.add_input("x", Fact::tensor(DType::F32, [(1 << 30) + 1]));
+        let y = add(&mut graph, "Relu", &[], &[x]);
+        graph.outputs = vec![y];
+        let reason = declined(graph, |limits| {
+            limits.max_buffer_size = 1 << 40;
+            limits.max_storage_buffer_binding_size = 1 << 40;
+        });
+        assert!(reason.contains("4294967300 bytes"), "{reason}");
+    }
 }
