@@ -91,6 +91,23 @@ fn what_stayed_never_changes_and_may_be_fed_twice() {
 }
 
 #[test]
+fn what_stays_is_bound_though_its_memory_has_room_to_spare() {
+    if self::backend().is_none() {
+        return;
+    }
+    // Memory for this tensor has 4096 bytes more than it, which is more than a binding takes.
+    let shape = [250_000];
+    let backend = WgpuBackend::private(|limits| limits.max_storage_buffer_binding_size = 1_000_004);
+    let executable = compiled(&backend, accumulator(&shape));
+    let (state, x) = (random(&shape, 1), random(&shape, 2));
+    let first = run(&executable, &[state.clone().into(), x.clone().into()], &[true, true]);
+    let second = run(&executable, &[first[0].clone(), first[1].clone()], &[false, false]);
+    assert!(numbers(&second[0]).iter().all(|&x| x == 0.0));
+    let want = state.as_slice::<f32>().expect("floats").iter().zip(x.as_slice::<f32>().expect("floats"));
+    assert!(numbers(&first[0]).into_iter().eq(want.map(|(x, y)| x + y)));
+}
+
+#[test]
 fn an_output_that_is_an_input_shares_its_memory() {
     let Some(backend) = backend() else { return };
     let mut graph = Graph::new("views");
