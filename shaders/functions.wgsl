@@ -3,6 +3,8 @@
 
 fn is_nan(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }
 fn is_inf(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) == 0x7f800000u; }
+/// Whether it is negative infinity, by its bits: compilers with fast arithmetic (Metal's) take comparisons with infinity for false.
+fn is_lowest(x: f32) -> bool { return bitcast<u32>(x) == 0xff800000u; }
 /// No constant expression, in which WGSL refuses infinity.
 fn infinity() -> f32 {
     var bits = 0x7f800000u;
