@@ -139,18 +139,17 @@ fn floor_mod(x: f32, y: f32) -> f32 {
     return select(rest, rest + y, rest != 0.0 && (rest < 0.0) != (y < 0.0));
 }
 
-/// Whole exponents take negative bases.
+/// Whole exponents take negative bases; odd ones keep the base's sign.
 fn power(x: f32, y: f32) -> f32 {
     if (y == 0.0 || x == 1.0) { return 1.0; }
-    if (x == 0.0) {
-        return select(0.0, 1.0 / x, y < 0.0);
-    }
-    let magnitude = exp2(y * log2(abs(x)));
-    let exact = select(select(magnitude, x * x, y == 2.0), x, y == 1.0);
     let whole = floor(y) == y;
     let odd = whole && abs(y) < 16777216.0 && (abs(y) % 2.0) == 1.0;
-    let signed = select(exact, -abs(exact), x < 0.0 && odd);
-    // No constant expression, in which WGSL refuses NaN.
-    var nan = 0x7fc00000u;
-    return select(signed, bitcast<f32>(nan), x < 0.0 && !whole);
+    if (is_nan(x) || is_nan(y) || (x < 0.0 && !whole)) { return nan(); }
+    var size = exp2(y * log2(abs(x)));
+    if (x == 0.0) { size = select(0.0, infinity(), y < 0.0); }
+    if (abs(x) == 1.0) { size = 1.0; }
+    if (y == 1.0) { size = abs(x); }
+    if (y == 2.0) { size = x * x; }
+    let sign = select(0u, bitcast<u32>(x) & 0x80000000u, odd);
+    return bitcast<f32>(bitcast<u32>(size) | sign);
 }

@@ -121,6 +121,22 @@ fn integers_at_their_edges() {
 }
 
 #[test]
+fn powers_of_zero_keep_signs() {
+    let pairs = [(-0.0f32, -2.0f32), (-0.0, -3.0), (-0.0, 3.0), (-0.0, 2.0), (-0.0, 0.5), (-0.0, -0.5)];
+    let zeros = pairs.iter().flat_map(|&(x, y)| [(x, y), (-x, y)]);
+    let rest = [(-1.0, f32::INFINITY), (-1.0, f32::NEG_INFINITY), (0.0, f32::NAN), (f32::NEG_INFINITY, -3.0)];
+    let (x, y): (Vec<f32>, Vec<f32>) = zeros.chain(rest).unzip();
+    let want: Vec<f32> = x.iter().zip(&y).map(|(x, y)| x.powf(*y)).collect();
+    let inputs = [Some((Tensor::vector(x.clone()), false)), Some((Tensor::vector(y.clone()), false))];
+    for got in outputs(Binary::new(BinaryKind::Pow), &inputs, &[x.len()]) {
+        for (place, (got, want)) in got[0].as_slice::<f32>().unwrap().iter().zip(&want).enumerate() {
+            let same = got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan());
+            assert!(same, "{}^{} is {got}, not {want}", x[place], y[place]);
+        }
+    }
+}
+
+#[test]
 fn powers() {
     let bases = Tensor::vector(vec![-2f32, -1.5, 0.0, 0.5, 3.0, 2.0, -3.0, 4.0]);
     for exponent in [2f32, 3.0, 0.5, -1.0, 0.0, 1.0] {
