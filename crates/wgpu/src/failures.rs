@@ -8,7 +8,7 @@ use inferrum_tensor::{DType, Shape};
 
 use crate::WgpuBackend;
 use crate::edge;
-use crate::kernel::{Lowered, Work};
+use crate::kernel::{Dispatch, Lowered, Work};
 use crate::testing::{add, backend, random, whole};
 
 /// `Exp(Relu(x))`.
@@ -138,7 +138,9 @@ fn a_shader_that_the_driver_refuses_is_told_with_its_node() {
         let lowered = shared.lower(bound)?;
         let Lowered::Work(Work { name, mut dispatches, scratch }) = lowered else { return Ok(lowered) };
         if bound.node.name == "Exp" {
-            dispatches.iter_mut().for_each(|dispatch| dispatch.shader.source.push_str("\nfn half("));
+            for Dispatch { shader, .. } in &mut dispatches {
+                shader.source = format!("{}\nfn half(", shader.source).into();
+            }
         }
         Ok(Lowered::Work(Work { name, dispatches, scratch }))
     };

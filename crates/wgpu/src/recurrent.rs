@@ -146,11 +146,15 @@ impl<'a> Steps<'a> {
         Ok(())
     }
 
-    /// The buffers that every step reads and writes; `after` is left out where the state does not change.
+    /// The buffers that steps of even and of odd numbers read and write; `after` is left out where the state does not change.
     ///
     /// # Errors
     /// The output is not of floats.
-    pub(crate) fn bindings(&self, step: usize, after: bool) -> Result<Bindings, Decline> {
+    pub(crate) fn bindings(&self, after: bool) -> Result<[Bindings; 2], Decline> {
+        Ok([self.turn(0, after)?, self.turn(1, after)?])
+    }
+
+    fn turn(&self, step: usize, after: bool) -> Result<Bindings, Decline> {
         let RecurrentGeometry { hidden, directions, .. } = self.geometry;
         let mut bindings = Bindings::default();
         bindings.read("projected", "f32", Operand::ReadScratch(PROJECTED));
@@ -216,17 +220,23 @@ impl<'a> Steps<'a> {
         Ok(text)
     }
 
-    /// Adds the dispatch of a step.
+    /// Adds the dispatch of a step. Steps of even and odd numbers differ by what they bind, the state before and after, alone.
     ///
     /// # Errors
     /// More elements than the adapter counts.
-    pub(crate) fn step(&mut self, step: usize, shader: Shader, bindings: &Bindings) -> Result<(), Decline> {
+    pub(crate) fn step(
+        &mut self,
+        step: usize,
+        shader: &Shader,
+        turns: &[Bindings; 2],
+    ) -> Result<(), Decline> {
         let RecurrentGeometry { steps, batch, hidden, directions, .. } = self.geometry;
         let direction = self.recurrence.direction;
         let reversed = (0..directions).filter(|&index| direction.is_reversed(index)).map(|index| 1 << index);
         let mut params = words([self.states(), steps, batch, directions, hidden, step])?;
         params.push(reversed.sum());
-        self.dispatches.push(Dispatch::over(self.states(), shader, bindings.operands(), params)?);
+        let operands = turns[step % 2].operands();
+        self.dispatches.push(Dispatch::over(self.states(), shader.clone(), operands, params)?);
         Ok(())
     }
 
@@ -281,9 +291,36 @@ fn transposed(input: usize, directions: usize, rows: usize, columns: usize) -> O
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::fails_with;
-    use inferrum_backend::testing::{gru, lstm, recurrent, rnn};
+    use crate::abilities::Abilities;
+    use crate::lower::lower;
+    use crate::testing::{fails_with, whole};
+    use crate::tuner::Forced;
+    use inferrum_backend::testing::{gru, lstm, one_node, recurrent, rnn};
     use inferrum_tensor::Shape;
+
+    #[test]
+    fn all_steps_share_a_shader() {
+        for case in [
+            rnn::directions_layouts_and_optional_inputs().remove(7),
+            gru::directions_layouts_and_optional_inputs().remove(7),
+            lstm::directions_layouts_and_optional_inputs().remove(7),
+        ] {
+            let (mut graph, feeds) = one_node(case.op, &case.inputs, case.outputs);
+            let want = inferrum_graph::interpret(&graph, feeds.into_iter().map(Into::into).collect());
+            for (id, value) in graph.outputs.clone().into_iter().zip(want.expect("reference runs")) {
+                graph.value_mut(id).fact = inferrum_graph::Fact::of(&value);
+            }
+            let region = whole(graph);
+            let abilities = Abilities::every().remove(0);
+            let lowered = lower(&region.bound(region.nodes[0]), &abilities, &Forced::default());
+            let Lowered::Work(work) = lowered.expect("it has a kernel") else { panic!("it works") };
+            let shaders: Vec<&Shader> = work.dispatches.iter().map(|dispatch| &dispatch.shader).collect();
+            let name = work.name.as_str();
+            let steps: Vec<_> = shaders.iter().filter(|shader| shader.name == name).collect();
+            assert_eq!(steps.len(), 5, "{name}");
+            assert!(steps.iter().all(|step| Arc::ptr_eq(&step.source, &steps[0].source)), "{name}");
+        }
+    }
 
     #[test]
     fn lengths_beyond_the_steps_fail_the_run() {
