@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use inferrum_backend::{Backend, BackendError, BoundNode, DeviceFailure, DeviceTensor, Resident, RunContext};
 use inferrum_graph::{Fact, Graph};
-use inferrum_tensor::{DType, Shape};
+use inferrum_tensor::{DType, Shape, Tensor};
 
 use crate::WgpuBackend;
 use crate::edge;
 use crate::kernel::{Dispatch, Lowered, Work};
-use crate::testing::{add, backend, random, whole};
+use crate::testing::{Tolerance, add, assert_close, backend, random, whole};
 
 /// `Exp(Relu(x))`.
 fn graph(shape: &[usize]) -> Graph {
@@ -24,9 +24,12 @@ fn graph(shape: &[usize]) -> Graph {
 /// A session of another user's works.
 fn the_next_one_works(backend: &WgpuBackend) {
     let executable = backend.compile(&whole(graph(&[3, 5]))).expect("it compiles");
-    let x: Resident = random(&[3, 5], 7).into();
-    let got = executable.run(&[x], Vec::new(), &RunContext::default()).expect("it runs");
-    assert!(got[0].as_ref().expect("an output").to_host().expect("it is read").len() == 15);
+    let x = random(&[3, 5], 7);
+    let want: Vec<f32> = x.as_slice::<f32>().expect("floats").iter().map(|x| x.max(0.0).exp()).collect();
+    let got = executable.run(&[x.into()], Vec::new(), &RunContext::default()).expect("it runs");
+    let got = got[0].as_ref().expect("an output").to_host().expect("it is read");
+    let tolerance = Tolerance { relative: 1e-5, absolute: 0.0 };
+    assert_close(&got, &Tensor::from_vec([3, 5], want).expect("as many"), tolerance, "the next session");
 }
 
 #[test]
