@@ -1,4 +1,4 @@
-// Convolution of planar images of 8-bit integers: what `product.wgsl` and `integer_sums.wgsl` ask for. Rows are the filters of a group, columns the
+// Convolution of planar images of 8-bit integers: what `integer_tile.wgsl` asks for. Rows are the filters of a group, columns the
 // pixels of an image, depth goes through (channel, kh, kw); what lies outside the image is the zero point. Words: filters of a
 // group, pixels, depth, groups; input height, width; kernel height, width; strides; dilations; pads above, left; output width;
 // output elements.
@@ -12,20 +12,19 @@ var<private> first_filter: u32;
 fn begin(batch: u32) {
     m = param(0u);
     n = param(1u);
-    bytes = param(2u);
-    k = (bytes + 3u) / 4u;
-    x_start = batch * (bytes / (param(6u) * param(7u))) * param(4u) * param(5u);
+    k = param(2u);
+    x_start = batch * (k / (param(6u) * param(7u))) * param(4u) * param(5u);
     y_start = batch * m * n;
     first_filter = (batch % param(3u)) * m;
 }
 
 fn load_a(row: u32, word: u32) -> u32 {
 #if packed
-    return w[(first_filter + row) * k + word];
+    return w[(first_filter + row) * ((k + 3u) / 4u) + word];
 #else
     var packed = 0u;
-    let count = min(4u, bytes - 4u * word);
-    let start = (first_filter + row) * bytes + 4u * word;
+    let count = min(4u, k - 4u * word);
+    let start = (first_filter + row) * k + 4u * word;
     for (var i = 0u; i < count; i++) { packed |= ((u32(w[start + i]) ^ {{flip_a}}u) & 0xffu) << (8u * i); }
     return packed;
 #endif
@@ -33,7 +32,7 @@ fn load_a(row: u32, word: u32) -> u32 {
 
 fn load_b(word: u32, column: u32) -> u32 {
     var packed = 0u;
-    let count = min(4u, bytes - 4u * word);
+    let count = min(4u, k - 4u * word);
 #if pointwise
     var at = x_start + 4u * word * n + column;
     for (var i = 0u; i < count; i++) {

@@ -1,4 +1,4 @@
-// Matrix products of 8-bit integers: what `product.wgsl` and `integer_sums.wgsl` ask for. Words: m, n, bytes of the depth; strides of a (row, column) and b; then
+// Matrix products of 8-bit integers: what `integer_tile.wgsl` asks for. Words: m, n, k; strides of a (row, column) and b; then
 // those of the loops over the batch.
 
 {{buffers}}
@@ -10,8 +10,7 @@ var<private> y_start: u32;
 fn begin(batch: u32) {
     m = param(0u);
     n = param(1u);
-    bytes = param(2u);
-    k = (bytes + 3u) / 4u;
+    k = param(2u);
 {{offsets}}
     a_start = offset0;
     b_start = offset1;
@@ -20,7 +19,7 @@ fn begin(batch: u32) {
 
 fn load_a(row: u32, word: u32) -> u32 {
     var packed = 0u;
-    let count = min(4u, bytes - 4u * word);
+    let count = min(4u, k - 4u * word);
     var at = a_start + row * param(3u) + 4u * word * param(4u);
     for (var i = 0u; i < count; i++) {
         packed |= ((u32(a[at]) ^ {{flip_a}}u) & 0xffu) << (8u * i);
@@ -34,7 +33,7 @@ fn load_b(word: u32, column: u32) -> u32 {
     return b[word * n + column];
 #else
     var packed = 0u;
-    let count = min(4u, bytes - 4u * word);
+    let count = min(4u, k - 4u * word);
     var at = b_start + 4u * word * param(5u) + column * param(6u);
     for (var i = 0u; i < count; i++) {
         packed |= ((u32(b[at]) ^ {{flip_b}}u) & 0xffu) << (8u * i);

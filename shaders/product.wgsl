@@ -1,7 +1,6 @@
 // What the loops of matrix products are given: by `four_a(row, depth)` the left operand in four rows, by `four_b(depth, column)` the right one
 // in four columns, 0 outside of the matrices; `four_y(batch, row, column, sums)` takes four sums. An operator's room says where elements are: `begin(batch)`
-// comes first and sets `m`, `n`, `k`; then `begin_columns(column)`, if an invocation always loads the same columns. Operands are floats, or
-// words of `integer_sums.wgsl`.
+// comes first and sets `m`, `n`, `k`; then `begin_columns(column)`, if an invocation always loads the same columns.
 
 var<private> m: u32;
 var<private> n: u32;
@@ -12,15 +11,6 @@ var<private> k: u32;
 fn block() -> u32 { return param({{split_words}}u + 3u); }
 
 #endif
-
-#if integers
-alias Operand = u32;
-alias Operands = vec4<u32>;
-alias Totals = vec4<i32>;
-#else
-alias Operand = f32;
-alias Operands = vec4<f32>;
-alias Totals = vec4<f32>;
 
 #if wide_fma
 fn mac(a: f32, b: vec4<f32>, c: vec4<f32>) -> vec4<f32> {
@@ -34,11 +24,10 @@ fn mac(a: f32, b: vec4<f32>, c: vec4<f32>) -> vec4<f32> {
 #else
 fn mac(a: f32, b: vec4<f32>, c: vec4<f32>) -> vec4<f32> { return fma(vec4<f32>(a), b, c); }
 #endif
-#endif
 
 #if loads
-fn four_a(row: u32, depth: u32) -> Operands {
-    var value = Operands();
+fn four_a(row: u32, depth: u32) -> vec4<f32> {
+    var value = vec4<f32>();
     if (depth >= k || row >= m) { return value; }
 #if wide_a
     return load_a(row, depth);
@@ -52,8 +41,8 @@ fn four_a(row: u32, depth: u32) -> Operands {
 }
 
 /// The left operand in one row.
-fn one_a(row: u32, depth: u32) -> Operand {
-    if (depth >= k || row >= m) { return Operand(); }
+fn one_a(row: u32, depth: u32) -> f32 {
+    if (depth >= k || row >= m) { return 0.0; }
 #if wide_a
     return load_a(row, depth)[row % 4u];
 #else
@@ -65,8 +54,8 @@ fn one_a(row: u32, depth: u32) -> Operand {
 #else
 fn begin_columns(column: u32) {}
 
-fn four_b(depth: u32, column: u32) -> Operands {
-    var value = Operands();
+fn four_b(depth: u32, column: u32) -> vec4<f32> {
+    var value = vec4<f32>();
     if (depth >= k || column >= n) { return value; }
 #if wide_b
     return load_b(depth, column);
@@ -94,8 +83,6 @@ fn four_y(batch: u32, row: u32, column: u32, sums: vec4<f32>) {
 fn splits() -> u32 { return 1u; }
 fn part() -> u32 { return k; }
 
-#if integers
-#else
 #if wide_y
 alias Sums = vec4<f32>;
 const WIDTH = 4u;
@@ -105,9 +92,8 @@ alias Sums = f32;
 const WIDTH = 1u;
 fn activated(x: Sums) -> Sums { return activate(x); }
 #endif
-#endif
 
-fn four_y(batch: u32, row: u32, column: u32, sums: Totals) {
+fn four_y(batch: u32, row: u32, column: u32, sums: vec4<f32>) {
     if (row >= m) { return; }
 #if wide_y
     if (column < n) { store(row, column, sums); }

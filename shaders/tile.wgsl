@@ -7,8 +7,8 @@ const TILE_N = {{tile_n}}u;
 const TILE_K = {{tile_k}}u;
 const INVOCATIONS = {{across}}u * {{down}}u;
 
-var<workgroup> tile_a: array<Operands, TILE_M * TILE_K / 4u>;
-var<workgroup> tile_b: array<Operands, TILE_N * TILE_K / 4u>;
+var<workgroup> tile_a: array<vec4<f32>, TILE_M * TILE_K / 4u>;
+var<workgroup> tile_b: array<vec4<f32>, TILE_N * TILE_K / 4u>;
 
 @compute @workgroup_size({{across}}, {{down}})
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {

@@ -88,8 +88,7 @@ impl Images {
         Product {
             name: self.name,
             source: self.source,
-            included: vec![SOURCE],
-            integers: None,
+            included: Some(SOURCE),
             block: self.block,
             factors: Some(lowering.dtype(0)?).filter(|dtype| lowering.dtype(1).as_ref() == Ok(dtype)),
             kind: format!("{taps} {} {}", lowering.float(1)?, self.switches.join(" ")),

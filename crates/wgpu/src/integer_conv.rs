@@ -5,13 +5,12 @@ use inferrum_ops::conv::Conv;
 
 use crate::bindings::Bindings;
 use crate::conv::{DIRECT_LOOPS, FEW_FILTERS, is_pointwise};
+use crate::integer_tile::{IntegerTile, Sums};
 use crate::integers::{Layout, Zeros, flip};
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word};
-use crate::product::Product;
 use crate::requantize::{Epilogue, QUANTIZED};
 use crate::shader::{FUNCTIONS, Template};
 use crate::storage;
-use crate::tile::Integers;
 use crate::window::window_words;
 
 const TILED: &str = include_str!("../../../shaders/integer_conv.wgsl");
@@ -73,45 +72,25 @@ pub(crate) fn lower_integer_conv(
     zeros.push_str(&w_zeros.declare("filter_zero", &mut bindings)?);
     let epilogue = epilogue(&mut bindings)?;
     bindings.write("output", epilogue.element, Operand::Output(0));
-    let values = vec![
-        ("flip_a", flip(w)?.to_string()),
-        ("flip_b", flip(x)?.to_string()),
-        ("zeros", zeros),
-        ("epilogue", epilogue.text),
-    ];
+    let (name, source) = if direct { ("integer conv direct", DIRECT) } else { ("integer conv", TILED) };
+    let template = Template::new(name, source)
+        .including(FUNCTIONS)
+        .including(QUANTIZED)
+        .params(params.len())
+        .with("buffers", bindings.declarations())
+        .with("flip_a", flip(w)?)
+        .with("flip_b", flip(x)?)
+        .with("zeros", zeros)
+        .with("epilogue", epilogue.text)
+        .switch("packed", packed)
+        .switch("known_sums", known_sums)
+        .switch("pointwise", is_pointwise(window));
     if direct {
-        let template = Template::new("integer conv direct", DIRECT)
-            .including(FUNCTIONS)
-            .including(QUANTIZED)
-            .including(DIRECT_LOOPS)
-            .params(params.len())
-            .with("buffers", bindings.declarations());
-        let shader =
-            values.into_iter().fold(template, |template, (name, value)| template.with(name, value)).build();
+        let shader = template.including(DIRECT_LOOPS).build();
         let dispatch = Dispatch::over(elements, shader, bindings.operands(), params)?;
-        return Ok(Lowered::one("integer conv direct", dispatch));
+        return Ok(Lowered::one(name, dispatch));
     }
-    let switches = [("packed", packed), ("known_sums", known_sums), ("pointwise", is_pointwise(window))];
-    let switches: Vec<&str> = switches.into_iter().filter_map(|(name, on)| on.then_some(name)).collect();
-    let (along_a, along_b) = (!x_zeros.vanish() && !packed, !w_zeros.vanish());
-    Product {
-        name: "integer conv",
-        source: TILED,
-        included: vec![QUANTIZED],
-        // The image is the right operand, and never packed.
-        integers: Some(Integers { along_a, along_b, packed: false }),
-        block: None,
-        factors: None,
-        kind: format!("{w} {x} {}", switches.join(" ")),
-        batches: geometry.batch * groups,
-        m: filters,
-        n: pixels,
-        k: depth.div_ceil(4),
-        loads: bindings,
-        stores: Bindings::default(),
-        params,
-        values,
-        switches,
-    }
-    .lower(lowering)
+    let tile = IntegerTile::of(filters, pixels, false);
+    let sums = Sums { a: !x_zeros.vanish() && !packed, b: !w_zeros.vanish() };
+    tile.lower(name, [geometry.batch * groups, filters, pixels], template, sums, &bindings, params)
 }

@@ -5,13 +5,13 @@ use inferrum_ops::matmul::MatMulGeometry;
 use inferrum_tensor::{DType, Shape};
 
 use crate::bindings::Bindings;
+use crate::integer_tile::{IntegerTile, Sums};
 use crate::integers::{Layout, Zeros, flip};
 use crate::kernel::{Lowered, Lowering, Operand, word};
-use crate::product::Product;
 use crate::requantize::{Epilogue, QUANTIZED};
+use crate::shader::{FUNCTIONS, Template};
 use crate::storage;
 use crate::strides::{loop_words, offsets};
-use crate::tile::Integers;
 
 const SOURCE: &str = include_str!("../../../shaders/integer_product.wgsl");
 
@@ -93,6 +93,7 @@ pub(crate) fn lower_integer_product(
     let (line_stride, depth_stride) = (b.column, b.row);
     let layout = Layout { lines: n, depth: k, line_stride, depth_stride, lines_inner: true };
     let known_sums = packed && !a_zeros.vanish();
+    let sums = Sums { a: !b_zeros.vanish(), b: !a_zeros.vanish() && !packed };
     let mut bindings = Bindings::default();
     let element = |dtype| storage::words(dtype).ok_or_else(|| Decline(format!("integers of {dtype}")));
     bindings.read("a", element(a.dtype)?, Operand::Input(product.a));
@@ -109,37 +110,18 @@ pub(crate) fn lower_integer_product(
     let epilogue = epilogue(&mut bindings, &mut params)?;
     bindings.write("output", epilogue.element, Operand::Output(0));
 
-    let switches: Vec<&str> = [("packed", packed), ("known_sums", known_sums)]
-        .into_iter()
-        .filter_map(|(name, on)| on.then_some(name))
-        .collect();
-    Product {
-        name: "integer product",
-        source: SOURCE,
-        included: vec![QUANTIZED],
-        integers: Some(Integers {
-            along_a: !b_zeros.vanish(),
-            along_b: !a_zeros.vanish() && !packed,
-            packed,
-        }),
-        block: None,
-        factors: None,
-        kind: format!("{} {} {}", a.dtype, b.dtype, switches.join(" ")),
-        batches: batch.elements(),
-        m,
-        n,
-        k: k.div_ceil(4),
-        loads: bindings,
-        stores: Bindings::default(),
-        params,
-        values: vec![
-            ("offsets", walk),
-            ("flip_a", flip(a.dtype)?.to_string()),
-            ("flip_b", flip(b.dtype)?.to_string()),
-            ("zeros", zeros),
-            ("epilogue", epilogue.text),
-        ],
-        switches,
-    }
-    .lower(lowering)
+    let tile = IntegerTile::of(m, n, packed);
+    let template = Template::new("integer product", SOURCE)
+        .including(FUNCTIONS)
+        .including(QUANTIZED)
+        .params(params.len())
+        .with("buffers", bindings.declarations())
+        .with("offsets", walk)
+        .with("flip_a", flip(a.dtype)?)
+        .with("flip_b", flip(b.dtype)?)
+        .with("zeros", zeros)
+        .with("epilogue", epilogue.text)
+        .switch("packed", packed)
+        .switch("known_sums", known_sums);
+    tile.lower("integer product", [batch.elements(), m, n], template, sums, &bindings, params)
 }

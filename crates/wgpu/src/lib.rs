@@ -26,6 +26,7 @@ mod index_tuples;
 mod indices;
 mod integer_conv;
 mod integer_product;
+mod integer_tile;
 mod integers;
 mod kernel;
 mod legalize;

@@ -101,8 +101,7 @@ pub(crate) fn lower_product(
     Product {
         name: "gemm",
         source: SOURCE,
-        included: Vec::new(),
-        integers: None,
+        included: None,
         block: None,
         factors: Some(lowering.dtype(0)?).filter(|dtype| lowering.dtype(1).as_ref() == Ok(dtype)),
         kind: format!("{} {}", lowering.float(1)?, switches.join(" ")),

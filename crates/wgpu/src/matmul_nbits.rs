@@ -94,8 +94,7 @@ pub(crate) fn lower(op: &MatMulNBits, lowering: &Lowering<'_>) -> Result<Lowered
         return Product {
             name: "matmul nbits",
             source: TILES,
-            included: Vec::new(),
-            integers: None,
+            included: None,
             block: None,
             factors: None,
             kind: format!("{} {} {}", op.bits, lowering.float(0)?, switches.join(" ")),

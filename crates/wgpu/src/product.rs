@@ -7,11 +7,10 @@ use crate::bindings::Bindings;
 use crate::cooperative::Cooperative;
 use crate::kernel::{Dispatch, Lowered, Lowering, MOST_GROUPS, Operand, Work, linear_groups, word};
 use crate::shader::{FUNCTIONS, Template};
-use crate::tile::{DEPTH, Form, Integers};
+use crate::tile::{DEPTH, Form};
 use crate::tuner::Question;
 
 const SOURCE: &str = include_str!("../../../shaders/product.wgsl");
-const INTEGER_SUMS: &str = include_str!("../../../shaders/integer_sums.wgsl");
 const ADD: &str = include_str!("../../../shaders/split_sums.wgsl");
 
 /// Rows and columns up to which a matrix of a subgroup's would be mostly empty.
@@ -26,7 +25,7 @@ pub(crate) struct Product {
     /// WGSL: `begin` and, between `#if loads` and `#if stores`, what `product.wgsl` asks for.
     pub(crate) source: &'static str,
     /// What its operators share with others.
-    pub(crate) included: Vec<&'static str>,
+    pub(crate) included: Option<&'static str>,
     pub(crate) batches: usize,
     pub(crate) m: usize,
     pub(crate) n: usize,
@@ -43,8 +42,6 @@ pub(crate) struct Product {
     pub(crate) factors: Option<DType>,
     /// In blocks of how many products a sum is added, each with one rounding; None where the order is free.
     pub(crate) block: Option<usize>,
-    /// If it is of 8-bit integers; `k` counts words of four of them.
-    pub(crate) integers: Option<Integers>,
     /// Tells apart, for the tuner, products of the same extents that are loaded in other ways.
     pub(crate) kind: String,
 }
@@ -58,10 +55,7 @@ impl Product {
         let (m, n, k) = (self.m, self.n, self.k);
         let extents = [self.batches, m, n, k];
         let ordered = self.block.is_some();
-        let mut forms = match self.integers {
-            Some(integers) => Form::integer_candidates(extents, integers, lowering.abilities),
-            None => Form::candidates(extents, ordered, lowering.abilities),
-        };
+        let mut forms = Form::candidates(extents, ordered, lowering.abilities);
         // Never the likeliest: only a measurement takes them.
         let fits = |matrices: &&Cooperative| {
             Some(matrices.factors) == self.factors && m > FEW && n > FEW && !ordered
@@ -91,7 +85,7 @@ impl Product {
             let bindings = self.loads.clone().and(&self.stores);
             let template =
                 self.template(&bindings, params.len(), lowering).switch("loads", true).switch("stores", true);
-            let shader = form.fill(template, self.integers).with("split_words", split_words).build();
+            let shader = form.fill(template).with("split_words", split_words).build();
             let operands = bindings.operands().iter().cloned().collect();
             return Ok(Lowered::one(name, Dispatch { shader, operands, params, groups }));
         }
@@ -100,7 +94,7 @@ impl Product {
         bindings.write("parts", "vec4<f32>", Operand::Scratch(0));
         let template =
             self.template(&bindings, params.len(), lowering).switch("loads", true).switch("split", true);
-        let shader = form.fill(template, self.integers).with("split_words", split_words).build();
+        let shader = form.fill(template).with("split_words", split_words).build();
         let multiply = Dispatch {
             shader,
             operands: bindings.operands().iter().cloned().collect(),
@@ -129,12 +123,10 @@ impl Product {
         for (name, value) in &self.values {
             template = template.with(name, value);
         }
-        if self.integers.is_some() {
-            template = template.including(INTEGER_SUMS);
+        if let Some(included) = self.included {
+            template = template.including(included);
         }
-        template = self.included.iter().fold(template, |template, text| template.including(text));
         template = template
-            .switch("integers", self.integers.is_some())
             .switch("ordered", self.block.is_some())
             .switch("wide_fma", self.block.is_some() && lowering.abilities.wide_fma);
         self.switches.iter().fold(template, |template, name| template.switch(name, true))

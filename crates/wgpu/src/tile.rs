@@ -10,20 +10,9 @@ use crate::shader::Template;
 /// The loops of tiles and of few rows, for [`Template::including`].
 const TILES: &str = include_str!("../../../shaders/tile.wgsl");
 const FEW_ROWS: &str = include_str!("../../../shaders/gemv.wgsl");
-const INTEGER_ROWS: &str = include_str!("../../../shaders/integer_rows.wgsl");
 
 /// Depth of a tile.
 pub(crate) const DEPTH: usize = 16;
-
-/// What products of 8-bit integers are besides, to put their zero points right.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Integers {
-    /// Of which operand's integers the loops must find the sums along the depth.
-    pub(crate) along_a: bool,
-    pub(crate) along_b: bool,
-    /// Whether words of the right operand lie there packed; then its sums are known.
-    pub(crate) packed: bool,
-}
 
 /// Sums that a workgroup of `across` x `down` invocations computes, each of them `rows` x `columns`, multiples of four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,48 +64,29 @@ impl Tile {
         (self.rows * self.columns) as f64 / (self.rows + self.columns) as f64 / 4.0
     }
 
-    fn fill(self, template: Template, integers: Option<Integers>) -> Template {
+    fn fill(self, template: Template) -> Template {
         let (mut sums, mut products, mut stores) = (String::new(), String::new(), String::new());
         let (mut totals, mut adds, mut gives) = (String::new(), String::new(), String::new());
-        let sum_along = |operand: String, sums: &mut String, products: &mut String| {
-            let _ = writeln!(sums, "    var along_{operand} = Totals();");
-            let _ =
-                writeln!(products, "            along_{operand} = mac(ONES, {operand}, along_{operand});");
-        };
         for i in 0..self.rows / 4 {
             let _ = writeln!(products, "            let a{i} = tile_a[a + {i}u];");
-            if integers.is_some_and(|integers| integers.along_a) {
-                sum_along(format!("a{i}"), &mut sums, &mut products);
-            }
         }
         for j in 0..self.columns / 4 {
             let _ = writeln!(products, "            let b{j} = tile_b[b + {}u];", j * self.across);
-            if integers.is_some_and(|integers| integers.along_b) {
-                sum_along(format!("b{j}"), &mut sums, &mut products);
-            }
         }
         for i in 0..self.rows {
             for j in 0..self.columns / 4 {
                 let lane = ["x", "y", "z", "w"][i % 4];
                 let a = i / 4;
-                let _ = writeln!(sums, "    var s{i}_{j} = Totals();");
-                let _ = writeln!(totals, "    var t{i}_{j} = Totals();");
-                let _ = writeln!(adds, "            t{i}_{j} += s{i}_{j}; s{i}_{j} = Totals();");
+                let _ = writeln!(sums, "    var s{i}_{j} = vec4<f32>();");
+                let _ = writeln!(totals, "    var t{i}_{j} = vec4<f32>();");
+                let _ = writeln!(adds, "            t{i}_{j} += s{i}_{j}; s{i}_{j} = vec4<f32>();");
                 let _ = writeln!(gives, "    s{i}_{j} = t{i}_{j};");
                 let _ = writeln!(products, "            s{i}_{j} = mac(a{a}.{lane}, b{j}, s{i}_{j});");
-                let place = format!("row + {i}u, column + {}u", 4 * j * self.across);
-                let sums = match integers {
-                    None => format!("s{i}_{j}"),
-                    Some(integers) => {
-                        let along_a = format!("along_a{a}.{lane}");
-                        let along_a = if integers.along_a { along_a } else { format!("a_sum(row + {i}u)") };
-                        let column = 4 * j * self.across;
-                        let known_b = format!("four_b_sums(column + {column}u)");
-                        let along_b = if integers.along_b { format!("along_b{j}") } else { known_b };
-                        format!("four_corrected({place}, s{i}_{j}, {along_a}, {along_b})")
-                    }
-                };
-                let _ = writeln!(stores, "    four_y(batch, {place}, {sums});");
+                let _ = writeln!(
+                    stores,
+                    "    four_y(batch, row + {i}u, column + {}u, s{i}_{j});",
+                    4 * j * self.across
+                );
             }
         }
         template
@@ -145,18 +115,12 @@ pub(crate) enum Form {
     Tiles { tile: Tile, splits: usize },
     /// `rows` rows at once: `across` invocations by four columns, `down` parts of the depth.
     FewRows { across: usize, down: usize, rows: usize },
-    /// So many rows of 8-bit integers by 16 columns of packed ones.
-    IntegerRows(usize),
     /// On matrices that a subgroup multiplies as one.
     Cooperative(Cooperative),
 }
 
 /// Rows up to which a product is tried by [`Form::FewRows`].
 const MOST_FEW_ROWS: usize = 4;
-
-/// Rows of 8-bit integers that a workgroup takes at once, and up to which a product goes by [`Form::IntegerRows`].
-const INTEGER_ROWS_AT_ONCE: usize = 4;
-const MOST_INTEGER_ROWS: usize = 2 * INTEGER_ROWS_AT_ONCE;
 
 /// Depth of the smallest part that is worth a dispatch of its own.
 const LEAST_PART: usize = 256;
@@ -197,27 +161,12 @@ impl Form {
         forms
     }
 
-    /// As [`Form::candidates`], of products of 8-bit integers, of which `k` counts words of four.
-    pub(crate) fn integer_candidates(
-        extents: [usize; 4],
-        integers: Integers,
-        abilities: &Abilities,
-    ) -> Vec<Form> {
-        let m = extents[1];
-        if integers.packed && m <= MOST_INTEGER_ROWS {
-            return vec![Form::IntegerRows(m.clamp(1, INTEGER_ROWS_AT_ONCE))];
-        }
-        // Only tiles that add all of the depth put zero points right.
-        Form::candidates(extents, true, abilities)
-    }
-
     /// A name for profiles and for what is kept on disk, which no other form of a product has.
     pub(crate) fn name(self) -> String {
         match self {
             Form::Tiles { tile, splits: 1 } => tile.name(),
             Form::Tiles { tile, splits } => format!("{} in {splits}", tile.name()),
             Form::FewRows { across, down, .. } => format!("rows {across}x{down}"),
-            Form::IntegerRows(rows) => format!("rows {rows}"),
             Form::Cooperative(Cooperative { size, .. }) => format!("matrices of {size}x{size}"),
         }
     }
@@ -226,7 +175,7 @@ impl Form {
     pub(crate) fn splits(self) -> usize {
         match self {
             Form::Tiles { splits, .. } => splits,
-            Form::FewRows { .. } | Form::IntegerRows(_) | Form::Cooperative(_) => 1,
+            Form::FewRows { .. } | Form::Cooperative(_) => 1,
         }
     }
 
@@ -235,7 +184,6 @@ impl Form {
         let (rows, columns) = match self {
             Form::Tiles { tile, .. } => (tile.m(), tile.n()),
             Form::FewRows { across, rows, .. } => (rows, 4 * across),
-            Form::IntegerRows(rows) => (rows, 16),
             Form::Cooperative(matrices) => (matrices.tile(), matrices.tile()),
         };
         [n.div_ceil(columns), m.div_ceil(rows), batches.saturating_mul(self.splits())]
@@ -251,13 +199,9 @@ impl Form {
     }
 
     /// Puts the loops before the functions that they call.
-    pub(crate) fn fill(self, template: Template, integers: Option<Integers>) -> Template {
+    pub(crate) fn fill(self, template: Template) -> Template {
         match self {
-            Form::Tiles { tile, .. } => tile.fill(template, integers),
-            Form::IntegerRows(rows) => template
-                .including(INTEGER_ROWS)
-                .with("rows", rows)
-                .switch("along_a", integers.is_some_and(|integers| integers.along_a)),
+            Form::Tiles { tile, .. } => tile.fill(template),
             Form::Cooperative(matrices) => matrices.fill(template),
             Form::FewRows { across, down, rows } => {
                 template.including(FEW_ROWS).with("across", across).with("down", down).with("rows", rows)
