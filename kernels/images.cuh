@@ -1,5 +1,5 @@
 // Images as a product's factor B, planar: a column for each output element of all images, a depth for each channel and tap of the window. What
-// each depth adds to the place where a window begins stands in a table. Macros: AXES (2 or 3), TRANSPOSED, and SAME_TAP if all depths of a
+// each depth adds to the place where a window begins stands in a table. Macros: AXES (2 or 3), BACKWARDS for a transposed convolution, and SAME_TAP if all depths of a
 // tile are channels of one tap.
 
 struct Tap {
@@ -55,7 +55,7 @@ template <class T> struct Images {
 #pragma unroll
         for (int axis = 3 - AXES; axis < 3; axis++) {
             u32 place = (u32)(line.at[axis] + tap.along[axis]);
-            if (TRANSPOSED) {
+            if (BACKWARDS) {
                 // What lies before the image, as a number without sign, is more than any place.
                 if (place >> 31) {
                     inside = false;

@@ -43,8 +43,10 @@ pub(crate) fn lower(
     let window = &geometry.window;
     let [_, rows, width] = axes(&window.output, 1)?;
     let [_, in_rows, in_width] = axes(&window.input, 1)?;
-    let ([_, kernel_h, kernel_w], [_, stride_h, stride_w]) = (axes(&window.kernel, 1)?, axes(&window.strides, 1)?);
-    let ([_, dilation_h, dilation_w], [_, pad_h, pad_w]) = (axes(&window.dilations, 1)?, axes(&window.pads_begin, 0)?);
+    let ([_, kernel_h, kernel_w], [_, stride_h, stride_w]) =
+        (axes(&window.kernel, 1)?, axes(&window.strides, 1)?);
+    let ([_, dilation_h, dilation_w], [_, pad_h, pad_w]) =
+        (axes(&window.dilations, 1)?, axes(&window.pads_begin, 0)?);
     let fours = width.div_ceil(4);
     let maps = geometry.groups * geometry.out_channels;
     let count = [geometry.batch, maps, rows, fours].into_iter().fold(1, usize::saturating_mul);
