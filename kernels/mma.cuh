@@ -50,8 +50,10 @@ template <class T> struct Bytes {
 // Each step is 16 bytes along k.
 template <class A, class B, u32 STEPS> inline void mma(void **lanes) {
     typedef typename A::Number Number;
+    typedef Number Row __attribute__((vector_size(32)));
     constexpr u32 WIDTH = 4 * A::COUNT;
-    Number a[16][STEPS * WIDTH], b[STEPS * WIDTH][8];
+    Number a[16][STEPS * WIDTH];
+    Row b[STEPS * WIDTH];
     for (u32 lane = 0; lane < 32; lane++) {
         auto *mine = static_cast<Mma *>(lanes[lane]);
         if (!mine) fail("a lane of the warp is missing at a product of matrices");
@@ -66,9 +68,8 @@ template <class A, class B, u32 STEPS> inline void mma(void **lanes) {
         }
     }
     for (u32 row = 0; row < 16; row++) {
-        Number d[8] = {};
-        for (u32 k = 0; k < STEPS * WIDTH; k++)
-            for (u32 column = 0; column < 8; column++) d[column] += a[row][k] * b[k][column];
+        Row d = {};
+        for (u32 k = 0; k < STEPS * WIDTH; k++) d += a[row][k] * b[k];
         for (u32 t = 0; t < 4; t++) {
             auto *mine = static_cast<Mma *>(lanes[row % 8 * 4 + t]);
             auto *to = static_cast<Number *>(mine->d) + row / 8 * 2;

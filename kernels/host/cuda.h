@@ -14,6 +14,13 @@
 #define __launch_bounds__(...)
 #define __grid_constant__
 
+// Whether the host converts binary16 by instructions.
+#if defined(__F16C__) && defined(__FLT16_MANT_DIG__)
+#define HOST_HAS_F16 1
+#else
+#define HOST_HAS_F16 0
+#endif
+
 namespace host {
 
 // Not in .bss, which is shared memory.

@@ -1,15 +1,57 @@
 //! What the tests of backends share: numbers, regions of one node, and the cases of operators that every backend runs.
 
+pub mod arg_max;
 pub mod attention;
+pub mod batch_norm;
+pub mod concat;
+pub mod constant_of_shape;
 pub mod conv;
+pub mod conv_integer;
 pub mod conv_transpose;
+pub mod crop;
+pub mod cum_sum;
+pub mod depth_to_space;
+pub mod dynamic_quantize;
+pub mod elementwise;
+pub mod expand;
+pub mod gather;
+pub mod gather_elements;
+pub mod gather_nd;
+pub mod global_pool;
+pub mod grid_sample;
+pub mod group_norm;
+pub mod group_query_attention;
 pub mod gru;
+pub mod layer_norm;
 pub mod linear;
+pub mod lp_norm;
+pub mod lrn;
 pub mod lstm;
+pub mod matmul_integer;
+pub mod matmul_nbits;
+pub mod one_hot;
+pub mod pad;
+pub mod pool;
+pub mod qgemm;
+pub mod qlinear_conv;
+pub mod qlinear_matmul;
+pub mod qlinear_pool;
+pub mod qlinear_softmax;
+pub mod quantize;
 pub mod recurrent;
+pub mod reduce;
 pub mod resize;
 pub mod rnn;
+pub mod rotary_embedding;
+pub mod scatter;
+pub mod skip_layer_norm;
+pub mod slice;
 pub mod softmax;
+pub mod split;
+pub mod table;
+pub mod top_k;
+pub mod transpose;
+pub mod trilu;
 
 use std::sync::Arc;
 
@@ -166,6 +208,11 @@ pub fn assert_close(got: &Tensor, want: &Tensor, tolerance: Tolerance, what: &st
 
 /// Inputs that are no constants.
 pub fn given<const N: usize>(tensors: [Tensor; N]) -> Vec<Given> {
+    given_all(tensors.into())
+}
+
+/// As [`given`].
+pub fn given_all(tensors: Vec<Tensor>) -> Vec<Given> {
     tensors.into_iter().map(|tensor| Some((tensor, false))).collect()
 }
 
@@ -203,6 +250,18 @@ pub fn random_of(dtype: DType, shape: &[usize], seed: u64) -> Tensor {
         _ => values.collect(),
     };
     Tensor::from_f64(dtype, shape, &values).expect("a real type")
+}
+
+/// Bytes of their whole range, of an 8-bit type; the ends are often among them.
+///
+/// # Panics
+/// The type is no 8-bit integer.
+pub fn bytes(dtype: DType, shape: &[usize], seed: u64) -> Tensor {
+    let least = if dtype == DType::I8 { -128 } else { 0 };
+    let number = |x: f64| ((x * 50.0).floor() as i64 + 128).clamp(0, 255) + least;
+    let values: Vec<i64> =
+        random(shape, seed + 11).to_f64().expect("floats").into_iter().map(number).collect();
+    Tensor::from_i64(dtype, shape, &values).expect("an integer type")
 }
 
 /// Windows of one stride, dilation, padding before and padding behind along all axes.

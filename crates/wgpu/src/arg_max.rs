@@ -36,43 +36,16 @@ pub(crate) fn lower(op: &ArgReduce, lowering: &Lowering<'_>) -> Result<Lowered, 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree, random};
-    use inferrum_tensor::Tensor;
-
-    fn every(x: &Tensor, axis: i64) {
-        for greatest in [true, false] {
-            for select_last_index in [true, false] {
-                for keep_dims in [true, false] {
-                    let op = ArgReduce { greatest, axis, keep_dims, select_last_index };
-                    agree(op, std::slice::from_ref(x), Tolerance::EXACT);
-                }
-            }
-        }
-    }
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::arg_max;
 
     #[test]
     fn along_every_axis() {
-        for (shape, axis) in [
-            (&[17usize][..], 0),
-            (&[3, 500], -1),
-            (&[7, 90], 0),
-            (&[2, 300, 20], 1),
-            (&[5, 1], 1),
-            (&[0, 3], 1),
-        ] {
-            every(&random(shape, 4), axis);
-        }
+        agree_on(arg_max::along_every_axis(), Tolerance::EXACT);
     }
 
     #[test]
     fn nan_and_equals() {
-        for length in [4, 70] {
-            for special in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.0, -0.0] {
-                let mut row = vec![if special == 0.0 { 0.0 } else { 1.0f32 }; length];
-                (row[1], row[length - 1]) = (special, special);
-                every(&Tensor::vector(row), 0);
-            }
-        }
+        agree_on(arg_max::nan_and_equals(), Tolerance::EXACT);
     }
 }

@@ -36,30 +36,11 @@ pub(crate) fn lower(op: &BatchNormalization, lowering: &Lowering<'_>) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree, random};
-    use inferrum_tensor::DType;
-    use inferrum_tensor::Tensor;
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::batch_norm;
 
     #[test]
     fn channels_elements_and_vectors() {
-        for (shape, parameters, spatial) in [
-            (&[2usize, 3, 5, 7][..], &[3usize][..], true),
-            (&[2, 17], &[17], true),
-            (&[9], &[1], true),
-            (&[2, 3, 4], &[3, 4], false),
-            (&[0, 3, 4], &[3], true),
-        ] {
-            let op = BatchNormalization { epsilon: 1e-3, momentum: 0.9, spatial, training: None };
-            let variance =
-                random(parameters, 5).to_f64().unwrap().iter().map(|x| x.abs()).collect::<Vec<_>>();
-            let variance = Tensor::from_f64(DType::F32, parameters, &variance).unwrap();
-            let [scale, bias, mean] = [2, 3, 4].map(|seed| random(parameters, seed));
-            agree(
-                op,
-                &[random(shape, 1), scale, bias, mean, variance],
-                Tolerance { relative: 2e-5, absolute: 1e-4 },
-            );
-        }
+        agree_on(batch_norm::channels_elements_and_vectors(), Tolerance { relative: 2e-5, absolute: 1e-4 });
     }
 }

@@ -53,44 +53,18 @@ pub(crate) fn lower(op: &Cumulative, lowering: &Lowering<'_>) -> Result<Lowered,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Tolerance, agree_with, declined, random_of};
+    use crate::testing::{Tolerance, agree_on, declined};
+    use inferrum_backend::testing::cum_sum;
     use inferrum_tensor::Tensor;
 
     #[test]
     fn every_way_along_every_axis() {
-        for dtype in [DType::F32, DType::I32, DType::U32, DType::I64] {
-            for (shape, axis) in [
-                (&[17][..], 0),
-                (&[3, 100], 1),
-                (&[100, 3], 0),
-                (&[2, 30, 7], -2),
-                (&[0, 2], 0),
-                (&[3, 255], 1),
-                (&[2, 700, 3], 1),
-            ] {
-                for product in [false, true] {
-                    if product && (dtype == DType::I64 || shape.contains(&700)) {
-                        continue;
-                    }
-                    for (exclusive, reverse) in [(false, false), (false, true), (true, false), (true, true)] {
-                        let op = Cumulative { product, exclusive, reverse };
-                        let inputs = [
-                            Some((random_of(dtype, shape, 2), false)),
-                            Some((Tensor::scalar(axis as i64), true)),
-                        ];
-                        agree_with(op, &inputs, 1, Tolerance { relative: 1e-4, absolute: 1e-4 });
-                    }
-                }
-            }
-        }
+        agree_on(cum_sum::every_way_along_every_axis(), Tolerance { relative: 1e-4, absolute: 1e-4 });
     }
 
     #[test]
     fn carries_go_into_the_high_word() {
-        let values = vec![i64::from(u32::MAX), 1, -1, i64::MAX, 1, -(1 << 40)];
-        let inputs = [Some((Tensor::vector(values), false)), Some((Tensor::scalar(0i64), true))];
-        let op = Cumulative { product: false, exclusive: false, reverse: false };
-        agree_with(op, &inputs, 1, Tolerance::EXACT);
+        agree_on(cum_sum::carries_go_into_the_high_word(), Tolerance::EXACT);
     }
 
     #[test]

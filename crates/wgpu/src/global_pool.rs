@@ -24,18 +24,11 @@ pub(crate) fn lower(op: &GlobalPool, lowering: &Lowering<'_>) -> Result<Lowered,
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree, random};
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::global_pool;
 
     #[test]
     fn every_pool_of_every_size() {
-        for op in [GlobalPool::Average, GlobalPool::Max]
-            .into_iter()
-            .chain([1.0, 2.0, 3.0].map(|p| GlobalPool::Lp { p }))
-        {
-            for shape in [&[2usize, 3, 5, 7][..], &[1, 17, 40, 41], &[3, 2, 1], &[2, 3], &[0, 3, 4]] {
-                agree(op, &[random(shape, 1)], Tolerance { relative: 5e-5, absolute: 1e-5 });
-            }
-        }
+        agree_on(global_pool::every_pool_of_every_size(), Tolerance { relative: 5e-5, absolute: 1e-5 });
     }
 }

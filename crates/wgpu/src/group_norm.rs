@@ -47,22 +47,11 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree, random};
-    use inferrum_tensor::DType;
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::group_norm;
 
     #[test]
     fn groups_and_instances() {
-        let close = Tolerance { absolute: 2e-5, ..Tolerance::CLOSE };
-        for shape in [&[2usize, 6, 7, 5][..], &[1, 6, 60, 70], &[3, 6], &[1, 6, 1], &[0, 6, 3]] {
-            let x = random(shape, 1);
-            let op = InstanceNormalization { epsilon: 1e-3 };
-            agree(op, &[x.clone(), random(&[6], 2), random(&[6], 3)], close);
-            for (groups, per_group) in [(1, false), (2, false), (3, true), (6, false)] {
-                let op = GroupNormalization { groups, epsilon: 1e-3, per_group, stash: DType::F32 };
-                let n = [if per_group { groups } else { 6 }];
-                agree(op, &[x.clone(), random(&n, 2), random(&n, 3)], close);
-            }
-        }
+        agree_on(group_norm::groups_and_instances(), Tolerance { absolute: 2e-5, ..Tolerance::CLOSE });
     }
 }

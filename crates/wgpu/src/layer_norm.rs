@@ -37,30 +37,11 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree, random};
-    use inferrum_tensor::DType;
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::layer_norm;
 
     #[test]
     fn rows_of_every_length() {
-        for (shape, axis, parameters) in [
-            (&[3usize, 1][..], -1, &[1usize][..]),
-            (&[3, 17], -1, &[17]),
-            (&[2, 5, 127], 1, &[5, 127]),
-            (&[2, 5, 127], 1, &[127]),
-            (&[2, 5, 768], -1, &[768]),
-            (&[2, 5, 6], -1, &[5, 1]),
-            (&[2, 5000], 1, &[5000]),
-            (&[2, 5000], 1, &[1]),
-            (&[4, 3], 0, &[4, 3]),
-            (&[0, 3], 1, &[3]),
-        ] {
-            let inputs = [random(shape, 1), random(parameters, 2), random(parameters, 3)];
-            let layer = LayerNormalization { axis, epsilon: 1e-5, stash: DType::F32, outputs: 1 };
-            agree(layer.clone(), &inputs, Tolerance { absolute: 2e-5, ..Tolerance::CLOSE });
-            agree(layer, &inputs[..2], Tolerance { absolute: 2e-5, ..Tolerance::CLOSE });
-            let rms = RMSNormalization { axis, epsilon: 1e-5, stash: DType::F32, outputs: 1 };
-            agree(rms, &inputs[..2], Tolerance::CLOSE);
-        }
+        agree_on(layer_norm::rows_of_every_length(), Tolerance { absolute: 2e-5, ..Tolerance::CLOSE });
     }
 }

@@ -123,47 +123,16 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree, random, random_of, windows};
-    use inferrum_ops::window::WindowSpec;
-    use inferrum_tensor::Tensor;
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::pool;
 
     #[test]
     fn windows_of_every_kind() {
-        for (shape, kernel) in [
-            (&[2usize, 3, 9, 8][..], &[3usize, 3][..]),
-            (&[1, 2, 17, 5], &[2, 3]),
-            (&[2, 3, 21], &[4]),
-            (&[0, 3, 9, 9], &[2, 2]),
-            (&[1, 1, 7, 7], &[1, 1]),
-            (&[2, 3, 6, 7, 8], &[3, 2, 3]),
-        ] {
-            for (stride, dilation, pads, ceil) in [
-                (1, 1, [0, 0], false),
-                (2, 1, [0, 1], false),
-                (2, 1, [0, 0], true),
-                (3, 1, [0, 0], true),
-                (1, 2, [0, 0], false),
-            ] {
-                let window = WindowSpec { ceil, ..windows(kernel, stride, dilation, pads) };
-                let x = random(shape, 1);
-                let max = MaxPool { window: window.clone(), column_major: false, indices: false };
-                agree(max.clone(), std::slice::from_ref(&x), Tolerance::EXACT);
-                agree(max.clone(), &[random_of(DType::U8, shape, 1)], Tolerance::EXACT);
-                agree(max, &[random_of(DType::I8, shape, 1)], Tolerance::EXACT);
-                for count_include_pad in [false, true] {
-                    let op = AveragePool { window: window.clone(), count_include_pad };
-                    agree(op, std::slice::from_ref(&x), Tolerance::CLOSE);
-                }
-                agree(LpPool { window, p: 3.0 }, &[x], Tolerance { relative: 1e-4, absolute: 1e-5 });
-            }
-        }
+        agree_on(pool::windows_of_every_kind(), Tolerance::CLOSE);
     }
 
     #[test]
     fn a_number_beats_nan() {
-        let op = MaxPool { window: windows(&[2], 1, 1, [1, 1]), column_major: false, indices: false };
-        let x = Tensor::from_vec([1, 1, 5], vec![f32::NAN, 1.0, f32::NEG_INFINITY, f32::NAN, f32::NAN]);
-        agree(op, &[x.unwrap()], Tolerance::EXACT);
+        agree_on(pool::a_number_beats_nan(), Tolerance::EXACT);
     }
 }

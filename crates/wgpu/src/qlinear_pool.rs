@@ -104,33 +104,11 @@ fn least_sums(most: i64, step_of: impl Fn(i64) -> i64) -> impl Iterator<Item = u
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree_with, bytes, windows};
-    use inferrum_ops::pool::AveragePool;
-    use inferrum_tensor::{DType, Tensor};
-
-    fn check(op: QLinearPool, dtype: DType, shape: &[usize]) {
-        for (x_scale, y_scale) in [(0.05f32, 0.05f32), (0.02, 0.013), (1.0, 4.0), (0.5, 0.001)] {
-            let scalar = |value: f32| Some((Tensor::scalar(value), true));
-            let zero = |seed| Some((bytes(dtype, &[], seed), true));
-            let x = Some((bytes(dtype, shape, 1), false));
-            let inputs = [x, scalar(x_scale), zero(2), scalar(y_scale), zero(3)];
-            agree_with(op.clone(), &inputs, 1, Tolerance::EXACT);
-        }
-    }
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::qlinear_pool;
 
     #[test]
     fn means_are_exact() {
-        for dtype in [DType::U8, DType::I8] {
-            for shape in [&[2usize, 3, 4, 4][..], &[1, 17, 7, 5], &[2, 3, 9], &[2, 3, 4, 3, 5], &[0, 3, 2, 2]]
-            {
-                check(QLinearPool::Global, dtype, shape);
-                for count_include_pad in [false, true] {
-                    let kernel = vec![2; shape.len() - 2];
-                    let window = WindowSpec { ceil: true, ..windows(&kernel, 2, 1, [1, 1]) };
-                    check(QLinearPool::Window(AveragePool { window, count_include_pad }), dtype, shape);
-                }
-            }
-        }
+        agree_on(qlinear_pool::means_are_exact(), Tolerance::EXACT);
     }
 }

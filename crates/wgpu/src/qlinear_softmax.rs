@@ -44,34 +44,11 @@ pub(crate) fn lower(op: &QLinearSoftmax, lowering: &Lowering<'_>) -> Result<Lowe
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree_with, bytes};
-    use inferrum_ops::softmax::Softmax;
-    use inferrum_tensor::{DType, Tensor};
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::qlinear_softmax;
 
     #[test]
     fn every_axis_and_length() {
-        for dtype in [DType::U8, DType::I8] {
-            for (shape, axis, flatten) in [
-                (&[3usize, 17][..], -1, false),
-                (&[3, 17], 0, false),
-                (&[2, 5, 127], 1, true),
-                (&[2, 130, 7], 1, false),
-                (&[2, 1300], 1, false),
-                (&[0, 3], 1, false),
-            ] {
-                for (x_scale, y_scale) in [(0.03f32, 1.0f32 / 256.0), (0.4, 1.0 / 255.0), (0.001, 0.0007)] {
-                    let softmax = Softmax { axis, flatten, log: false };
-                    let inputs = [
-                        Some((bytes(dtype, shape, 1), false)),
-                        Some((Tensor::scalar(x_scale), true)),
-                        Some((bytes(dtype, &[], 2), true)),
-                        Some((Tensor::scalar(y_scale), true)),
-                        Some((bytes(dtype, &[], 3), true)),
-                    ];
-                    agree_with(QLinearSoftmax { softmax }, &inputs, 1, Tolerance::EXACT);
-                }
-            }
-        }
+        agree_on(qlinear_softmax::every_axis_and_length(), Tolerance::EXACT);
     }
 }

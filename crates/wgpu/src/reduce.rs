@@ -141,70 +141,23 @@ pub(crate) fn lower_fold(fold: &Fold, reduced: &[bool], lowering: &Lowering<'_>)
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree_with, random};
-    use inferrum_tensor::{DType, Tensor};
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::reduce;
 
-    const ALL: [Reduction; 10] = [
-        Reduction::L1,
-        Reduction::L2,
-        Reduction::LogSum,
-        Reduction::LogSumExp,
-        Reduction::Max,
-        Reduction::Mean,
-        Reduction::Min,
-        Reduction::Prod,
-        Reduction::Sum,
-        Reduction::SumSquare,
-    ];
-
-    fn check(reduction: Reduction, x: Tensor, axes: Option<Vec<i64>>, keep_dims: bool, noop: bool) {
-        let x = match reduction {
-            // Logarithms of sums near 0 have no digits, products of many grow beyond bounds.
-            Reduction::LogSum | Reduction::Prod => {
-                let positive = x.to_f64().unwrap().iter().map(|x| 0.9 + x.abs() / 15.0).collect::<Vec<_>>();
-                Tensor::from_f64(DType::F32, x.shape().clone(), &positive).unwrap()
-            }
-            _ => x,
-        };
-        let op = Reduce { reduction, keep_dims, noop_with_empty_axes: noop };
-        let inputs = [Some((x, false)), axes.map(|axes| (Tensor::vector(axes), true))];
-        let tolerance = Tolerance { relative: 5e-5, absolute: 1e-4 };
-        agree_with(op, &inputs[..1 + usize::from(inputs[1].is_some())], 1, tolerance);
-    }
+    const CLOSE: Tolerance = Tolerance { relative: 5e-5, absolute: 1e-4 };
 
     #[test]
     fn every_reduction_over_every_kind_of_axes() {
-        for reduction in ALL {
-            for (shape, axes) in [
-                (&[17usize][..], Some(vec![0])),
-                (&[3, 130], Some(vec![-1])),
-                (&[130, 3], Some(vec![0])),
-                (&[2, 3, 4, 5], Some(vec![1, 3])),
-                (&[2, 3, 4, 5], Some(vec![0, 2])),
-                (&[2, 3, 4, 5], None),
-                (&[1, 40, 50], Some(vec![1, 2])),
-                (&[2, 0, 3], Some(vec![1])),
-                (&[0, 3], Some(vec![1])),
-            ] {
-                check(reduction, random(shape, 1), axes.clone(), true, false);
-                check(reduction, random(shape, 1), axes, false, false);
-            }
-            check(reduction, random(&[3, 5], 1), None, true, true);
-            check(reduction, random(&[3, 5], 1), Some(vec![]), false, true);
-        }
+        agree_on(reduce::every_reduction_over_every_kind_of_axes(), CLOSE);
     }
 
     #[test]
     fn nan_and_infinities_spread() {
-        for length in [2, 64] {
-            for first in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-                for reduction in [Reduction::Max, Reduction::Min, Reduction::LogSumExp, Reduction::Sum] {
-                    let mut row = vec![1.0f32; length];
-                    row[length / 2] = first;
-                    check(reduction, Tensor::vector(row), None, false, false);
-                }
-            }
-        }
+        agree_on(reduce::nan_and_infinities_spread(), CLOSE);
+    }
+
+    #[test]
+    fn long_rows_and_columns() {
+        agree_on(reduce::long_rows_and_columns(), Tolerance { relative: 5e-5, absolute: 2e-3 });
     }
 }

@@ -44,22 +44,11 @@ pub(crate) fn lower(op: &SkipLayerNormalization, lowering: &Lowering<'_>) -> Res
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree_with, random};
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::skip_layer_norm;
 
     #[test]
     fn sums_are_normalised() {
-        let close = Tolerance { absolute: 2e-5, ..Tolerance::CLOSE };
-        for simplified in [false, true] {
-            for (shape, skip) in [(&[2usize, 3, 17][..], &[3usize, 17][..]), (&[5, 300], &[5, 300])] {
-                let hidden = &shape[shape.len() - 1..];
-                let given = |shape: &[usize], seed: u64| Some((random(shape, seed), false));
-                let mut inputs = vec![given(shape, 1), given(skip, 2), given(hidden, 3), given(hidden, 4)];
-                inputs.extend((!simplified).then(|| given(hidden, 5)));
-                let op = SkipLayerNormalization { epsilon: 1e-6, simplified, outputs: 1 };
-                agree_with(op.clone(), &inputs, 1, close);
-                agree_with(op, &inputs[..3], 1, close);
-            }
-        }
+        agree_on(skip_layer_norm::sums_are_normalised(), Tolerance { absolute: 2e-5, ..Tolerance::CLOSE });
     }
 }

@@ -47,40 +47,16 @@ pub(crate) fn lower(op: &TopK, lowering: &Lowering<'_>) -> Result<Lowered, Decli
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree_with, random};
-    use inferrum_tensor::Tensor;
-
-    fn check(x: Tensor, k: i64, axis: i64) {
-        for largest in [true, false] {
-            let inputs = [Some((x.clone(), false)), Some((Tensor::vector(vec![k]), true))];
-            agree_with(TopK { axis, largest, sorted: true }, &inputs, 2, Tolerance::EXACT);
-        }
-    }
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::top_k;
 
     #[test]
     fn along_every_axis() {
-        for (shape, k, axis) in [
-            (&[17usize][..], 5, 0),
-            (&[3, 500], 20, -1),
-            (&[70, 3], 70, 0),
-            (&[2, 9, 5], 1, 1),
-            (&[0, 3], 2, 1),
-        ] {
-            check(random(shape, 1), k, axis);
-        }
+        agree_on(top_k::along_every_axis(), Tolerance::EXACT);
     }
 
     #[test]
     fn equals_and_nan() {
-        for length in [6, 70] {
-            let values = (0..length).map(|i| match i % 5 {
-                0 => f32::NAN,
-                1 => f32::NEG_INFINITY,
-                2 => f32::INFINITY,
-                _ => 1.0,
-            });
-            check(Tensor::vector(values.collect::<Vec<f32>>()), length as i64, 0);
-        }
+        agree_on(top_k::equals_and_nan(), Tolerance::EXACT);
     }
 }

@@ -19,6 +19,10 @@ pub fn every_axis_and_length() -> Vec<Case> {
         (&[0, 3], 1),
         (&[70000, 2], 1),
         (&[66000, 33], 1),
+        (&[3, 9000], 1),
+        (&[2, 40000], 1),
+        (&[1, 40001], 1),
+        (&[3, 600, 40], 1),
     ] {
         for log in [false, true] {
             let op = Softmax { axis, flatten: false, log };
