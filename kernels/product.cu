@@ -4,7 +4,7 @@
 
 #if FROM_IMAGES
 typedef Images<TB> SourceB;
-#define B_PARAMETERS const Tap *taps, Window window,
+#define B_PARAMETERS const Tap* __restrict__ taps, Window window,
 #define B_SOURCE SourceB{b + start[1], taps, window}
 #else
 typedef Matrix<TB> SourceB;
@@ -20,7 +20,7 @@ typedef Matrix<TB> SourceB;
 #endif
 
 extern "C" __global__ void __launch_bounds__(THREADS, AT_ONCE)
-    product(const TA* a, const TB* b, Extents extents, Batches<BATCH_AXES> batches, ORDER_PARAMETERS B_PARAMETERS RESULT_PARAMETERS) {
+    product(const TA* __restrict__ a, const TB* __restrict__ b, Extents extents, Batches<BATCH_AXES> batches, ORDER_PARAMETERS B_PARAMETERS RESULT_PARAMETERS) {
     SHARED(TA, tiles_a);
     TB* tiles_b = (TB*)(tiles_a + STAGES * TileA::ELEMENTS);
     Part part = own_part(extents);

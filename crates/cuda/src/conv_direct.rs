@@ -4,9 +4,9 @@ use inferrum_backend::Decline;
 
 use crate::division::divisor;
 use crate::epilogue::Epilogue;
+use crate::images::Read;
 use crate::kernel::{Kernel, Lowered, Lowering, Operand, word};
 use crate::source::Template;
-use crate::images::Read;
 
 const SOURCE: &str = include_str!("../../../kernels/conv_direct.cu");
 

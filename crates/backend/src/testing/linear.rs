@@ -3,7 +3,7 @@
 use inferrum_ops::fused::linear::Linear;
 use inferrum_ops::fused_activation::FusedActivation;
 use inferrum_ops::fused_matmul::FusedMatMul;
-use inferrum_ops::gemm::Gemm;
+use inferrum_ops::gemm::{FusedGemm, Gemm};
 
 use super::{Case, given, random};
 
@@ -103,4 +103,11 @@ pub fn addends_of_every_shape() -> Vec<Case> {
         }
     }
     cases
+}
+
+/// `FusedGemm` with an addend for each row.
+pub fn activated_addends() -> Vec<Case> {
+    let gemm = Gemm { alpha: 0.5, beta: 2.0, trans_a: false, trans_b: true };
+    let op = FusedGemm { gemm, activation: Some(FusedActivation::Relu) };
+    vec![Case::new(op, given([random(&[9, 20], 1), random(&[12, 20], 2), random(&[9, 1], 3)]), 1)]
 }
