@@ -94,7 +94,8 @@ inferrum_backend::kernels! {
     linear: inferrum_ops::fused::linear::Linear;
     lp_norm: inferrum_ops::lp_norm::LpNormalization;
     lrn: inferrum_ops::lrn::LRN;
-    matmul: inferrum_ops::fused_matmul::FusedMatMul, inferrum_ops::gemm::Gemm, inferrum_ops::matmul::MatMul;
+    matmul: inferrum_ops::fused_matmul::FusedMatMul, inferrum_ops::gemm::FusedGemm, inferrum_ops::gemm::Gemm,
+        inferrum_ops::matmul::MatMul;
     matmul_integer: inferrum_ops::matmul_integer::MatMulInteger,
         inferrum_ops::matmul_integer::MatMulIntegerToFloat;
     matmul_nbits: inferrum_ops::matmul_nbits::MatMulNBits;

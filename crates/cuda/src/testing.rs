@@ -75,7 +75,7 @@ pub(crate) fn agree_in(dtype: DType, cases: impl IntoIterator<Item = Case>, tole
 }
 
 /// Runs three times, so that what a run leaves behind does not matter, and so that launches are replayed.
-fn agree_as(expected: &Expected, tolerance: Tolerance, units: f64) {
+pub(crate) fn agree_as(expected: &Expected, tolerance: Tolerance, units: f64) {
     let label = format!("{:?}", expected.graph.nodes()[0].op);
     let region = region(expected.graph.clone());
     let bound = region.bound(NodeId(0));

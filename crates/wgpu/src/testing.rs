@@ -5,10 +5,9 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use inferrum_backend::testing::{Case, Expected, Given, one_node, region};
-pub(crate) use inferrum_backend::testing::{Tolerance, assert_close, random, random_of, windows};
+pub(crate) use inferrum_backend::testing::{Tolerance, assert_close, random, random_of};
 use inferrum_backend::{Backend, BoundNode, Executable, Region, Resident, RunContext};
 use inferrum_graph::{Attr, Fact, Facts, Graph, NodeDef, NodeId, Operator};
-use inferrum_ops::conv::Conv;
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
 use crate::abilities::{Abilities, Without};
@@ -217,26 +216,6 @@ pub(crate) fn bytes(dtype: DType, shape: &[usize], seed: u64) -> Tensor {
     let values: Vec<i64> =
         random(shape, seed + 11).to_f64().expect("floats").into_iter().map(number).collect();
     Tensor::from_i64(dtype, shape, &values).expect("an integer type")
-}
-
-/// Shapes of images of one or two axes and of weights, with what convolves them.
-pub(crate) fn convolutions() -> Vec<(Vec<usize>, Vec<usize>, Conv)> {
-    [
-        (&[1usize, 3, 9, 8][..], &[16usize, 3, 3, 3][..], 1, 2, 1, 1),
-        (&[2, 17, 7, 7], &[5, 17, 1, 1], 1, 1, 1, 0),
-        (&[1, 8, 9, 9], &[8, 1, 3, 3], 8, 1, 2, 2),
-        (&[2, 6, 5, 6], &[27, 2, 3, 3], 3, 1, 1, 1),
-        (&[2, 13, 40], &[7, 13, 3], 1, 2, 1, 1),
-        (&[1, 70, 12, 11], &[65, 70, 3, 2], 1, 1, 1, 1),
-        (&[1, 4, 3, 3], &[1, 4, 3, 3], 1, 1, 1, 0),
-        (&[0, 4, 3, 3], &[8, 4, 3, 3], 1, 1, 1, 0),
-    ]
-    .into_iter()
-    .map(|(x, w, group, stride, dilation, pad)| {
-        let window = windows(&w[2..], stride, dilation, [pad, pad + usize::from(pad > 0)]);
-        (x.to_vec(), w.to_vec(), Conv { group, window })
-    })
-    .collect()
 }
 
 /// Adds a node of an operator of the standard's with integer attributes.
