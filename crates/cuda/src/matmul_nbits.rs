@@ -174,7 +174,8 @@ fn unpacked(op: &MatMulNBits, bytes: &[u8]) -> Result<Vec<u8>, Decline> {
         return Err(Decline(format!("{} bytes of zero points, of {} columns", bytes.len(), op.n)));
     }
     let columns = bytes.chunks_exact(each).take(op.n);
-    let numbers = columns.flat_map(|column| (0..op.blocks()).map(|block| f32::from(op.unpack(column, block))));
+    let numbers =
+        columns.flat_map(|column| (0..op.blocks()).map(|block| f32::from(op.unpack(column, block))));
     Ok(numbers.flat_map(f32::to_ne_bytes).collect())
 }
 
