@@ -23,14 +23,24 @@ extern __shared__ __align__(16) unsigned char shared_memory[];
 
 // ---- 16-bit floats ----
 
-// IEEE binary16. Conversions round to nearest, ties to even.
+// A double as a float that rounds further as the double does: towards zero, and odd if that is not exact.
+INLINE float round_to_odd(double value) {
+    float cut = __double2float_rz(value);
+    return double(cut) == value || value != value ? cut : __uint_as_float(__float_as_uint(cut) | 1u);
+}
+
+// IEEE binary16. Conversions round to nearest, ties to even; of what is neither float nor double, by way of float.
 struct f16 {
     u16 bits;
 
     f16() = default;
+    template <class T> INLINE explicit f16(T value) : f16(float(value)) {}
+    INLINE explicit f16(double value) : f16(round_to_odd(value)) {}
     INLINE explicit f16(float value) {
 #ifdef __CUDA_ARCH__
         asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+#elif HOST_HAS_F16 && !defined(PLAIN_FLOATS)
+        bits = host::bits<u16>(_Float16(value));
 #else
         u32 x = __float_as_uint(value), sign = x >> 16 & 0x8000u;
         x &= 0x7fffffffu;
@@ -46,6 +56,8 @@ struct f16 {
         float value;
         asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
         return value;
+#elif HOST_HAS_F16 && !defined(PLAIN_FLOATS)
+        return float(host::bits<_Float16>(bits));
 #else
         u32 sign = u32(bits & 0x8000u) << 16, x = bits & 0x7fffu;
         if (x >= 0x7c00u) return __uint_as_float(sign | 0x7f800000u | (x & 0x3ffu) << 13);
@@ -60,11 +72,13 @@ struct f16 {
     }
 };
 
-// The upper half of binary32. Conversions round to nearest, ties to even.
+// The upper half of binary32. Conversions as of f16.
 struct bf16 {
     u16 bits;
 
     bf16() = default;
+    template <class T> INLINE explicit bf16(T value) : bf16(float(value)) {}
+    INLINE explicit bf16(double value) : bf16(round_to_odd(value)) {}
     INLINE explicit bf16(float value) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
         asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));
@@ -89,6 +103,8 @@ template <u32 MANTISSA, u32 BIAS, u32 GREATEST, u32 INFINITE, u32 NAN_CODE, bool
     u8 bits;
 
     f8() = default;
+    template <class T> INLINE explicit f8(T value) : f8(float(value)) {}
+    INLINE explicit f8(double value) : f8(round_to_odd(value)) {}
     // Rounds to nearest, ties to even; what is too great becomes the greatest finite value.
     INLINE explicit f8(float value) { bits = encode(value, true); }
     // As the constructor, but what is too great becomes infinity, or NaN where there is none.
@@ -173,10 +189,45 @@ struct Min {
     template <class T> INLINE T operator()(T x, T y) const { return min(x, y); }
 };
 
+#ifndef __CUDA_ARCH__
+namespace host {
+
+// A lane's part in a reduction.
+template <class T, class F> struct Reduced {
+    T value;
+    const F *combine;
+};
+
+// The five exchanges at once.
+template <class T, class F> inline void reduce_warp(void **lanes) {
+    T values[2][WARP];
+    for (u32 i = 0; i < WARP; i++) {
+        if (!lanes[i]) fail("a lane of the warp is missing at a reduction");
+        values[0][i] = static_cast<Reduced<T, F> *>(lanes[i])->value;
+    }
+    u32 now = 0;
+    for (u32 distance = WARP / 2; distance > 0; distance /= 2, now ^= 1) {
+        for (u32 i = 0; i < WARP; i++) {
+            const F &combine = *static_cast<Reduced<T, F> *>(lanes[i])->combine;
+            values[now ^ 1][i] = combine(values[now][i], values[now][i ^ distance]);
+        }
+    }
+    for (u32 i = 0; i < WARP; i++) static_cast<Reduced<T, F> *>(lanes[i])->value = values[now][i];
+}
+
+}  // namespace host
+#endif
+
 // Of all lanes, in all lanes; the whole warp calls it. `max` and `min` of floats pass NaN over.
 template <class T, class F> INLINE T warp_reduce(T value, F combine) {
+#ifdef __CUDA_ARCH__
     for (u32 distance = WARP / 2; distance > 0; distance /= 2) value = combine(value, __shfl_xor_sync(FULL, value, distance));
     return value;
+#else
+    host::Reduced<T, F> mine = {value, &combine};
+    host::collective(FULL, &mine, host::reduce_warp<T, F>, "warp_reduce", __LINE__);
+    return mine.value;
+#endif
 }
 template <class T> INLINE T warp_sum(T value) { return warp_reduce(value, Sum()); }
 template <class T> INLINE T warp_max(T value) { return warp_reduce(value, Max()); }

@@ -14,6 +14,13 @@
 #define __launch_bounds__(...)
 #define __grid_constant__
 
+// Whether the host converts binary16 by instructions.
+#if defined(__F16C__) && defined(__FLT16_MANT_DIG__)
+#define HOST_HAS_F16 1
+#else
+#define HOST_HAS_F16 0
+#endif
+
 namespace host {
 
 // Not in .bss, which is shared memory.
@@ -27,6 +34,13 @@ inline __attribute__((always_inline)) void fail(const char *text, Word line = __
 inline __attribute__((always_inline)) void collective(Word mask, void *operand, Complete complete, const char *name, Word line) {
     state.services->collective(state.runner, mask, operand, complete, name, line);
 }
+
+// Copies that arrive later.
+inline void copy_async(void *to, const void *from, Word bytes, bool there) {
+    state.services->copy(state.runner, to, from, bytes, there);
+}
+inline void copy_async_commit() { state.services->commit(state.runner); }
+inline void copy_async_wait(Word latest) { state.services->arrive(state.runner, latest); }
 
 template <class To, class From> inline __attribute__((always_inline)) To bits(From from) {
     static_assert(sizeof(To) == sizeof(From), "as many bits");

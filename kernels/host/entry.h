@@ -32,8 +32,8 @@ extern "C" __attribute__((visibility("hidden"))) unsigned char __bss_start[], _e
 
 #define HOST_ENTRY(kernel)                                                                                                   \
     namespace host {                                                                                                         \
-    using Kernel = decltype(signature(kernel));                                                                              \
-    static void run_thread(void **arguments) { Kernel::call<kernel>(arguments, Kernel::Order()); }                           \
+    using Kernel = decltype(signature(::kernel));                                                                              \
+    static void run_thread(void **arguments) { Kernel::call<::kernel>(arguments, Kernel::Order()); }                           \
     extern "C" __attribute__((visibility("default"))) const Module inferrum_kernel = {                                       \
         INTERFACE, Kernel::count, Kernel::parameters, run_thread, &state, __bss_start, _end};                                \
     }

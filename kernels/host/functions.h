@@ -1,15 +1,19 @@
 // CUDA's mathematical functions, by the host's libm and the compiler's own.
 #pragma once
 
+typedef decltype(sizeof(0)) size_t;
+
 extern "C" {
 int printf(const char *, ...);
+void *memcpy(void *, const void *, size_t);
+void *memset(void *, int, size_t);
 #define HOST_F1(name) float name##f(float); double name(double);
 #define HOST_F2(name) float name##f(float, float); double name(double, double);
 HOST_F1(sqrt) HOST_F1(cbrt) HOST_F1(exp) HOST_F1(exp2) HOST_F1(expm1) HOST_F1(log) HOST_F1(log2) HOST_F1(log10) HOST_F1(log1p)
 HOST_F1(sin) HOST_F1(cos) HOST_F1(tan) HOST_F1(asin) HOST_F1(acos) HOST_F1(atan) HOST_F1(sinh) HOST_F1(cosh) HOST_F1(tanh)
 HOST_F1(asinh) HOST_F1(acosh) HOST_F1(atanh) HOST_F1(erf) HOST_F1(erfc) HOST_F1(tgamma) HOST_F1(lgamma)
 HOST_F1(floor) HOST_F1(ceil) HOST_F1(trunc) HOST_F1(round) HOST_F1(rint) HOST_F1(nearbyint) HOST_F1(fabs) HOST_F1(logb)
-HOST_F2(pow) HOST_F2(atan2) HOST_F2(fmod) HOST_F2(remainder) HOST_F2(hypot) HOST_F2(fmin) HOST_F2(fmax) HOST_F2(fdim)
+HOST_F2(pow) HOST_F2(atan2) HOST_F2(fmod) HOST_F2(remainder) HOST_F2(hypot) HOST_F2(fdim)
 HOST_F2(copysign) HOST_F2(nextafter)
 #undef HOST_F1
 #undef HOST_F2
@@ -39,6 +43,20 @@ int abs(int);
 long labs(long);
 long long llabs(long long);
 }
+
+// The smaller and the greater; of a number and NaN the number, and -0 is less than 0. Not libm's: calls cost more than the rest.
+#define HOST_EXTREMES(type, suffix, integer)                                                                                 \
+    static inline type fmin##suffix(type x, type y) {                                                                        \
+        if (x != x || y != y) return x != x ? y : x;                                                                         \
+        return x < y ? x : y < x ? y : host::bits<type>(host::bits<integer>(x) | host::bits<integer>(y));                    \
+    }                                                                                                                        \
+    static inline type fmax##suffix(type x, type y) {                                                                        \
+        if (x != x || y != y) return x != x ? y : x;                                                                         \
+        return x > y ? x : y > x ? y : host::bits<type>(host::bits<integer>(x) & host::bits<integer>(y));                    \
+    }
+HOST_EXTREMES(float, f, unsigned)
+HOST_EXTREMES(double, , unsigned long long)
+#undef HOST_EXTREMES
 
 // Overloads for float of what is named for double.
 #define HOST_O1(name) static inline float name(float x) { return name##f(x); }
@@ -109,7 +127,7 @@ static inline bool isfinite(double x) { return __builtin_isfinite(x); }
 static inline bool signbit(float x) { return __builtin_signbit(x); }
 static inline bool signbit(double x) { return __builtin_signbit(x); }
 
-// The smaller and the greater; of a number and NaN the number.
+// The smaller and the greater of all types.
 static inline float min(float x, float y) { return fminf(x, y); }
 static inline float max(float x, float y) { return fmaxf(x, y); }
 static inline double min(double x, double y) { return fmin(x, y); }
@@ -209,3 +227,9 @@ static inline float __int2float_rn(int x) { return float(x); }
 static inline float __uint2float_rn(unsigned x) { return float(x); }
 static inline float __ll2float_rn(long long x) { return float(x); }
 static inline float __double2float_rn(double x) { return float(x); }
+static inline float __double2float_rz(double x) {
+    float nearest = float(x);
+    // One step back towards zero; from infinity that is the greatest float.
+    bool beyond = __builtin_fabs(double(nearest)) > __builtin_fabs(x);
+    return beyond ? host::bits<float>(host::bits<unsigned>(nearest) - 1) : nearest;
+}

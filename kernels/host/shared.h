@@ -7,7 +7,7 @@ using Word = unsigned int;
 using Long = unsigned long long;
 
 // Changes with anything below.
-constexpr Word INTERFACE = 1;
+constexpr Word INTERFACE = 2;
 
 struct Coordinates {
     Word x, y, z;
@@ -24,6 +24,10 @@ struct Services {
     int (*barrier)(void *runner, Barrier kind, int predicate, Word line);
     void (*collective)(void *runner, Word mask, void *operand, Complete complete, const char *name, Word line);
     void (*fail)(void *runner, const char *text, Word line);
+    // Starts a copy of the current thread, ends its group, does all but the latest groups.
+    void (*copy)(void *runner, void *to, const void *from, Word bytes, Word there);
+    void (*commit)(void *runner);
+    void (*arrive)(void *runner, Word latest);
 };
 
 // What a kernel reads and the runner sets. A kernel runs in one thread of the host at a time.

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use inferrum_tests::corpus::root;
 
-/// Lines of a Rust file at most, its tests included; generated code is exempt.
+/// Extensions of Rust and of CUDA sources.
+const SOURCES: &[&str] = &["rs", "cu", "cuh", "h", "cpp"];
+/// Lines of a file at most, its tests included; generated code is exempt.
 const LONGEST: usize = 800;
 const GENERATED: &[&str] = &["crates/onnx/src/proto.rs"];
 
@@ -44,9 +46,31 @@ fn every_file_that_declares_operators_is_in_the_table() {
 }
 
 #[test]
+fn every_kernel_source_is_used() {
+    let mut used = String::new();
+    let mut folders = vec![root().join("crates/cuda/src")];
+    while let Some(folder) = folders.pop() {
+        for path in
+            std::fs::read_dir(&folder).expect("the folder is there").flatten().map(|entry| entry.path())
+        {
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                used.push_str(&std::fs::read_to_string(&path).expect("the file is there"));
+            }
+        }
+    }
+    for entry in std::fs::read_dir(root().join("kernels")).expect("the folder is there").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let found = entry.path().is_dir() || used.contains(&format!("kernels/{name}\""));
+        assert!(found, "nothing includes kernels/{name}");
+    }
+}
+
+#[test]
 fn no_file_is_too_long() {
-    let mut folders =
-        vec![root().join("crates"), root().join("tests"), root().join("benches"), root().join("xtask")];
+    let mut folders: Vec<_> =
+        ["crates", "tests", "benches", "xtask", "kernels"].iter().map(|folder| root().join(folder)).collect();
     let mut long = Vec::new();
     while let Some(folder) = folders.pop() {
         for path in
@@ -54,7 +78,10 @@ fn no_file_is_too_long() {
         {
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path
+                .extension()
+                .is_some_and(|extension| SOURCES.iter().any(|known| extension == *known))
+            {
                 let lines = std::fs::read_to_string(&path).expect("the file is there").lines().count();
                 let generated = GENERATED.iter().any(|file| path.ends_with(file));
                 if lines > LONGEST && !generated {

@@ -3,6 +3,7 @@
 //! A [`Backend`] claims nodes, compiles regions of a graph whose shapes are all known into [`Executable`]s, and runs
 //! them on tensors. Nothing above it knows devices; nothing below it knows models.
 
+pub mod attention;
 mod backend;
 mod bound_node;
 mod cache;

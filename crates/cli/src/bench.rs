@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use inferrum::{Device, Inputs, Profile, RunOptions, Session};
+use inferrum::{Bindings, Device, Inputs, Profile, RunOptions, Session};
 use serde_json::{Value as Json, json};
 
 use crate::inputs::{Given, InputArgs};
@@ -42,6 +42,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true,
         value_parser = clap::value_parser!(u64).range(1..=1024))]
     concurrency: u64,
+    /// Keeps inputs and outputs in the device's memory, so that only the computation is measured
+    #[arg(long)]
+    resident: bool,
     /// Writes the results to a file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -63,6 +66,7 @@ Examples:
   inferrum bench resnet50.onnx --device cpu --threads 1 --seconds 10
   inferrum bench bert.onnx --shape ids=1x128 --shape mask=1x128
   inferrum bench model.onnx --batch 8 --concurrency 4 --json result.json
+  inferrum bench model.onnx --device cuda --precision f16 --resident
   inferrum bench model.onnx --inputs inputs.npz --iters 100";
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -137,6 +141,7 @@ fn measure(args: &Args, device: &Device) -> Result<Measured> {
     let inputs = given.inputs();
     let start = Instant::now();
     session.run(inputs.clone()).map_err(|error| given.explain(error))?;
+    let inputs = if args.resident { resident(&session, &given)? } else { inputs };
     let first = start.elapsed();
     let flops = flops(&session, &inputs)?;
     warm_up(args, &session, &inputs)?;
@@ -167,11 +172,33 @@ fn flops(session: &Session, inputs: &Inputs) -> Result<u64> {
     Ok(profile.spans().iter().fold(0, |sum, span| sum.saturating_add(span.flops)))
 }
 
+/// The inputs in the device's memory.
+fn resident(session: &Session, given: &Given) -> Result<Inputs> {
+    given.values.iter().try_fold(Inputs::new(), |inputs, (name, value)| {
+        Ok(match value.as_tensor() {
+            Some(tensor) => inputs.with(name, session.upload(tensor)?),
+            None => inputs.with(name, value.clone()),
+        })
+    })
+}
+
+/// One run, whose outputs stay on the device if that is asked for.
+fn run(args: &Args, session: &Session, inputs: &Inputs) -> Result<()> {
+    if !args.resident {
+        session.run(inputs.clone())?;
+        return Ok(());
+    }
+    let outputs = session.outputs().iter().map(|output| output.name.clone());
+    let mut bindings = outputs.fold(Bindings::new(), Bindings::staying);
+    session.run_bound(inputs.clone(), &mut bindings, RunOptions::default())?;
+    Ok(())
+}
+
 fn warm_up(args: &Args, session: &Session, inputs: &Inputs) -> Result<()> {
     let time = Duration::from_secs_f64((args.seconds * WARM_UP).min(0.5));
     let start = Instant::now();
     while start.elapsed() < time {
-        session.run(inputs.clone())?;
+        run(args, session, inputs)?;
     }
     Ok(())
 }
@@ -199,9 +226,8 @@ fn timed(args: &Args, session: &Session, inputs: &Inputs) -> Result<(Vec<Duratio
         let mut latencies = Vec::new();
         while more() {
             let start = Instant::now();
-            let outputs = session.run(inputs.clone())?;
+            run(args, session, inputs)?;
             latencies.push(start.elapsed());
-            drop(outputs);
         }
         anyhow::Ok(latencies)
     };
@@ -312,7 +338,7 @@ fn json(args: &Args, measured: &[Measured]) -> Json {
     let result = |m: &Measured| {
         let mut result = json!({
             "device": m.device, "device_name": m.device_line, "precision": args.session.precision.to_string(),
-            "threads": m.threads, "batch": m.batch, "concurrency": args.concurrency,
+            "threads": m.threads, "batch": m.batch, "concurrency": args.concurrency, "resident": args.resident,
             "load_ms": ms(m.load), "first_ms": ms(m.first),
             "latency_ms": {
                 "p50": m.percentile(0.5), "p90": m.percentile(0.9), "p99": m.percentile(0.99), "mean": m.mean(),

@@ -11,6 +11,7 @@ use inferrum_backend::BackendError;
 use smallvec::SmallVec;
 
 use crate::abilities::Abilities;
+use crate::library::{Operands, Prepared, Product};
 use crate::source::Source;
 
 /// A place in a device's memory; 0 is none.
@@ -67,6 +68,15 @@ pub(crate) trait Driver: Send + Sync {
         Ok(())
     }
 
+    /// A matrix product, made ready to be computed by a library; None if there is none, or it does not compute this one. Ready
+    /// products are kept. The first time may take as long as some hundred products.
+    ///
+    /// # Errors
+    /// The device has failed.
+    fn product(&self, _product: &Product) -> Result<Option<Arc<dyn Prepared>>, BackendError> {
+        Ok(None)
+    }
+
     /// Whether the device is sound, as far as is known; nothing is asked of it.
     ///
     /// # Errors
@@ -107,6 +117,14 @@ pub(crate) trait Stream: Send {
     /// # Errors
     /// `to` is shorter, or the device has failed.
     fn download(&mut self, from: Address, to: &mut dyn Pinned, bytes: usize) -> Result<(), BackendError>;
+
+    /// Computes a product of this device's [`Driver::product`].
+    ///
+    /// # Errors
+    /// The library refuses.
+    fn multiply(&mut self, _product: &Arc<dyn Prepared>, _at: &Operands) -> Result<(), BackendError> {
+        Err(BackendError::Device("the device has no library of products".into()))
+    }
 
     /// Copies within the device.
     ///

@@ -7,23 +7,34 @@
 mod abilities;
 mod backend;
 mod compile;
+mod conv_depthwise;
+mod conv_direct;
 mod copies;
+mod division;
 mod driver;
+mod epilogue;
 mod executor;
+mod filters;
+mod form;
 mod functions;
 #[cfg(feature = "host")]
 mod host;
 mod kernel;
 mod legalize;
+#[allow(dead_code, reason = "the rooms of products are on their way")]
+mod library;
 mod loops;
 mod lower;
 mod memory;
 mod moments;
 mod nvidia;
+mod packed;
 mod plan;
+mod product;
 mod rows;
 mod set;
 mod source;
+mod stream;
 mod tensor;
 #[cfg(test)]
 mod testing;
@@ -47,7 +58,11 @@ inferrum_backend::kernels! {
     Lower;
     arg_max: inferrum_ops::arg_max::ArgReduce;
     batch_norm: inferrum_ops::batch_norm::BatchNormalization;
+    attention: inferrum_ops::attention::Attention, inferrum_ops::fused::attention::Attention,
+        inferrum_ops::multi_head_attention::MultiHeadAttention;
     concat: inferrum_ops::concat::Concat;
+    conv: inferrum_ops::conv::Conv, inferrum_ops::conv::FusedConv;
+    conv_transpose: inferrum_ops::conv_transpose::ConvTranspose;
     crop: inferrum_ops::crop::Crop;
     cum_sum: inferrum_ops::cum_sum::Cumulative;
     depth_to_space: inferrum_ops::depth_to_space::DepthToSpace, inferrum_ops::depth_to_space::SpaceToDepth;
@@ -68,6 +83,10 @@ inferrum_backend::kernels! {
     reduce: inferrum_ops::reduce::Reduce;
     resize: inferrum_ops::resize::Resize;
     skip_layer_norm: inferrum_ops::skip_layer_norm::SkipLayerNormalization;
+    group_query_attention: inferrum_ops::group_query_attention::GroupQueryAttention;
+    rotary_embedding: inferrum_ops::rotary_embedding::RotaryEmbedding;
+    linear: inferrum_ops::fused::linear::Linear;
+    matmul: inferrum_ops::fused_matmul::FusedMatMul, inferrum_ops::gemm::Gemm, inferrum_ops::matmul::MatMul;
     slice: inferrum_ops::slice::Slice;
     softmax: inferrum_ops::softmax::Softmax;
     split: inferrum_ops::split::Split;

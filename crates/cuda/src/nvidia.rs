@@ -4,6 +4,7 @@ mod api;
 mod architecture;
 mod compiler;
 mod context;
+mod cublas_lt;
 mod device;
 mod driver;
 mod dynamic;
@@ -19,10 +20,13 @@ mod optional;
 mod pinned;
 mod places;
 mod probe;
+mod products;
 mod progress;
 mod stream;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use limit::MEMORY_VARIABLE;
 pub(crate) use open::open;

@@ -19,10 +19,14 @@ use crate::lower::lower;
 /// Compute capabilities that kernels are made for.
 pub(crate) const CAPABILITIES: [u32; 3] = [75, 80, 90];
 
-/// The host in place of a GPU.
+/// The host in place of a GPU; or the GPU that `INFERRUM_TEST_CUDA` names: `cuda`, `cuda:1`.
 pub(crate) fn backend() -> &'static CudaBackend {
     static BACKEND: OnceLock<CudaBackend> = OnceLock::new();
-    BACKEND.get_or_init(|| CudaBackend::open(Some("host"), Precision::F32).expect("the host"))
+    BACKEND.get_or_init(|| {
+        let device = std::env::var("INFERRUM_TEST_CUDA").unwrap_or_else(|_| "cuda:host".into());
+        let selector = device.split_once(':').map(|(_, selector)| selector);
+        CudaBackend::open(selector, Precision::F32).expect("INFERRUM_TEST_CUDA names a device that is there")
+    })
 }
 
 /// A type of every size that elements have in a GPU's memory.
@@ -55,6 +59,17 @@ pub(crate) fn agree_within(case: &Case, tolerance: Tolerance, units: f64) {
     for narrow in [DType::F16, DType::BF16] {
         if let Some(expected) = case.expected_in(narrow) {
             agree_as(&expected, tolerance, units);
+        }
+    }
+}
+
+/// As [`agree_on`], of one type of floats only, and within this tolerance if that is narrow too.
+pub(crate) fn agree_in(dtype: DType, cases: impl IntoIterator<Item = Case>, tolerance: Tolerance) {
+    for case in cases {
+        let tolerance = tolerance.times(case.slack);
+        match dtype {
+            DType::F32 => agree_as(&case.expected(), tolerance, 0.0),
+            _ => case.expected_in(dtype).iter().for_each(|expected| agree_as(expected, tolerance, 1.0)),
         }
     }
 }
@@ -92,14 +107,30 @@ fn agree_as(expected: &Expected, tolerance: Tolerance, units: f64) {
     }
 }
 
+/// What a kernel gives, of float32 and of this shape.
+pub(crate) fn outputs(op: impl Operator, inputs: &[Given], shape: &[usize]) -> Vec<Tensor> {
+    let (mut graph, feeds) = one_node(Arc::new(op), inputs, 1);
+    graph.value_mut(graph.outputs[0]).fact = Fact::tensor(DType::F32, Shape::from(shape));
+    let executable = backend().compile(&region(graph)).expect("compiles");
+    let residents: Vec<Resident> = feeds.into_iter().map(Resident::Host).collect();
+    let outputs = executable.run(&residents, Vec::new(), &RunContext::default()).expect("runs");
+    outputs.into_iter().map(|got| got.expect("an output").to_host().expect("it is on the host")).collect()
+}
+
 /// What a run says of inputs that the reference refuses as well; outputs are of the first input's type and of these shapes.
 pub(crate) fn fails(op: impl Operator, inputs: &[Tensor], shapes: &[Shape]) -> String {
     let given: Vec<_> = inputs.iter().cloned().map(|tensor| Some((tensor, false))).collect();
-    let (mut graph, feeds) = one_node(Arc::new(op), &given, shapes.len());
+    fails_with(op, &given, shapes)
+}
+
+/// As [`fails`]; each input may be left out, or be a constant.
+pub(crate) fn fails_with(op: impl Operator, inputs: &[Given], shapes: &[Shape]) -> String {
+    let dtype = inputs[0].as_ref().expect("it is given").0.dtype();
+    let (mut graph, feeds) = one_node(Arc::new(op), inputs, shapes.len());
     interpret(&graph, feeds.iter().cloned().map(Value::Tensor).collect())
         .expect_err("the reference refuses it");
     for (id, shape) in graph.outputs.clone().into_iter().zip(shapes) {
-        graph.value_mut(id).fact = Fact::tensor(inputs[0].dtype(), shape);
+        graph.value_mut(id).fact = Fact::tensor(dtype, shape);
     }
     let executable = backend().compile(&region(graph)).expect("compiles");
     let residents: Vec<Resident> = feeds.into_iter().map(Resident::Host).collect();

@@ -3,7 +3,7 @@
 
 use inferrum_graph::OpError;
 
-use crate::scalar;
+use crate::{Expression, scalar};
 
 /// An element-wise function with its parameters.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -152,6 +152,34 @@ impl FusedActivation {
             GeluTanh => scalar::gelu_tanh(x),
         }
     }
+
+    /// The function as an [`Expression`] of `x`.
+    pub fn expression(self) -> Expression {
+        use FusedActivation::*;
+        let (text, parameters) = match self {
+            Relu => ("select(x, T(0.0), x < T(0.0))", vec![]),
+            LeakyRelu { alpha } => ("select(x, alpha * x, x < T(0.0))", vec![("alpha", alpha)]),
+            ThresholdedRelu { alpha } => ("select(T(0.0), x, x > alpha)", vec![("alpha", alpha)]),
+            Tanh => ("tanh(x)", vec![]),
+            ScaledTanh { alpha, beta } => ("alpha * tanh(beta * x)", vec![("alpha", alpha), ("beta", beta)]),
+            Sigmoid => ("sigmoid(x)", vec![]),
+            HardSigmoid { alpha, beta } => {
+                ("minimum(maximum(alpha * x + beta, T(0.0)), T(1.0))", vec![("alpha", alpha), ("beta", beta)])
+            }
+            HardSwish => ("x * minimum(maximum(x / T(6.0) + T(0.5), T(0.0)), T(1.0))", vec![]),
+            Silu => ("x * sigmoid(x)", vec![]),
+            Elu { alpha } => ("select(x, alpha * expm1(x), x < T(0.0))", vec![("alpha", alpha)]),
+            Softsign => ("x / (T(1.0) + abs(x))", vec![]),
+            Softplus => ("softplus(x)", vec![]),
+            Affine { alpha, beta } => ("alpha * x + beta", vec![("alpha", alpha), ("beta", beta)]),
+            Clip { min, max } => ("minimum(maximum(x, low), high)", vec![("low", min), ("high", max)]),
+            Gelu => ("T(0.5) * x * (T(1.0) + erf(x * T(0.70710678)))", vec![]),
+            GeluTanh => {
+                ("T(0.5) * x * (T(1.0) + tanh(T(0.79788456) * (x + T(0.044715) * x * x * x)))", vec![])
+            }
+        };
+        Expression { text, operands: 1, parameters, truth: false, integers: false }
+    }
 }
 
 /// `min(max(x, low), high)`; NaN stays NaN, and `low > high` is no error.
@@ -178,6 +206,35 @@ mod tests {
         assert_eq!(named("Affine").unwrap(), FusedActivation::Affine { alpha: 2.0, beta: 3.0 });
         assert_eq!(named("HardSigmoid").unwrap(), FusedActivation::HardSigmoid { alpha: 0.2, beta: 0.5 });
         assert!(named("Gelu3").is_err());
+    }
+
+    #[test]
+    fn texts_agree_with_the_functions() {
+        use crate::expression::evaluate::{SAMPLES, close, evaluate};
+        use FusedActivation::*;
+        for activation in [
+            Relu,
+            LeakyRelu { alpha: 0.125 },
+            ThresholdedRelu { alpha: 0.5 },
+            Tanh,
+            ScaledTanh { alpha: 1.5, beta: 0.25 },
+            Sigmoid,
+            HardSigmoid { alpha: 0.25, beta: 0.5 },
+            HardSwish,
+            Silu,
+            Elu { alpha: 0.75 },
+            Softsign,
+            Softplus,
+            Affine { alpha: 1.5, beta: -0.5 },
+            Clip { min: -0.5, max: 2.0 },
+            Gelu,
+            GeluTanh,
+        ] {
+            for &x in SAMPLES {
+                let (text, closure) = (evaluate(&activation.expression(), &[x]), activation.apply(x));
+                assert!(close(text, closure), "{activation:?} of {x}: text {text}, function {closure}");
+            }
+        }
     }
 
     #[test]

@@ -3,8 +3,11 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use inferrum_backend::{Backend, DeviceInfo, Placement, Profile, RunContext, Span, Stop, TransferLog};
+use inferrum_backend::{
+    Backend, DeviceInfo, Placement, Profile, Resident, RunContext, Span, Stop, TransferLog,
+};
 use inferrum_graph::{Fact, Graph};
+use inferrum_tensor::Tensor;
 
 use crate::bindings::{Bindings, Lent, OutputBuffer};
 use crate::program::{Delivered, Delivery, Plan, Program};
@@ -317,6 +320,16 @@ impl Session {
             }
         }
         self.program.plan(inputs)
+    }
+
+    /// A copy of a tensor in the device's memory, for inputs that many runs take; the host's memory where the device has none of its
+    /// own, or no form for the type.
+    ///
+    /// # Errors
+    /// The device has no memory for it, or fails ([`Error::DeviceFailure`]).
+    pub fn upload(&self, tensor: &Tensor) -> Result<DeviceTensor, Error> {
+        let held = self.backend.upload(tensor)?;
+        Ok(DeviceTensor(held.map_or_else(|| Resident::Host(tensor.clone()), Resident::Device)))
     }
 
     /// Arithmetic operations a second (f32) that the device reaches now in a short loop without memory traffic, on as

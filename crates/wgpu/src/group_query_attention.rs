@@ -186,129 +186,28 @@ impl Layout<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree_within, random};
-    use inferrum_backend::testing::Case;
-    use inferrum_ops::sdpa::Reach;
-    use inferrum_tensor::Tensor;
+    use crate::testing::{Tolerance, agree_within};
+    use inferrum_backend::testing::{Case, group_query_attention};
 
     const CLOSE: Tolerance = Tolerance { relative: 5e-5, absolute: 3e-5 };
 
-    fn op(q_heads: usize, kv_heads: usize) -> GroupQueryAttention {
-        GroupQueryAttention {
-            q_heads,
-            kv_heads,
-            scale: None,
-            softcap: 0.0,
-            reach: Reach::CAUSAL,
-            rotary: false,
-            rotary_interleaved: false,
-            smooth_softmax: false,
-            scores_at: None,
-            key_quantization: None,
-            value_quantization: None,
-            window_cache: false,
-            norm_epsilon: 1e-6,
-            outputs: 3,
-        }
-    }
-
-    /// A call of `[batch, new rows, cached rows, width]` with the numbers of keys of each batch.
-    struct Call {
-        extents: [usize; 4],
-        keys: Vec<i32>,
-        packed: bool,
-    }
-
-    impl Call {
-        fn check(&self, op: GroupQueryAttention, rest: &[Option<Tensor>]) {
-            let [batch, new, cached, head] = self.extents;
-            let (q_heads, kv_heads) = (op.q_heads, op.kv_heads);
-            let rows = |heads: usize, seed| Some(random(&[batch, new, heads * head], seed));
-            let mut inputs = if self.packed {
-                vec![rows(q_heads + 2 * kv_heads, 1), None, None]
-            } else {
-                vec![rows(q_heads, 1), rows(kv_heads, 2), rows(kv_heads, 3)]
-            };
-            let cache = |seed| (cached > 0).then(|| random(&[batch, kv_heads, cached, head], seed));
-            let last: Vec<i32> = self.keys.iter().map(|keys| keys - 1).collect();
-            let total = self.keys.iter().copied().max().unwrap_or(0);
-            inputs.extend([
-                cache(4),
-                cache(5),
-                Some(Tensor::vector(last)),
-                Some(Tensor::vector(vec![total])),
-            ]);
-            inputs.extend(rest.iter().cloned());
-            let given: Vec<_> =
-                inputs.into_iter().enumerate().map(|(i, x)| x.map(|tensor| (tensor, i == TOTAL))).collect();
-            // With the caches as outputs and without.
-            let outputs = if batch == 1 { 1 } else { 3 };
-            let rotary = op.rotary;
-            let op = GroupQueryAttention { outputs, ..op };
-            // Keys of float16 are rounded on their way into the cache, before they are attended.
-            let half = Tolerance { relative: 2e-3, absolute: if rotary { 3e-2 } else { 0.0 } };
-            agree_within(&Case::new(op, given, outputs), CLOSE, half);
-        }
-    }
-
-    fn calls() -> Vec<Call> {
-        let call = |extents, keys: &[i32], packed| Call { extents, keys: keys.to_vec(), packed };
-        vec![
-            // Prompts, one shorter than the others; one token; several tokens after caches of their own lengths.
-            call([2, 5, 0, 8], &[5, 3], false),
-            call([1, 70, 0, 16], &[70], true),
-            call([2, 1, 9, 8], &[10, 4], false),
-            call([3, 3, 7, 8], &[8, 10, 3], true),
-            // The cache has room for more.
-            call([1, 1, 90, 8], &[67], false),
-        ]
+    /// Keys of float16 are rounded on their way into the cache, before they are attended.
+    fn agree(cases: Vec<Case>, absolute: f64) {
+        cases.iter().for_each(|case| agree_within(case, CLOSE, Tolerance { relative: 2e-3, absolute }));
     }
 
     #[test]
     fn prompts_and_tokens_after_caches() {
-        for call in calls() {
-            call.check(op(4, 2), &[]);
-            call.check(op(3, 3), &[]);
-        }
+        agree(group_query_attention::prompts_and_tokens(), 0.0);
     }
 
     #[test]
     fn rotated_with_and_without_positions() {
-        for call in calls() {
-            for rotary_interleaved in [false, true] {
-                for (half, given) in [(call.extents[3] / 2, false), (2, true)] {
-                    let op = GroupQueryAttention { rotary: true, rotary_interleaved, ..op(4, 2) };
-                    let angle = |i: usize| (i / half) as f32 * 0.3 / (i % half + 1) as f32;
-                    let table = |of: fn(f32) -> f32| {
-                        let values = (0..100 * half).map(|i| of(angle(i))).collect();
-                        Some(Tensor::from_vec([100, half], values).unwrap())
-                    };
-                    let [batch, new, ..] = call.extents;
-                    let positions: Vec<i64> = (0..batch * new).map(|i| (i as i64 * 7) % 100).collect();
-                    let positions = Tensor::from_vec([batch, new], positions).unwrap();
-                    call.check(op, &[table(f32::cos), table(f32::sin), given.then_some(positions)]);
-                }
-            }
-        }
+        agree(group_query_attention::rotated(), 3e-2);
     }
 
     #[test]
     fn windows_caps_sinks_and_masks() {
-        for call in calls() {
-            let [batch, new, ..] = call.extents;
-            let total = call.keys.iter().copied().max().unwrap_or(0) as usize;
-            let window = Reach { left: Some(2), right: Some(0) };
-            call.check(
-                GroupQueryAttention { reach: window, softcap: 3.0, scale: Some(0.4), ..op(4, 2) },
-                &[],
-            );
-            call.check(GroupQueryAttention { smooth_softmax: true, ..op(4, 2) }, &[]);
-            let none = || vec![None, None, None];
-            let sinks = [none(), vec![None, Some(random(&[4], 8))]].concat();
-            call.check(op(4, 2), &sinks);
-            let added = [none(), vec![Some(random(&[batch, 1, new, total], 9))]].concat();
-            call.check(GroupQueryAttention { reach: Reach::default(), ..op(4, 2) }, &added);
-        }
+        agree(group_query_attention::windows_caps_sinks_and_masks(), 0.0);
     }
 }

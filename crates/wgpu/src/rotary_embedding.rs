@@ -55,33 +55,11 @@ pub(crate) fn lower(op: &RotaryEmbedding, lowering: &Lowering<'_>) -> Result<Low
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree_with, random};
-    use inferrum_tensor::Tensor;
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::rotary_embedding;
 
     #[test]
     fn both_forms_and_orders_of_pairs() {
-        let [batch, heads, len, head] = [2usize, 3, 5, 8];
-        for interleaved in [false, true] {
-            for rotated in [None, Some(4)] {
-                for shape in [&[batch, heads, len, head][..], &[batch, len, heads * head]] {
-                    let half = rotated.unwrap_or(head) / 2;
-                    let op = |form| RotaryEmbedding { form, heads: Some(heads), rotated, interleaved };
-                    let given = |tensor: Tensor| Some((tensor, false));
-                    let x = || given(random(shape, 1));
-                    let table = |seed| given(random(&[11, half], seed));
-                    let places: Vec<i64> = (0..batch * len).map(|i| (i as i64 * 7) % 11).collect();
-                    let places = given(Tensor::from_vec([batch, len], places).unwrap());
-                    let inputs = [x(), table(2), table(3), places.clone()];
-                    agree_with(op(Form::Onnx), &inputs, 1, Tolerance::CLOSE);
-                    let own = |seed| given(random(&[batch, len, half], seed));
-                    agree_with(op(Form::Onnx), &[x(), own(2), own(3)], 1, Tolerance::CLOSE);
-                    let inputs = [x(), places, table(2), table(3)];
-                    agree_with(op(Form::Microsoft), &inputs, 1, Tolerance::CLOSE);
-                    let first = given(Tensor::vector(vec![4i64]));
-                    agree_with(op(Form::Microsoft), &[x(), first, table(2), table(3)], 1, Tolerance::CLOSE);
-                }
-            }
-        }
+        agree_on(rotary_embedding::forms_and_orders(), Tolerance::CLOSE);
     }
 }

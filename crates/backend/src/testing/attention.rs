@@ -23,6 +23,8 @@ pub const SIZES: &[[usize; 7]] = &[
     [1, 2, 2, 5, 3, 0, 4],
     [1, 2, 2, 5, 3, 4, 0],
     [0, 2, 2, 5, 3, 4, 4],
+    [1, 4, 2, 40, 130, 64, 32],
+    [1, 2, 1, 70, 90, 128, 144],
 ];
 
 fn fused() -> Fused {
@@ -194,4 +196,28 @@ pub fn packed_heads() -> Vec<Case> {
         cases.push(Case::new(op, given(crossed), 3));
     }
     cases
+}
+
+/// Values that are no numbers, of keys that no query sees, or only some. There are 17 queries or more, and 300 keys.
+pub fn hidden_values(size: [usize; 7]) -> Vec<Case> {
+    let [b, hq, h, s, t, _, dv] = size;
+    let [q, k, v] = operands(size, [Layout::HeadsFirst; 3]);
+    let mut numbers = v.as_slice::<f32>().expect("floats").to_vec();
+    for (i, number) in numbers.iter_mut().enumerate() {
+        match i / dv % t {
+            100 => *number = f32::NAN,
+            290 => *number = f32::INFINITY,
+            _ => {}
+        }
+    }
+    let v = Tensor::from_vec([b, h, t, dv], numbers).expect("as many numbers as elements");
+    let mask = |hidden: fn(usize, usize) -> bool| {
+        let values = (0..hq * s * t).map(|i| if hidden(i / t % s, i % t) { f32::NEG_INFINITY } else { 0.25 });
+        Tensor::from_vec([1, hq, s, t], values.collect()).expect("as many numbers as elements")
+    };
+    let for_all = mask(|_, key| key == 100 || key > 280);
+    let for_some = mask(|query, key| (key == 100 && query != 3) || (key > 280 && query < 15));
+    [for_all, for_some]
+        .map(|mask| Case::new(fused(), given([q.clone(), k.clone(), v.clone(), mask]), 1))
+        .into()
 }

@@ -24,6 +24,12 @@ const BEFORE: [&str; 4] = [
 /// What stands after it.
 const AFTER: &str = include_str!("../../../../kernels/host/entry.h");
 const RUNNER: &str = include_str!("../../../../kernels/host/runner.cpp");
+/// What the runner includes, what includes others first.
+const RUNNER_HEADERS: [(&str, &str); 3] = [
+    ("threads.h", include_str!("../../../../kernels/host/threads.h")),
+    ("switch.h", include_str!("../../../../kernels/host/switch.h")),
+    ("shared.h", BEFORE[0]),
+];
 
 const FLAGS: &[&str] = &[
     "-std=c++17",
@@ -42,9 +48,27 @@ const KERNEL_FLAGS: &[&str] = &[
     "-nostartfiles",
     "-nodefaultlibs",
     "-fno-threadsafe-statics",
+    // Large local variables meet the page before the stack.
+    "-fstack-clash-protection",
     "-fsanitize=bounds,alignment,shift",
     "-fno-sanitize-recover=all",
 ];
+
+/// Flags for instructions that this processor has; without them 16-bit floats are slow.
+fn machine() -> &'static [&'static str] {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("f16c")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("lzcnt")
+        && is_x86_feature_detected!("movbe")
+    {
+        return &["-march=x86-64-v3"];
+    }
+    &[]
+}
 
 /// A kernel that is open.
 pub(super) struct Kernel {
@@ -129,7 +153,11 @@ fn open(source: &Source) -> Result<Kernel, String> {
 
 /// The runner's shared object.
 pub(super) fn runner() -> Result<PathBuf, String> {
-    let text = RUNNER.replace("#include \"shared.h\"\n", BEFORE[0]).replace("#pragma once\n", "\n");
+    let mut text = RUNNER.to_string();
+    for (name, header) in RUNNER_HEADERS {
+        text = text.replace(&format!("#include \"{name}\"\n"), header);
+    }
+    let text = text.replace("#pragma once\n", "\n");
     compiled("runner", &text, &[])
 }
 
@@ -138,7 +166,7 @@ fn compiled(name: &str, text: &str, flags: &[&str]) -> Result<PathBuf, String> {
     let compiler = compiler().as_ref().map_err(String::clone)?;
     let key = {
         let mut key = Fingerprint::new();
-        for part in [compiler.version.as_str(), text].iter().chain(FLAGS).chain(flags) {
+        for part in [compiler.version.as_str(), text].iter().chain(FLAGS).chain(machine()).chain(flags) {
             key.add(part.as_bytes());
         }
         key.text()
@@ -159,13 +187,15 @@ fn compiled(name: &str, text: &str, flags: &[&str]) -> Result<PathBuf, String> {
         fs::write(&source, text).map_err(failed)?;
         run(compiler, flags, &source, &partial)?;
         fs::rename(&partial, &target).map_err(failed)?;
+        // Only what does not compile is left to be looked at.
+        let _ = fs::remove_file(&source);
     }
     Ok(target)
 }
 
 fn run(compiler: &Compiler, flags: &[&str], source: &Path, target: &Path) -> Result<(), String> {
     let mut command = Command::new(&compiler.program);
-    command.args(FLAGS).args(flags).arg("-o").arg(target).arg(source).args(["-lm", "-lc"]);
+    command.args(FLAGS).args(machine()).args(flags).arg("-o").arg(target).arg(source).args(["-lm", "-lc"]);
     let output = command.output().map_err(|error| format!("{}: {error}", compiler.program))?;
     if output.status.success() {
         return Ok(());

@@ -176,6 +176,9 @@ impl Memory {
 
     /// What an access in vain was to, in words.
     pub(super) fn describe(&self, address: u64) -> String {
+        if address < PAGE as u64 {
+            return format!("{address:#x}, through a null pointer");
+        }
         let (before, after) =
             (self.buffers.range(..=address).next_back(), self.buffers.range(address..).next());
         let beyond = before.map(|(start, bytes)| (address - start - *bytes as u64, *bytes));

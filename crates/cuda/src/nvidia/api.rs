@@ -178,7 +178,6 @@ impl Failure {
         matches!(
             self.code,
             CUDA_ERROR_DEINITIALIZED
-                | CUDA_ERROR_DEVICE_UNAVAILABLE
                 | CUDA_ERROR_ECC_UNCORRECTABLE
                 | CUDA_ERROR_NVLINK_UNCORRECTABLE
                 | CUDA_ERROR_CONTAINED
@@ -235,7 +234,7 @@ mod tests {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/nvidia");
         let mut called = 0;
         for file in std::fs::read_dir(folder).unwrap().flatten() {
-            let text = std::fs::read_to_string(file.path()).unwrap();
+            let Ok(text) = std::fs::read_to_string(file.path()) else { continue };
             for part in text.split("sys::cu").skip(1) {
                 let end = part.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(part.len());
                 let name = format!("cu{}", &part[..end]);

@@ -82,7 +82,7 @@ impl Compiler {
 }
 
 /// FNV-1a, of 64 bits: <http://www.isthe.com/chongo/tech/comp/fnv/>. It is the same in all processes, and only names files.
-fn hash(bytes: &[u8]) -> u64 {
+pub(crate) fn hash(bytes: &[u8]) -> u64 {
     bytes
         .iter()
         .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))

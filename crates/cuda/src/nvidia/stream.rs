@@ -11,8 +11,10 @@ use smallvec::SmallVec;
 use super::gpu::{Gpu, Handle};
 use super::graph::{Moment, Recorded};
 use super::module::Module;
+use super::products::{self, Ready};
 use super::progress::Queue;
 use crate::driver::{Address, Graph, Launch, Mark, Pinned, Stream};
+use crate::library::{Operands, Prepared};
 
 /// A stream that waits for no other, the default one included.
 pub(crate) struct NvidiaStream {
@@ -47,6 +49,16 @@ impl NvidiaStream {
             self.queue.submit();
         }
         self.gpu.context.check(call, code)
+    }
+
+    /// Gives a library's product to the stream.
+    pub(crate) fn run(&mut self, product: &Ready, at: Operands) -> Result<(), BackendError> {
+        self.gpu.context.enter()?;
+        let result = product.run(at, self.handle);
+        if self.recording.is_none() {
+            self.queue.submit();
+        }
+        result.map_err(BackendError::Device)
     }
 
     /// # Errors
@@ -127,6 +139,17 @@ impl Stream for NvidiaStream {
             BackendError::Device(reason) => refused(&reason),
             lost => lost,
         })
+    }
+
+    fn multiply(&mut self, product: &Arc<dyn Prepared>, at: &Operands) -> Result<(), BackendError> {
+        let ready = products::of(product, &self.gpu);
+        let ready = ready.ok_or_else(|| BackendError::Device("the product is of another device".into()))?;
+        self.run(ready, *at)?;
+        if let Some(kept) = &mut self.recording {
+            let product: Arc<dyn Any + Send + Sync> = Arc::<dyn Prepared>::clone(product);
+            kept.push(product);
+        }
+        Ok(())
     }
 
     fn upload(&mut self, to: Address, from: &dyn Pinned, bytes: usize) -> Result<(), BackendError> {

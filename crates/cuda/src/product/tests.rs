@@ -1,0 +1,108 @@
+//! Every form in turn, on products that it would not be chosen for.
+
+use std::cell::Cell;
+
+use inferrum_backend::testing::{Case, linear};
+use inferrum_graph::NodeId;
+use inferrum_ops::fused_activation::FusedActivation;
+
+use crate::form::{Form, TILES};
+use crate::testing::{Tolerance, agree_on};
+
+pub(crate) const SUMS: Tolerance = Tolerance { relative: 1e-5, absolute: 1e-4 };
+
+thread_local! {
+    /// Which of the candidates is taken, and whether it was there to take.
+    static FORCED: Cell<Option<(fn(&Form) -> bool, bool)>> = const { Cell::new(None) };
+}
+
+/// The candidates, with the one that a test asks for first.
+pub(super) fn forced(mut forms: Vec<Form>) -> Vec<Form> {
+    if let Some((wanted, _)) = FORCED.get()
+        && let Some(place) = forms.iter().position(wanted)
+    {
+        FORCED.set(Some((wanted, true)));
+        forms.swap(0, place);
+    }
+    forms
+}
+
+/// Compares with the reference while `wanted` names the form that is taken; it has to be among the candidates of a case at least.
+pub(crate) fn agree_in(wanted: fn(&Form) -> bool, cases: impl IntoIterator<Item = Case>, what: &str) {
+    FORCED.set(Some((wanted, false)));
+    agree_on(cases, SUMS);
+    let found = FORCED.take().is_some_and(|(_, found)| found);
+    assert!(found, "{what} is no candidate");
+}
+
+/// A function for each tile, as `agree_in` takes it.
+macro_rules! every_tile {
+    ($($place:literal)*) => {
+        [$(|form: &Form| matches!(form, Form::Tiles { tile, splits: 1 } if *tile == TILES[$place])),*]
+    };
+}
+
+const EVERY_TILE: [fn(&Form) -> bool; TILES.len()] = every_tile!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17);
+
+#[test]
+fn every_tile_goes_over_its_edges() {
+    for (tile, wanted) in TILES.into_iter().zip(EVERY_TILE) {
+        let extents = [tile.m + 9, 40, tile.n + 8];
+        let relu = Some(FusedActivation::Relu);
+        agree_in(wanted, linear::products(extents, [false, false], relu).into_iter().take(1), &format!("{tile:?}"));
+    }
+}
+
+#[test]
+fn tiles_of_operands_either_way() {
+    for place in [8, 14, 15] {
+        let (tile, wanted) = (TILES[place], EVERY_TILE[place]);
+        for transposed in [[false, true], [true, false], [true, true]] {
+            // Of columns and depths that are read by one, and by as many as there are in 16 bytes.
+            for extents in [[33, 47, 35], [40, 64, 72]] {
+                let [_, alone] = linear::products(extents, transposed, None);
+                agree_in(wanted, [alone], &format!("{tile:?}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn parts_of_the_depth_are_added() {
+    let split = |form: &Form| matches!(form, Form::Tiles { splits: 2.., .. });
+    agree_in(split, linear::products([33, 1100, 35], [false; 2], Some(FusedActivation::Gelu)), "a split");
+    let split = |form: &Form| matches!(form, Form::Stream { splits: 2.., .. });
+    agree_in(split, linear::products([3, 1100, 36], [false; 2], Some(FusedActivation::Relu)), "a split stream");
+}
+
+#[test]
+fn few_rows_and_few_columns() {
+    let stream = |form: &Form| matches!(form, Form::Stream { .. });
+    for few in [1, 2, 3, 8] {
+        for extents in [[few, 264, 40], [few, 45, 19], [40, 264, few], [19, 45, few]] {
+            for transposed in [[false, false], [true, true]] {
+                agree_in(stream, linear::products(extents, transposed, None), "a stream");
+            }
+        }
+    }
+    // Warps that have a column each.
+    let narrow = |form: &Form| matches!(form, Form::Stream { down: 1, .. });
+    agree_in(narrow, linear::products([3, 264, 40], [false, true], None), "a stream of many columns");
+}
+
+/// Products of float32 on tensor cores, which round them to tf32.
+#[test]
+fn tf32_where_it_is_asked_for() {
+    use crate::abilities::Abilities;
+    use crate::kernel::Lowered;
+    let [case, _] = linear::products([40, 64, 40], [false; 2], None);
+    let region = inferrum_backend::testing::region(case.expected().graph);
+    let bound = region.bound(NodeId(0));
+    let abilities = |tf32| Abilities { capability: 80, multiprocessors: 108, shared_bytes: 99 << 10, memory: 1 << 30, tf32 };
+    let name = |tf32| match crate::lower::lower(&bound, &abilities(tf32)) {
+        Ok(Lowered::Work(work)) => work.name,
+        _ => panic!("it is lowered"),
+    };
+    assert!(name(true).contains("tensor"), "{}", name(true));
+    assert!(name(false).contains("fma"), "{}", name(false));
+}
