@@ -195,14 +195,13 @@ pub(crate) fn lower_fold(fold: &Fold, reduced: &[bool], lowering: &Lowering<'_>)
     let (rows, parts) = if across {
         let packs = geometry.outputs / width;
         let rows = Rows::columns(packs, geometry.count, width, lowering.abilities);
-        (rows, Parts::of(rows.blocks(), geometry.count, 1, lowering.abilities))
+        (rows, Parts::of(rows.blocks(), geometry.count, 1, rows.least_part(), lowering.abilities))
     } else {
         let rows = Rows::joined(geometry.outputs, geometry.count, width, lowering.abilities);
-        let parts = Parts::of(rows.blocks(), geometry.count, width, lowering.abilities);
+        let parts = Parts::of(rows.blocks(), geometry.count, width, Parts::LEAST, lowering.abilities);
         // A part keeps a block busy, and need not fit its registers.
         (if parts.is_some() { rows.of_block() } else { rows }, parts)
     };
-    let rows = rows.streamed();
     let element = c_type(dtype).ok_or_else(|| Decline(format!("reductions of {dtype}")))?;
     let output = lowering.output_dtype(0)?;
     let result = c_type(output).ok_or_else(|| Decline(format!("reductions to {output}")))?;
@@ -251,7 +250,6 @@ fn finishing(
         _ => Rows::of(outputs, parts.count, step, fold.total.1, lowering.abilities),
     };
     let source = rows
-        .streamed()
         .fill(fold.fill(Template::new("finish", SOURCE).including(loops::SOURCE)))
         .define("Y", result)
         .switch("COLUMNS", false)
