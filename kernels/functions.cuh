@@ -52,17 +52,69 @@ __device__ inline float floor_mod(float x, float y) {
 
 __device__ inline float power(float x, float y) { return ::powf(x, y); }
 
-// Integers of a type and width; sums and products wrap, and what divides by zero is 0.
+// Of float64.
+__device__ inline bool is_nan(double x) { return x != x; }
+__device__ inline bool is_inf(double x) { return ::fabs(x) == __longlong_as_double(0x7ff0000000000000ll); }
+__device__ inline double abs(double x) { return ::fabs(x); }
+__device__ inline double acos(double x) { return ::acos(x); }
+__device__ inline double acosh(double x) { return ::acosh(x); }
+__device__ inline double asin(double x) { return ::asin(x); }
+__device__ inline double asinh(double x) { return ::asinh(x); }
+__device__ inline double atan(double x) { return ::atan(x); }
+__device__ inline double atanh(double x) { return ::atanh(x); }
+__device__ inline double ceil(double x) { return ::ceil(x); }
+__device__ inline double cos(double x) { return ::cos(x); }
+__device__ inline double cosh(double x) { return ::cosh(x); }
+__device__ inline double erf(double x) { return ::erf(x); }
+__device__ inline double exp(double x) { return ::exp(x); }
+__device__ inline double expm1(double x) { return ::expm1(x); }
+__device__ inline double floor(double x) { return ::floor(x); }
+__device__ inline double log(double x) { return ::log(x); }
+__device__ inline double sin(double x) { return ::sin(x); }
+__device__ inline double sinh(double x) { return ::sinh(x); }
+__device__ inline double sqrt(double x) { return ::sqrt(x); }
+__device__ inline double tan(double x) { return ::tan(x); }
+__device__ inline double tanh(double x) { return ::tanh(x); }
+__device__ inline double fmod(double x, double y) { return ::fmod(x, y); }
+__device__ inline double round_even(double x) { return ::rint(x); }
+__device__ inline double maximum(double x, double y) { return is_nan(x) ? x : is_nan(y) ? y : ::fmax(x, y); }
+__device__ inline double minimum(double x, double y) { return is_nan(x) ? x : is_nan(y) ? y : ::fmin(x, y); }
+__device__ inline double sign(double x) { return x > 0.0 ? 1.0 : x < 0.0 ? -1.0 : x; }
+__device__ inline double power(double x, double y) { return ::pow(x, y); }
+
+__device__ inline double sigmoid(double x) {
+    double e = ::exp(-::fabs(x));
+    return (x < 0.0 ? e : 1.0) / (1.0 + e);
+}
+
+__device__ inline double softplus(double x) { return is_nan(x) ? x : ::fmax(x, 0.0) + ::log1p(::exp(-::fabs(x))); }
+
+__device__ inline double floor_mod(double x, double y) {
+    double rest = ::fmod(x, y);
+    return rest != 0.0 && (rest < 0.0) != (y < 0.0) ? rest + y : rest;
+}
+
+// Integers of a type and width; sums and products wrap, and what divides by zero is 0. C++ says of unsigned ones only that they wrap.
 template <class Value> struct Signed { static const bool value = Value(-1) < Value(0); };
 
-template <class Value> __device__ inline Value abs(Value x) { return x < Value(0) ? Value(Value(0) - x) : x; }
+template <class Value> __device__ inline Value sum(Value x, Value y) { return Value(u64(x) + u64(y)); }
+template <class Value> __device__ inline Value difference(Value x, Value y) { return Value(u64(x) - u64(y)); }
+template <class Value> __device__ inline Value product(Value x, Value y) { return Value(u64(x) * u64(y)); }
+template <> __device__ inline i32 sum(i32 x, i32 y) { return i32(u32(x) + u32(y)); }
+template <> __device__ inline i32 difference(i32 x, i32 y) { return i32(u32(x) - u32(y)); }
+template <> __device__ inline i32 product(i32 x, i32 y) { return i32(u32(x) * u32(y)); }
+template <> __device__ inline u32 sum(u32 x, u32 y) { return x + y; }
+template <> __device__ inline u32 difference(u32 x, u32 y) { return x - y; }
+template <> __device__ inline u32 product(u32 x, u32 y) { return x * y; }
+
+template <class Value> __device__ inline Value abs(Value x) { return x < Value(0) ? difference(Value(0), x) : x; }
 template <class Value> __device__ inline Value maximum(Value x, Value y) { return x < y ? y : x; }
 template <class Value> __device__ inline Value minimum(Value x, Value y) { return y < x ? y : x; }
 template <class Value> __device__ inline Value sign(Value x) { return Value(x > Value(0)) - Value(x < Value(0)); }
 
 template <class Value> __device__ inline Value quotient(Value x, Value y) {
     if (y == Value(0)) return Value(0);
-    return Signed<Value>::value && y == Value(-1) ? Value(Value(0) - x) : Value(x / y);
+    return Signed<Value>::value && y == Value(-1) ? difference(Value(0), x) : Value(x / y);
 }
 
 template <class Value> __device__ inline Value fmod(Value x, Value y) {
@@ -75,12 +127,13 @@ template <class Value> __device__ inline Value floor_mod(Value x, Value y) {
     return rest != Value(0) && (rest < Value(0)) != (y < Value(0)) ? Value(rest + y) : rest;
 }
 
-template <class Value> __device__ inline Value power(Value x, Value y) {
-    if (y < Value(0)) return x == Value(1) ? Value(1) : x == Value(-1) ? (y & Value(1) ? Value(-1) : Value(1)) : Value(0);
+// The exponent may be of another type.
+template <class Value, class Exponent> __device__ inline Value power(Value x, Exponent y) {
+    if (Signed<Exponent>::value && y < Exponent(0)) return x == Value(1) ? Value(1) : Signed<Value>::value && x == Value(-1) ? (y & Exponent(1) ? Value(-1) : Value(1)) : Value(0);
     Value result = Value(1);
-    for (; y > Value(0); y = Value(y / Value(2))) {
-        if (y & Value(1)) result = Value(result * x);
-        x = Value(x * x);
+    for (; y > Exponent(0); y = Exponent(y / Exponent(2))) {
+        if (y & Exponent(1)) result = product(result, x);
+        x = product(x, x);
     }
     return result;
 }
@@ -94,7 +147,16 @@ template <class Value> __device__ inline Value shift_right(Value x, Value y) {
     return x >> y;
 }
 
-// Floats as integers: int32 and int64 saturate, of other types the lowest bits are kept, NaN is 0.
+// `x` as float32 so that rounding the result to fewer bits gives what rounding `x` would: what is cut off leaves its trace in the last
+// bit ("round to odd", Boldo and Melquiond 2008).
+__device__ inline float to_odd(double x) {
+    float nearest = float(x);
+    if (!(x == x) || double(nearest) == x || is_inf(nearest)) return nearest;
+    u32 bits = __float_as_uint(nearest);
+    return __uint_as_float((bits - u32(::fabs(double(nearest)) > ::fabs(x))) | 1u);
+}
+
+// Floats as integers: int32 and int64 saturate, of other types the lowest bits are kept of what lies between -2^63 and 2^64; NaN is 0.
 __device__ inline i64 truncated(double x) {
     if (!(x == x)) return 0;
     if (x >= 9223372036854775808.0) return 0x7fffffffffffffffll;
@@ -102,7 +164,15 @@ __device__ inline i64 truncated(double x) {
     return (i64)x;
 }
 
+__device__ inline u64 low_bits(double x) {
+    if (x >= 18446744073709551616.0) return 0;
+    return x >= 9223372036854775808.0 ? (u64)x : u64(truncated(x));
+}
+
+// To a type of integers, or to bool.
 template <class Into> struct Cast {
+    static __device__ inline Into of(double x) { return Into(low_bits(x)); }
+    static __device__ inline Into of(float x) { return Into(low_bits(double(x))); }
     template <class From> static __device__ inline Into of(From x) { return Into(x); }
 };
 template <> struct Cast<i32> {
@@ -113,28 +183,13 @@ template <> struct Cast<i32> {
     static __device__ inline i32 of(float x) { return of(double(x)); }
     template <class From> static __device__ inline i32 of(From x) { return i32(x); }
 };
-
-// To an integer type but i32, or to bool.
-template <class Into> __device__ inline Into from_float(double x) {
-    // What lies above the signed range keeps the bits of an unsigned number.
-    if (x >= 9223372036854775808.0 && !Signed<Into>::value) return Into(x >= 18446744073709551615.0 ? ~0ull : (u64)x);
-    return Into(truncated(x));
-}
+template <> struct Cast<i64> {
+    static __device__ inline i64 of(double x) { return truncated(x); }
+    static __device__ inline i64 of(float x) { return truncated(double(x)); }
+    template <class From> static __device__ inline i64 of(From x) { return i64(x); }
+};
 template <> struct Cast<bool> {
     template <class From> static __device__ inline bool of(From x) { return x != From(0); }
 };
-#define FROM_FLOAT(INTO)                                                                    \
-    template <> struct Cast<INTO> {                                                         \
-        static __device__ inline INTO of(double x) { return from_float<INTO>(x); }          \
-        static __device__ inline INTO of(float x) { return from_float<INTO>(double(x)); }   \
-        template <class From> static __device__ inline INTO of(From x) { return INTO(x); }  \
-    };
-FROM_FLOAT(i8)
-FROM_FLOAT(u8)
-FROM_FLOAT(i16)
-FROM_FLOAT(u16)
-FROM_FLOAT(u32)
-FROM_FLOAT(i64)
-FROM_FLOAT(u64)
 
 }  // namespace expressions

@@ -3,27 +3,27 @@
 
 namespace host {
 
-template <class T> constexpr const char *type_name() { return __PRETTY_FUNCTION__; }
-template <class T> constexpr bool is_pointer = false;
-template <class T> constexpr bool is_pointer<T *> = true;
-template <class T> constexpr bool is_pointer<T *__restrict__> = true;
+template <class Any> constexpr const char *type_name() { return __PRETTY_FUNCTION__; }
+template <class Any> constexpr bool is_pointer = false;
+template <class Any> constexpr bool is_pointer<Any *> = true;
+template <class Any> constexpr bool is_pointer<Any *__restrict__> = true;
 
-template <Word... I> struct Indices {};
-template <Word N, Word... I> struct Counted : Counted<N - 1, N - 1, I...> {};
-template <Word... I> struct Counted<0, I...> { using Type = Indices<I...>; };
+template <Word... At> struct Indices {};
+template <Word Size, Word... At> struct Counted : Counted<Size - 1, Size - 1, At...> {};
+template <Word... At> struct Counted<0, At...> { using Type = Indices<At...>; };
 
-template <class... P> struct Signature {
-    using Order = typename Counted<sizeof...(P)>::Type;
+template <class... Given> struct Signature {
+    using Order = typename Counted<sizeof...(Given)>::Type;
     // One more, since no array is empty.
-    static constexpr Parameter parameters[] = {{sizeof(P), is_pointer<P>, type_name<P>()}..., {0, 0, nullptr}};
-    static constexpr Word count = sizeof...(P);
+    static constexpr Parameter parameters[] = {{sizeof(Given), is_pointer<Given>, type_name<Given>()}..., {0, 0, nullptr}};
+    static constexpr Word count = sizeof...(Given);
 
-    template <void (*KERNEL)(P...), Word... I> static inline void call(void **arguments, Indices<I...>) {
-        KERNEL(*static_cast<P *>(arguments[I])...);
+    template <void (*KERNEL)(Given...), Word... At> static inline void call(void **arguments, Indices<At...>) {
+        KERNEL(*static_cast<Given *>(arguments[At])...);
     }
 };
 
-template <class... P> Signature<P...> signature(void (*)(P...));
+template <class... Given> Signature<Given...> signature(void (*)(Given...));
 
 }  // namespace host
 

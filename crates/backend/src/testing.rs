@@ -3,29 +3,55 @@
 pub mod arg_max;
 pub mod attention;
 pub mod batch_norm;
+pub mod concat;
+pub mod constant_of_shape;
+pub mod conv;
+pub mod conv_integer;
+pub mod conv_transpose;
+pub mod crop;
 pub mod cum_sum;
+pub mod depth_to_space;
+pub mod dynamic_quantize;
+pub mod elementwise;
+pub mod expand;
+pub mod gather;
+pub mod gather_elements;
+pub mod gather_nd;
 pub mod global_pool;
+pub mod grid_sample;
 pub mod group_norm;
 pub mod group_query_attention;
 pub mod gru;
 pub mod layer_norm;
+pub mod linear;
 pub mod lp_norm;
 pub mod lrn;
-pub mod conv;
-pub mod conv_transpose;
-pub mod linear;
 pub mod lstm;
+pub mod matmul_integer;
+pub mod matmul_nbits;
+pub mod one_hot;
+pub mod pad;
 pub mod pool;
+pub mod qgemm;
+pub mod qlinear_conv;
+pub mod qlinear_matmul;
 pub mod qlinear_pool;
 pub mod qlinear_softmax;
+pub mod quantize;
 pub mod recurrent;
 pub mod reduce;
 pub mod resize;
 pub mod rnn;
-pub mod skip_layer_norm;
 pub mod rotary_embedding;
+pub mod scatter;
+pub mod skip_layer_norm;
+pub mod slice;
 pub mod softmax;
+pub mod split;
+pub mod table;
 pub mod top_k;
+pub mod transpose;
+pub mod trilu;
 
 use std::sync::Arc;
 
@@ -182,6 +208,11 @@ pub fn assert_close(got: &Tensor, want: &Tensor, tolerance: Tolerance, what: &st
 
 /// Inputs that are no constants.
 pub fn given<const N: usize>(tensors: [Tensor; N]) -> Vec<Given> {
+    given_all(tensors.into())
+}
+
+/// As [`given`].
+pub fn given_all(tensors: Vec<Tensor>) -> Vec<Given> {
     tensors.into_iter().map(|tensor| Some((tensor, false))).collect()
 }
 

@@ -14,7 +14,7 @@ use crate::epilogue::{Bias, Epilogue};
 use crate::filters::Filters;
 use crate::kernel::{Lowered, Lowering, Operand};
 use crate::product::{Factor, Product, widest};
-use crate::window::Read;
+use crate::images::Read;
 
 /// Position of the bias among the inputs.
 const BIAS: usize = 2;

@@ -7,7 +7,7 @@ use crate::division::divisor;
 use crate::epilogue::Epilogue;
 use crate::kernel::{Kernel, Lowered, Lowering, Operand, word};
 use crate::source::Template;
-use crate::window::axes;
+use crate::images::axes;
 
 const SOURCE: &str = include_str!("../../../kernels/conv_depthwise.cu");
 

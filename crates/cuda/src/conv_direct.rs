@@ -6,7 +6,7 @@ use crate::division::divisor;
 use crate::epilogue::Epilogue;
 use crate::kernel::{Kernel, Lowered, Lowering, Operand, word};
 use crate::source::Template;
-use crate::window::Read;
+use crate::images::Read;
 
 const SOURCE: &str = include_str!("../../../kernels/conv_direct.cu");
 

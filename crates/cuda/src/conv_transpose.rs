@@ -8,7 +8,7 @@ use crate::conv_direct;
 use crate::filters::Filters;
 use crate::kernel::{Lowered, Lowering, Operand};
 use crate::product::{Factor, Product};
-use crate::window::Read;
+use crate::images::Read;
 
 pub(crate) fn lower(op: &ConvTranspose, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     lowering.require_floats(&[])?;

@@ -20,7 +20,7 @@ use crate::kernel::{BLOCK, Kernel, Lowered, Lowering, Operand, c_type, word};
 use crate::loops::{self, loop_operand};
 use crate::source::Template;
 
-use types::{cast, is_float, literals, scalar, wrapped};
+use types::{cast, is_real, literals, meant, scalar, wrapped};
 
 const SOURCE: &str = include_str!("../../../kernels/elementwise.cu");
 
@@ -163,24 +163,21 @@ impl Builder<'_> {
         arguments: &[Value],
         dtype: DType,
     ) -> Result<String, Decline> {
-        if arguments.iter().any(|value| value.dtype == DType::F64) || dtype == DType::F64 {
-            return Err(Decline("arithmetic of float64".into()));
-        }
-        let float = arguments.iter().any(|value| is_float(value.dtype));
-        if !float && !expression.integers && !arguments.iter().all(|value| value.dtype == DType::Bool) {
+        let types: Vec<DType> = arguments.iter().map(|argument| argument.dtype).collect();
+        let float = types.iter().any(|&dtype| is_real(dtype));
+        if !float && !expression.integers && !types.iter().all(|&dtype| dtype == DType::Bool) {
             return Err(Decline(format!("`{}` is for floats", expression.text)));
         }
-        let first = arguments.first().map(|value| value.dtype);
-        if float && first.is_some_and(|dtype| !is_float(dtype) && dtype != DType::Bool) {
+        if float && types.first().is_some_and(|&dtype| !is_real(dtype) && dtype != DType::Bool) {
             return Err(Decline("an integer operand beside a float one".into()));
         }
+        let text = meant(expression.text, &types)?;
         let mut parameters = Vec::new();
         for (name, argument) in ["x", "y", "z"].iter().zip(arguments) {
             parameters.push(format!("{} {name}", scalar(argument.dtype)?));
         }
         let name = format!("step{}", self.count);
         let result = if expression.truth { "bool" } else { scalar(dtype)? };
-        let types: Vec<DType> = arguments.iter().map(|argument| argument.dtype).collect();
         let _ = writeln!(
             self.functions,
             "__device__ inline {result} {name}({}) {{\n    typedef {} T;",
@@ -191,8 +188,6 @@ impl Builder<'_> {
             let bits = value.to_bits();
             let _ = writeln!(self.functions, "    const T {parameter} = T(__uint_as_float({bits}u));");
         }
-        // What C++ divides by zero is anything.
-        let text = if expression.text == "x / y" { "quotient(x, y)" } else { expression.text };
         let _ = writeln!(self.functions, "    return {result}({text});\n}}");
         let names: Vec<&str> = arguments.iter().map(|argument| argument.name.as_str()).collect();
         wrapped(format!("{name}({})", names.join(", ")), dtype)

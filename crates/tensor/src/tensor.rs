@@ -298,11 +298,14 @@ impl Tensor {
         dispatch!(real, self.dtype, T => collect(self.as_slice::<T>()?, |&x| Real::to_f64(x)), else Err(self.not_real()))
     }
 
-    /// The elements of any real type, truncated to i64 (wrapped from u64).
+    /// The elements of any real type, truncated to i64: wrapped from u64, the nearest of floats that are beyond it.
     ///
     /// # Errors
     /// As [`Tensor::to_f64`].
     pub fn to_i64(&self) -> Result<Vec<i64>, TensorError> {
+        if self.dtype.is_float() {
+            return dispatch!(real, self.dtype, T => collect(self.as_slice::<T>()?, |&x| Real::to_f64(x) as i64), else Err(self.not_real()));
+        }
         dispatch!(real, self.dtype, T => collect(self.as_slice::<T>()?, |&x| x.to_i128() as i64), else Err(self.not_real()))
     }
 

@@ -14,27 +14,11 @@ pub(crate) fn lower(op: &ConvInteger, lowering: &Lowering<'_>) -> Result<Lowered
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree_with, bytes, convolutions};
-    use inferrum_tensor::DType;
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::conv_integer;
 
     #[test]
-    fn windows_of_every_kind_are_exact() {
-        for (x, w, conv) in convolutions() {
-            for (dtype, weights) in [(DType::U8, DType::I8), (DType::I8, DType::U8)] {
-                for constant in [false, true] {
-                    let zero = |dtype, shape: &[usize]| Some((bytes(dtype, shape, 5), constant));
-                    let inputs = |x_zero, w_zero| {
-                        let (x, w) = (bytes(dtype, &x, 1), bytes(weights, &w, 2));
-                        [Some((x, false)), Some((w, constant)), x_zero, w_zero]
-                    };
-                    let op = || ConvInteger { conv: conv.clone() };
-                    agree_with(op(), &inputs(None, None), 1, Tolerance::EXACT);
-                    agree_with(op(), &inputs(zero(dtype, &[]), None), 1, Tolerance::EXACT);
-                    let both = inputs(zero(dtype, &[1]), zero(weights, &w[..1]));
-                    agree_with(op(), &both, 1, Tolerance::EXACT);
-                }
-            }
-        }
+    fn windows_of_every_kind() {
+        agree_on(conv_integer::windows_of_every_kind(), Tolerance::EXACT);
     }
 }

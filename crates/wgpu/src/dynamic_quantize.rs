@@ -69,17 +69,11 @@ fn template(bindings: &Bindings, stage: &'static str) -> Template {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree_with, random};
-    use inferrum_tensor::Tensor;
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::dynamic_quantize;
 
     #[test]
     fn ranges_of_every_kind() {
-        let positive = Tensor::vector(vec![0.5f32, 1.0, 2.75]);
-        let negative = Tensor::vector(vec![-0.5f32, -1.0, -2.75]);
-        let zeros = Tensor::vector(vec![0f32; 5]);
-        for x in [random(&[17], 1), random(&[3, 20011], 2), random(&[0, 3], 3), positive, negative, zeros] {
-            agree_with(DynamicQuantizeLinear, &[Some((x, false))], 3, Tolerance::EXACT);
-        }
+        agree_on(dynamic_quantize::ranges_of_every_kind(), Tolerance::EXACT);
     }
 }

@@ -36,60 +36,28 @@ pub(crate) fn lower(op: &Gather, lowering: &Lowering<'_>) -> Result<Lowered, Dec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Tolerance, agree, agree_with, declined, fails, random_of, stored};
-    use inferrum_tensor::{DType, Shape, Tensor};
+    use crate::testing::{Tolerance, agree_on, declined, fails, random_of, stored};
+    use inferrum_backend::testing::gather;
+    use inferrum_tensor::{DType, Tensor};
 
-    fn indices(dtype: DType, shape: &[usize], extent: usize) -> Tensor {
-        let count = Shape::from(shape).elements() as i64;
-        let extent = extent as i64;
-        let values: Vec<i64> = (0..count).map(|i| (i * 7 + 3) % (2 * extent) - extent).collect();
-        Tensor::from_i64(dtype, shape, &values).unwrap()
+    #[test]
+    fn every_axis() {
+        agree_on(gather::every_axis(&stored()), Tolerance::EXACT);
     }
 
     #[test]
-    fn rows_of_every_size_along_every_axis() {
-        for dtype in stored() {
-            for (shape, axis) in
-                [(&[9, 5][..], 0), (&[9, 5], 1), (&[2, 7, 40], -2), (&[30, 70], 0), (&[11], 0)]
-            {
-                let extent = shape[i64::rem_euclid(axis, shape.len() as i64) as usize];
-                for index_shape in [&[][..], &[5], &[2, 3], &[0]] {
-                    for index_type in [DType::I64, DType::I32] {
-                        let inputs = [random_of(dtype, shape, 1), indices(index_type, index_shape, extent)];
-                        agree(Gather { axis }, &inputs, Tolerance::EXACT);
-                    }
-                }
-            }
-        }
+    fn constants() {
+        agree_on(gather::constants(), Tolerance::EXACT);
     }
 
     #[test]
-    fn constant_tables_and_indices() {
-        for shape in [&[][..], &[1], &[1, 1]] {
-            let index = Tensor::from_i64(DType::I64, shape, &[-2]).unwrap();
-            let inputs = [Some((random_of(DType::F32, &[3, 5, 7], 1), false)), Some((index, true))];
-            agree_with(Gather { axis: 1 }, &inputs, 1, Tolerance::EXACT);
-        }
-        let table = random_of(DType::F32, &[9, 5], 1);
-        let inputs = [Some((table, true)), Some((indices(DType::I64, &[2, 7], 9), false))];
-        agree_with(Gather { axis: 0 }, &inputs, 1, Tolerance::EXACT);
-    }
-
-    #[test]
-    fn indices_out_of_range_fail_the_run_and_the_next_one_works() {
-        for index in [5, -6, i64::MIN, i64::MAX, 1 << 32, -(1 << 32), i64::from(i32::MIN)] {
-            let values = vec![0, 4, index, -5];
-            let inputs = [random_of(DType::F32, &[5], 1), Tensor::vector(values)];
-            let Some(told) = fails(Gather { axis: 0 }, &inputs, &[Shape::from([4])]) else { return };
-            let reason = format!("index {index} is out of range for an axis of 5");
+    fn indices_out_of_range_fail_the_run() {
+        for (op, inputs, shape, reason) in gather::out_of_range() {
+            let Some(told) = fails(op, &inputs, &[shape]) else { return };
             assert!(told.contains(&reason) && told.contains("`node`"), "{told}");
         }
-        let narrow = Tensor::from_i64(DType::I32, [2], &[-7, 0]).unwrap();
-        let told =
-            fails(Gather { axis: 1 }, &[random_of(DType::F32, &[3, 6], 1), narrow], &[Shape::from([3, 2])]);
-        assert!(told.is_none_or(|told| told.contains("index -7 is out of range for an axis of 6")));
-        let inputs = [random_of(DType::F32, &[5], 1), Tensor::vector(vec![-5i64, 4])];
-        agree(Gather { axis: 0 }, &inputs, Tolerance::EXACT);
+        // The next run works.
+        agree_on(gather::ends(), Tolerance::EXACT);
     }
 
     #[test]

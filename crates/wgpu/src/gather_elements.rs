@@ -35,38 +35,19 @@ pub(crate) fn lower(op: &GatherElements, lowering: &Lowering<'_>) -> Result<Lowe
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree, fails, random_of, stored};
-    use inferrum_tensor::{DType, Shape, Tensor};
+    use crate::testing::{Tolerance, agree_on, fails, stored};
+    use inferrum_backend::testing::gather_elements;
 
     #[test]
-    fn elements_of_every_size_along_every_axis() {
-        for dtype in stored() {
-            for (shape, axis, part) in [
-                (&[9, 5][..], 0, &[4, 5][..]),
-                (&[9, 5], 1, &[9, 12]),
-                (&[2, 7, 40], -2, &[2, 3, 39]),
-                (&[20, 30], 1, &[20, 30]),
-                (&[3, 4], 0, &[0, 4]),
-                (&[2, 3, 2, 3, 2, 3], 3, &[2, 1, 2, 5, 1, 3]),
-            ] {
-                let extent = shape[i64::rem_euclid(axis, shape.len() as i64) as usize] as i64;
-                let count = Shape::from(part).elements() as i64;
-                let values: Vec<i64> = (0..count).map(|i| (i * 7 + 3) % (2 * extent) - extent).collect();
-                for index_type in [DType::I64, DType::I32] {
-                    let indices = Tensor::from_i64(index_type, part, &values).unwrap();
-                    agree(GatherElements { axis }, &[random_of(dtype, shape, 1), indices], Tolerance::EXACT);
-                }
-            }
-        }
+    fn every_axis() {
+        agree_on(gather_elements::every_axis(&stored()), Tolerance::EXACT);
     }
 
     #[test]
     fn indices_out_of_range_fail_the_run() {
-        for index in [5, -6] {
-            let inputs = [random_of(DType::F32, &[5], 1), Tensor::vector(vec![0i64, index, 1])];
-            let Some(told) = fails(GatherElements { axis: 0 }, &inputs, &[Shape::from([3])]) else { return };
-            assert!(told.contains(&format!("index {index} is out of range for an axis of 5")), "{told}");
+        for (op, inputs, shape, reason) in gather_elements::out_of_range() {
+            let Some(told) = fails(op, &inputs, &[shape]) else { return };
+            assert!(told.contains(&reason) && told.contains("`node`"), "{told}");
         }
     }
 }

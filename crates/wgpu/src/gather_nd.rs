@@ -36,44 +36,19 @@ pub(crate) fn lower(op: &GatherND, lowering: &Lowering<'_>) -> Result<Lowered, D
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree, fails, random_of, stored};
-    use inferrum_tensor::{DType, Shape, Tensor};
+    use crate::testing::{Tolerance, agree_on, fails, stored};
+    use inferrum_backend::testing::gather_nd;
 
     #[test]
-    fn elements_and_slices_with_and_without_batches() {
-        for dtype in stored() {
-            for (data, indices, batch_dims) in [
-                (&[4, 5][..], &[7, 2][..], 0),
-                (&[4, 5], &[7, 1], 0),
-                (&[4, 5, 6], &[2, 3, 2], 0),
-                (&[3, 4, 8], &[3, 1], 1),
-                (&[3, 4, 5], &[3, 6, 2], 1),
-                (&[2, 3, 4, 5], &[2, 3, 2, 1], 2),
-                (&[4, 5], &[0, 2], 0),
-                (&[40, 100], &[30, 1], 0),
-            ] {
-                let count = Shape::from(indices).elements();
-                let depth = indices[indices.len() - 1].max(1);
-                let values: Vec<i64> = (0..count)
-                    .map(|i| {
-                        let extent = data[batch_dims + i % depth] as i64;
-                        (i as i64 * 5 + 1) % (2 * extent) - extent
-                    })
-                    .collect();
-                let indices = Tensor::from_i64(DType::I64, indices, &values).unwrap();
-                agree(GatherND { batch_dims }, &[random_of(dtype, data, 1), indices], Tolerance::EXACT);
-            }
-        }
+    fn elements_and_slices() {
+        agree_on(gather_nd::elements_and_slices(&stored()), Tolerance::EXACT);
     }
 
     #[test]
     fn indices_out_of_range_fail_the_run() {
-        for (tuple, reason) in [([1, 5], "index 5 is out of range for an axis of 5"), ([-5, 0], "index -5")] {
-            let indices = Tensor::from_i64(DType::I64, [2, 2], &[0, 0, tuple[0], tuple[1]]).unwrap();
-            let inputs = [random_of(DType::F32, &[4, 5], 1), indices];
-            let Some(told) = fails(GatherND { batch_dims: 0 }, &inputs, &[Shape::from([2])]) else { return };
-            assert!(told.contains(reason), "{told}");
+        for (op, inputs, shape, reason) in gather_nd::out_of_range() {
+            let Some(told) = fails(op, &inputs, &[shape]) else { return };
+            assert!(told.contains(&reason) && told.contains("`node`"), "{told}");
         }
     }
 }

@@ -63,34 +63,11 @@ pub(crate) fn lower(op: &GridSample, lowering: &Lowering<'_>) -> Result<Lowered,
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree, random, random_of};
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::grid_sample;
 
     #[test]
-    fn every_mode_and_padding_of_every_rank() {
-        for (image, places) in [
-            (&[2usize, 3, 17][..], &[5usize][..]),
-            (&[2, 3, 5, 7], &[4, 3]),
-            (&[1, 2, 1, 9], &[17, 1]),
-            (&[1, 2, 3, 4, 5], &[2, 3, 2]),
-            (&[0, 2, 3], &[4]),
-            (&[1, 2, 3], &[0]),
-        ] {
-            let axes = image.len() - 2;
-            let grid: Vec<usize> = [image[0]].iter().chain(places).chain(&[axes]).copied().collect();
-            for mode in [Mode::Nearest, Mode::Linear, Mode::Cubic] {
-                for padding in [Padding::Zeros, Padding::Border, Padding::Reflection] {
-                    for align_corners in [false, true] {
-                        let op = || GridSample { mode, padding, align_corners };
-                        let close = Tolerance { relative: 1e-4, absolute: 3e-5 };
-                        agree(op(), &[random(image, 1), random(&grid, 2)], close);
-                        if mode == Mode::Nearest {
-                            let image = random_of(DType::I64, image, 1);
-                            agree(op(), &[image, random(&grid, 3)], Tolerance::EXACT);
-                        }
-                    }
-                }
-            }
-        }
+    fn every_mode_and_padding() {
+        agree_on(grid_sample::every_mode_and_padding(), Tolerance { relative: 1e-4, absolute: 3e-5 });
     }
 }

@@ -198,37 +198,11 @@ fn unpacked(op: &MatMulNBits, bytes: &[u8]) -> Result<Vec<u32>, Decline> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree_with, random};
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::matmul_nbits;
 
     #[test]
-    fn every_width_with_and_without_zero_points() {
-        for (bits, k, n, block_size) in
-            [(4, 64, 7, 32), (2, 100, 17, 16), (8, 33, 3, 16), (4, 600, 3, 128), (4, 256, 2051, 32)]
-        {
-            let op = MatMulNBits { k, n, bits, block_size, accuracy_level: 0 };
-            let (blocks, zero_bytes) = (op.blocks(), op.zero_point_bytes());
-            let bytes = |shape: &[usize], seed| {
-                let noise = random(shape, seed).to_f64().unwrap();
-                let bytes: Vec<f64> = noise.iter().map(|x| ((x + 3.0) * 42.0).floor()).collect();
-                Tensor::from_f64(DType::U8, shape, &bytes).unwrap()
-            };
-            let weights = bytes(&[n, blocks, op.block_bytes()], 1);
-            for zero in [None, Some(bytes(&[n, zero_bytes], 3)), Some(random(&[n, blocks], 4))] {
-                // On both sides of where tiles begin.
-                for rows in [&[k][..], &[5, k], &[2, 4, k], &[9, k], &[0, k]] {
-                    let mut inputs = vec![
-                        Some((random(rows, 5), false)),
-                        Some((weights.clone(), true)),
-                        Some((random(&[n, blocks], 2), true)),
-                        zero.clone().map(|zero| (zero, true)),
-                    ];
-                    let tolerance = Tolerance { relative: 1e-5, absolute: 1e-2 };
-                    agree_with(op.clone(), &inputs, 1, tolerance);
-                    inputs.extend([None, Some((random(&[n], 6), false))]);
-                    agree_with(op.clone(), &inputs, 1, tolerance);
-                }
-            }
-        }
+    fn every_width() {
+        agree_on(matmul_nbits::every_width(), Tolerance { relative: 1e-5, absolute: 1e-2 });
     }
 }

@@ -37,38 +37,19 @@ pub(crate) fn lower(op: &OneHot, lowering: &Lowering<'_>) -> Result<Lowered, Dec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Tolerance, agree_with, random_of, stored};
-    use inferrum_tensor::Tensor;
+    use crate::testing::{Tolerance, agree_on, stored};
+    use inferrum_backend::testing::one_hot;
+
+    const INDICES: [DType; 6] =
+        [DType::I64, DType::I32, DType::F32, DType::I8, DType::U8, DType::U32];
 
     #[test]
-    fn every_axis_and_kind_of_index() {
-        for dtype in [DType::I64, DType::I32, DType::F32, DType::I8, DType::U8, DType::U32] {
-            for values in stored() {
-                let values = Tensor::from_f64(values, [2], &[0.0, 1.0]).unwrap();
-                for shape in [&[3, 17][..], &[5], &[], &[0, 3], &[2, 3, 27]] {
-                    for axis in [-1, 0, shape.len() as i64] {
-                        let inputs = [
-                            Some((random_of(dtype, shape, 1), false)),
-                            Some((Tensor::scalar(6i64), true)),
-                            Some((values.clone(), false)),
-                        ];
-                        agree_with(OneHot { axis }, &inputs, 1, Tolerance::EXACT);
-                    }
-                }
-            }
-        }
+    fn every_axis() {
+        agree_on(one_hot::every_axis(&INDICES, &stored()), Tolerance::EXACT);
     }
 
     #[test]
     fn indices_beyond_the_axis() {
-        let values = Some((Tensor::vector(vec![-1i64, 7]), false));
-        for indices in [
-            Tensor::vector(vec![i64::MIN, i64::MAX, 1 << 32, 6, -7, -6]),
-            Tensor::vector(vec![u32::MAX, 6, 0]),
-            Tensor::vector(vec![3e9f32, -1e18, 5.0]),
-        ] {
-            let inputs = [Some((indices, false)), Some((Tensor::scalar(6i64), true)), values.clone()];
-            agree_with(OneHot { axis: -1 }, &inputs, 1, Tolerance::EXACT);
-        }
+        agree_on(one_hot::indices_beyond_the_axis(), Tolerance::EXACT);
     }
 }

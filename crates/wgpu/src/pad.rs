@@ -153,37 +153,13 @@ fn fill(dtype: DType, lowering: &Lowering<'_>) -> Result<Option<Vec<u32>>, Decli
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Tolerance, agree_with, declined, random_of, stored};
+    use crate::testing::{Tolerance, agree_on, declined, random_of, stored};
+    use inferrum_backend::testing::pad;
     use inferrum_tensor::Tensor;
-
-    fn check(mode: PadMode, shape: &[usize], pads: &[i64], axes: Option<&[i64]>) {
-        for dtype in stored() {
-            for constant in [None, Some(false), Some(true)] {
-                let inputs = [
-                    Some((random_of(dtype, shape, 1), false)),
-                    Some((Tensor::vector(pads.to_vec()), true)),
-                    constant.map(|constant| (Tensor::from_f64(dtype, [], &[1.0]).unwrap(), constant)),
-                    axes.map(|axes| (Tensor::vector(axes.to_vec()), true)),
-                ];
-                agree_with(Pad { mode }, &inputs, 1, Tolerance::EXACT);
-            }
-        }
-    }
 
     #[test]
     fn every_mode_on_every_side() {
-        for mode in [PadMode::Constant, PadMode::Reflect, PadMode::Edge, PadMode::Wrap] {
-            check(mode, &[3, 4], &[1, 2, 2, 1], None);
-            check(mode, &[2, 3, 10, 12], &[0, 0, 3, 3, 0, 0, 2, 5], None);
-            check(mode, &[2, 3, 10, 12], &[1, 1], Some(&[-2]));
-            check(mode, &[9, 11], &[-1, -2, -3, 4], None);
-            check(mode, &[3], &[7, 11], None);
-            check(mode, &[1, 2], &[3, 0, 2, 0], None);
-            check(mode, &[5], &[0, 0], None);
-            check(mode, &[], &[], None);
-        }
-        check(PadMode::Constant, &[0, 3], &[1, 0, 1, 0], None);
-        check(PadMode::Constant, &[4], &[-2, -1], None);
+        agree_on(pad::every_mode_on_every_side(&stored()), Tolerance::EXACT);
     }
 
     #[test]

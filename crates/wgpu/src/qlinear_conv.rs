@@ -28,37 +28,11 @@ pub(crate) fn lower(op: &QLinearConv, lowering: &Lowering<'_>) -> Result<Lowered
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree_with, bytes, convolutions, random_of};
-    use inferrum_tensor::{DType, Tensor};
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::qlinear_conv;
 
     #[test]
-    fn windows_of_every_kind_are_exact() {
-        for (x, w, conv) in convolutions() {
-            for (dtype, weights, y) in [
-                (DType::U8, DType::I8, DType::U8),
-                (DType::I8, DType::I8, DType::I8),
-                (DType::U8, DType::U8, DType::I8),
-            ] {
-                for each in [false, true] {
-                    let filters = if each { w[0] } else { 1 };
-                    let scales: Vec<f32> = (0..filters).map(|i| 0.004 + 0.001 * i as f32).collect();
-                    let mut inputs = vec![
-                        Some((bytes(dtype, &x, 1), false)),
-                        Some((Tensor::scalar(0.02f32), true)),
-                        Some((bytes(dtype, &[], 3), true)),
-                        Some((bytes(weights, &w, 2), true)),
-                        Some((Tensor::vector(scales), true)),
-                        Some((bytes(weights, &[filters], 4), true)),
-                        Some((Tensor::scalar(0.31f32), true)),
-                        Some((bytes(y, &[], 6), true)),
-                    ];
-                    let op = || QLinearConv { conv: conv.clone() };
-                    agree_with(op(), &inputs, 1, Tolerance::EXACT);
-                    inputs.push(Some((random_of(DType::I32, &w[..1], 7), true)));
-                    agree_with(op(), &inputs, 1, Tolerance::EXACT);
-                }
-            }
-        }
+    fn windows_of_every_kind() {
+        agree_on(qlinear_conv::windows_of_every_kind(), Tolerance::EXACT);
     }
 }

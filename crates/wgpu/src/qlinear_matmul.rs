@@ -21,40 +21,11 @@ pub(crate) fn lower(_op: &QLinearMatMul, lowering: &Lowering<'_>) -> Result<Lowe
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree_with, bytes};
-    use inferrum_tensor::{DType, Tensor};
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::qlinear_matmul;
 
     #[test]
-    fn every_type_is_exact() {
-        for (a, b, y) in [
-            (DType::U8, DType::I8, DType::U8),
-            (DType::U8, DType::U8, DType::I8),
-            (DType::I8, DType::I8, DType::I8),
-        ] {
-            for (x, w, scales) in [
-                (&[5usize, 17][..], &[17usize, 33][..], &[33usize][..]),
-                (&[2, 3, 40], &[40, 9], &[]),
-                (&[2, 40, 31], &[2, 31, 20], &[1]),
-                (&[3, 0], &[0, 5], &[]),
-            ] {
-                let scale: Vec<f32> =
-                    (0..scales.iter().product::<usize>()).map(|i| 0.011 + 0.003 * i as f32).collect();
-                let scalar = |value: f32| Some((Tensor::scalar(value), true));
-                for (y_scale, seed) in [(3.7, 1), (0.001, 2), (40.0, 3)] {
-                    let inputs = [
-                        Some((bytes(a, x, seed), false)),
-                        scalar(0.05),
-                        Some((bytes(a, &[], seed + 1), false)),
-                        Some((bytes(b, w, seed + 2), w.len() == 2)),
-                        Some((Tensor::from_vec(scales, scale.clone()).unwrap(), true)),
-                        Some((bytes(b, scales, seed + 3), true)),
-                        scalar(y_scale),
-                        Some((bytes(y, &[], seed + 4), true)),
-                    ];
-                    agree_with(QLinearMatMul, &inputs, 1, Tolerance::EXACT);
-                }
-            }
-        }
+    fn every_type() {
+        agree_on(qlinear_matmul::every_type(), Tolerance::EXACT);
     }
 }

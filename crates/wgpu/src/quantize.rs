@@ -90,69 +90,21 @@ fn range(dtype: DType, dequantize: bool) -> Result<(i32, i32), Decline> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree, random, random_of};
-    use inferrum_tensor::Tensor;
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::quantize;
 
-    fn scales(shape: &[usize]) -> Tensor {
-        let values: Vec<f64> =
-            random(shape, 7).to_f64().unwrap().iter().map(|x| 0.05 + x.abs() / 20.0).collect();
-        Tensor::from_f64(DType::F32, shape, &values).unwrap()
+    #[test]
+    fn tensors_axes_and_blocks() {
+        agree_on(quantize::tensors_axes_and_blocks(), Tolerance::CLOSE);
     }
 
     #[test]
-    fn tensors_axes_and_blocks_to_and_fro() {
-        for dtype in [DType::U8, DType::I8, DType::U16, DType::I16] {
-            for (shape, scale, axis, block_size) in [
-                (&[2usize, 5, 7][..], &[][..], 1, 0),
-                (&[2, 5, 7], &[5], 1, 0),
-                (&[2, 5, 7], &[7], -1, 0),
-                (&[2, 5, 7], &[2, 3, 7], 1, 2),
-                (&[0, 3], &[3], 1, 0),
-                (&[3], &[1], 0, 0),
-            ] {
-                let zero = random_of(dtype, scale, 3);
-                let quantize = QuantizeLinear {
-                    axis,
-                    block_size,
-                    output_dtype: Some(dtype),
-                    precision: None,
-                    saturate: true,
-                };
-                let x = [random(shape, 1), scales(scale), zero.clone()];
-                agree(quantize, &x, Tolerance::EXACT);
-                agree(quantize, &x[..2], Tolerance::EXACT);
-                let dequantize = DequantizeLinear { axis, block_size, output_dtype: None };
-                let x = [random_of(dtype, shape, 1), scales(scale), zero];
-                agree(dequantize, &x, Tolerance::CLOSE);
-                agree(dequantize, &x[..2], Tolerance::CLOSE);
-            }
-        }
-        let x = [random_of(DType::I32, &[2, 3], 1), scales(&[3])];
-        agree(DequantizeLinear { axis: 1, block_size: 0, output_dtype: None }, &x, Tolerance::CLOSE);
+    fn out_of_range() {
+        agree_on(quantize::out_of_range(), Tolerance::EXACT);
     }
 
     #[test]
-    fn what_is_out_of_range_stays_at_its_end() {
-        let op =
-            QuantizeLinear { axis: 0, block_size: 0, output_dtype: None, precision: None, saturate: true };
-        let x = Tensor::vector(vec![f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, -1e30, 2.5, 3.5, -0.4]);
-        agree(op, &[x.clone(), Tensor::scalar(1f32), Tensor::scalar(3i8)], Tolerance::EXACT);
-        agree(op, &[x, Tensor::scalar(1f32), Tensor::scalar(200u8)], Tolerance::EXACT);
-    }
-
-    #[test]
-    fn quotients_are_rounded_as_on_the_host() {
-        // Near halves, where a last digit decides.
-        let op =
-            QuantizeLinear { axis: 0, block_size: 0, output_dtype: None, precision: None, saturate: true };
-        for scale in [0.017_341_9f32, 0.004_056_34, 0.1, 3.3e-5, 0.037_4] {
-            let near = |step: i32| {
-                let middle = (step as f32 + 0.5) * scale;
-                [middle.next_down(), middle, middle.next_up()]
-            };
-            let x: Vec<f32> = (-130..130).flat_map(near).collect();
-            agree(op, &[Tensor::vector(x), Tensor::scalar(scale), Tensor::scalar(0i8)], Tolerance::EXACT);
-        }
+    fn near_halves() {
+        agree_on(quantize::near_halves(), Tolerance::EXACT);
     }
 }

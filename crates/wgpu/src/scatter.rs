@@ -152,80 +152,35 @@ fn combine(reduction: ScatterReduction, dtype: DType) -> Result<Option<Combine>,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Tolerance, agree, declined, fails, random_of, stored};
-    use inferrum_tensor::{Shape, Tensor};
+    use crate::testing::{Tolerance, agree_on, declined, fails, random_of, stored};
+    use inferrum_backend::testing::scatter;
+    use inferrum_tensor::Tensor;
 
     #[test]
-    fn slices_and_elements_by_tuples() {
-        for dtype in stored() {
-            // Tuples that name each slice at most once.
-            for (data, indices, tuples, updates) in [
-                (&[5, 4][..], &[3, 1][..], vec![4i64, -5, 2], &[3, 4][..]),
-                (&[5, 3], &[2, 1], vec![1, -1], &[2, 3]),
-                (&[5, 4], &[2, 2, 2], vec![0, 1, -1, 3, 2, -4, 2, 1], &[2, 2]),
-                (&[2, 3, 8], &[2, 2], vec![0, -1, 1, 0], &[2, 8]),
-                (&[7], &[0, 1], vec![], &[0]),
-                (&[7], &[1], vec![-3], &[]),
-            ] {
-                let indices = Tensor::from_i64(DType::I64, indices, &tuples).unwrap();
-                let inputs = [random_of(dtype, data, 1), indices, random_of(dtype, updates, 2)];
-                agree(ScatterND { reduction: ScatterReduction::None }, &inputs, Tolerance::EXACT);
-            }
-        }
+    fn by_tuples() {
+        agree_on(scatter::by_tuples(&stored()), Tolerance::EXACT);
     }
 
     #[test]
-    fn elements_along_every_axis() {
-        for dtype in stored() {
-            for index_type in [DType::I32, DType::I64] {
-                for (data, axis, part) in [
-                    (&[9, 5][..], 0i64, &[4, 5][..]),
-                    (&[9, 5], -1, &[3, 5]),
-                    (&[2, 7, 3], 1, &[2, 7, 2]),
-                    (&[3], 0, &[0]),
-                ] {
-                    let place = axis.rem_euclid(data.len() as i64) as usize;
-                    let (extent, inner) =
-                        (data[place] as i64, part[place + 1..].iter().product::<usize>() as i64);
-                    let count = Shape::from(part).elements() as i64;
-                    // Along the axis the indices are distinct.
-                    let at = |i: i64| (i / inner % part[place] as i64 + i % inner) % extent;
-                    let signed = |i: i64| if i % 2 == 0 { at(i) } else { at(i) - extent };
-                    let values: Vec<i64> = (0..count).map(signed).collect();
-                    let indices = Tensor::from_i64(index_type, part, &values).unwrap();
-                    let inputs = [random_of(dtype, data, 1), indices, random_of(dtype, part, 2)];
-                    let op = ScatterElements { axis, reduction: ScatterReduction::None };
-                    agree(op, &inputs, Tolerance::EXACT);
-                }
-            }
-        }
+    fn along_every_axis() {
+        agree_on(scatter::along_every_axis(&stored()), Tolerance::EXACT);
     }
 
     #[test]
-    fn reductions_of_one_place() {
+    fn joined_in_one_place() {
         use ScatterReduction::{Add, Max, Min};
         for (dtype, reductions) in
             [(DType::I32, &[Add, Max, Min][..]), (DType::U32, &[Add, Max, Min]), (DType::F32, &[Max, Min])]
         {
-            for &reduction in reductions {
-                let indices = Tensor::from_i64(DType::I64, [70, 1], &[2; 70]).unwrap();
-                let inputs = [random_of(dtype, &[5, 3], 1), indices, random_of(dtype, &[70, 3], 2)];
-                agree(ScatterND { reduction }, &inputs, Tolerance::EXACT);
-                let indices = Tensor::from_i64(DType::I64, [70, 3], &[-4; 210]).unwrap();
-                let inputs = [random_of(dtype, &[5, 3], 1), indices, random_of(dtype, &[70, 3], 2)];
-                agree(ScatterElements { axis: 0, reduction }, &inputs, Tolerance::EXACT);
-            }
+            agree_on(scatter::joined_in_one_place(dtype, reductions), Tolerance::EXACT);
         }
     }
 
     #[test]
-    fn updates_out_of_range_fail_the_run() {
-        for index in [5, -6, 1 << 32] {
-            let indices = Tensor::from_i64(DType::I64, [3, 1], &[1, index, 2]).unwrap();
-            let inputs = [random_of(DType::F32, &[5], 1), indices, random_of(DType::F32, &[3], 2)];
-            let op = ScatterND { reduction: ScatterReduction::None };
-            let Some(told) = fails(op, &inputs, &[Shape::from([5])]) else { return };
-            assert!(told.contains(&format!("index {index} is out of range for an axis of 5")), "{told}");
+    fn indices_out_of_range_fail_the_run() {
+        for (op, inputs, shape, reason) in scatter::out_of_range() {
+            let Some(told) = fails(op, &inputs, &[shape]) else { return };
+            assert!(told.contains(&reason) && told.contains("`node`"), "{told}");
         }
     }
 

@@ -53,29 +53,11 @@ pub(crate) fn lower(_op: &Table, lowering: &Lowering<'_>) -> Result<Lowered, Dec
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree_with, bytes};
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::table;
 
     #[test]
     fn functions_of_one_and_two_bytes() {
-        for (dtype, to) in [(DType::U8, DType::U8), (DType::I8, DType::U8), (DType::U8, DType::I8)] {
-            let given = |tensor: Tensor| Some((tensor, false));
-            for shape in [&[][..], &[1], &[17], &[0, 3], &[3, 127]] {
-                let table = Some((bytes(to, &[Table::ONE], 3), true));
-                agree_with(Table, &[table, given(bytes(dtype, shape, 1))], 1, Tolerance::EXACT);
-            }
-            for (a, b) in [
-                (&[17][..], &[17][..]),
-                (&[3, 1], &[1, 5]),
-                (&[2, 3, 40], &[3, 1]),
-                (&[], &[7, 30]),
-                (&[4, 1, 3], &[2, 1]),
-                (&[0, 3], &[3]),
-            ] {
-                let table = Some((bytes(to, &[Table::TWO], 4), true));
-                let operands = [table, given(bytes(dtype, a, 1)), given(bytes(dtype, b, 2))];
-                agree_with(Table, &operands, 1, Tolerance::EXACT);
-            }
-        }
+        agree_on(table::functions_of_one_and_two_bytes(), Tolerance::EXACT);
     }
 }

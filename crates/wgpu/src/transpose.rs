@@ -12,40 +12,21 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{Tolerance, agree, random_of, stored};
-    use inferrum_ops::transpose::Transpose;
-    use inferrum_tensor::DType;
+    use crate::testing::{Tolerance, agree_on, stored};
+    use inferrum_backend::testing::transpose;
 
     #[test]
     fn every_permutation_of_three_axes() {
-        for dtype in [DType::F32, DType::Bool, DType::I64] {
-            for perm in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
-                for shape in [[2, 17, 33], [1, 3, 65], [70, 4, 66], [3, 0, 2], [1, 1, 1]] {
-                    let perm = Some(perm.to_vec());
-                    agree(Transpose { perm }, &[random_of(dtype, &shape, 3)], Tolerance::EXACT);
-                }
-            }
-        }
+        agree_on(transpose::every_permutation_of_three_axes(), Tolerance::EXACT);
     }
 
     #[test]
-    fn every_stored_type() {
-        for dtype in stored() {
-            agree(Transpose { perm: None }, &[random_of(dtype, &[127, 35], 1)], Tolerance::EXACT);
-        }
+    fn every_type() {
+        agree_on(transpose::every_type(&stored()), Tolerance::EXACT);
     }
 
     #[test]
     fn other_ranks() {
-        for (shape, perm) in [
-            (&[][..], None),
-            (&[5], None),
-            (&[2, 9, 5, 64], Some(vec![0, 2, 1, 3])),
-            (&[2, 9, 16, 31], Some(vec![0, 2, 3, 1])),
-            (&[2, 3, 4, 5, 6], Some(vec![4, 0, 3, 1, 2])),
-            (&[2, 3, 2, 9, 2, 17], Some(vec![5, 0, 3, 1, 4, 2])),
-        ] {
-            agree(Transpose { perm }, &[random_of(DType::F32, shape, 1)], Tolerance::EXACT);
-        }
+        agree_on(transpose::other_ranks(), Tolerance::EXACT);
     }
 }

@@ -20,8 +20,8 @@ impl Parameter {
     pub(super) fn kind(&self) -> String {
         // SAFETY: a module's parameters are statics of it, and their types are literals.
         let text = unsafe { CStr::from_ptr(self.kind) }.to_string_lossy();
-        // `... type_name() [with T = const float*]`, or `[T = const float *]`.
-        let kind = text.rsplit_once("T = ").map_or(&*text, |(_, kind)| kind);
+        // `... type_name() [with Any = const float*]`, or `[Any = const float *]`.
+        let kind = text.rsplit_once("Any = ").map_or(&*text, |(_, kind)| kind);
         kind.trim_end_matches(']').to_string()
     }
 }

@@ -1,160 +1,59 @@
 //! Every operator and chain against its reference.
 
-use super::*;
-use crate::testing::{Tolerance, agree, agree_with, random, random_of};
-use inferrum_ops::activation::Activation;
-use inferrum_ops::binary::BinaryKind;
-use inferrum_ops::cast::Conversion;
-use inferrum_ops::clip::Clip;
-use inferrum_ops::select::Where;
-use inferrum_ops::unary::{Unary, UnaryKind};
-use inferrum_tensor::Tensor;
-use std::sync::Arc;
+use inferrum_backend::testing::elementwise::{self, FUNCTIONS};
+use inferrum_tensor::DType;
 
-/// What a GPU's own functions of one number may miss.
-const FUNCTIONS: Tolerance = Tolerance { relative: 1e-5, absolute: 3e-6 };
+use crate::testing::{Tolerance, agree_on};
 
 #[test]
 fn functions_of_one_number() {
-    use UnaryKind::*;
-    let special =
-        vec![0.0, -0.0, 1.0, -1.0, 0.5, 2.5, -2.5, 1e-4, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
-    let mut numbers = special;
-    numbers.extend(random(&[127], 1).as_slice::<f32>().unwrap());
-    let x = Tensor::vector(numbers);
-    for kind in [
-        Abs, Ceil, Exp, Floor, HardSwish, IsNaN, Mish, Neg, Reciprocal, Relu, Round, Sigmoid, Sign, Softplus,
-        Softsign, Tanh, Erf, Atan, Sqrt, Log,
-    ] {
-        let absolute =
-            if matches!(kind, Abs | Ceil | Floor | Neg | Relu | Round | Sign | IsNaN) { 0.0 } else { 3e-6 };
-        agree(Unary { kind }, std::slice::from_ref(&x), Tolerance { relative: 3e-6, absolute });
-    }
-    let finite = random(&[130], 2);
-    for kind in [Cos, Sin, Cosh, Sinh, Asinh] {
-        agree(Unary { kind }, std::slice::from_ref(&finite), FUNCTIONS);
-    }
-    let inside = Tensor::vector((-60..=60).map(|i| i as f32 / 61.0).collect::<Vec<f32>>());
-    for kind in [Acos, Asin, Atanh, Tan] {
-        agree(Unary { kind }, std::slice::from_ref(&inside), Tolerance { relative: 1e-4, absolute: 1e-4 });
-    }
+    agree_on(elementwise::functions_of_one_number(), Tolerance { relative: 3e-6, absolute: 3e-6 });
+    agree_on(elementwise::functions_of_finite_numbers(), FUNCTIONS);
+    agree_on(elementwise::functions_of_small_numbers(), Tolerance { relative: 1e-4, absolute: 1e-4 });
 }
 
 #[test]
 fn activations() {
-    for op in [
-        Activation::Gelu,
-        Activation::GeluTanh,
-        Activation::Swish { alpha: 1.5 },
-        Activation::Elu { alpha: 0.7 },
-        Activation::LeakyRelu { alpha: 0.1 },
-        Activation::HardSigmoid { alpha: 0.2, beta: 0.5 },
-    ] {
-        agree(op, &[random(&[3, 127], 1)], FUNCTIONS);
-    }
+    agree_on(elementwise::activations(), FUNCTIONS);
 }
 
 #[test]
 fn operands_broadcast() {
-    for (a, b) in [
-        (&[2usize, 3, 17][..], &[2usize, 3, 17][..]),
-        (&[2, 3, 17], &[17]),
-        (&[2, 1, 17], &[3, 1]),
-        (&[], &[5]),
-        (&[4, 1, 3, 1, 2], &[2, 1, 5, 1]),
-    ] {
-        for kind in [BinaryKind::Add, BinaryKind::Sub, BinaryKind::Mul, BinaryKind::Div] {
-            agree(
-                Binary::new(kind),
-                &[random(a, 1), random(b, 2)],
-                Tolerance { relative: 3e-7, absolute: 0.0 },
-            );
-        }
-        for kind in [BinaryKind::Less, BinaryKind::GreaterOrEqual, BinaryKind::Equal] {
-            let inputs = [random_of(DType::I32, a, 1), random_of(DType::I32, b, 2)];
-            agree(Binary::new(kind), &inputs, Tolerance::EXACT);
-        }
-        let inputs = [random_of(DType::Bool, a, 3), random(a, 1), random(b, 2)];
-        agree(Where, &inputs, Tolerance::EXACT);
-    }
-    let inputs = [random(&[0, 3], 1), random(&[3], 2)];
-    agree(Binary::new(BinaryKind::Add), &inputs, Tolerance::EXACT);
+    agree_on(elementwise::operands_broadcast(), Tolerance { relative: 3e-7, absolute: 0.0 });
 }
 
 #[test]
 fn integers_wrap() {
-    for dtype in
-        [DType::I8, DType::U8, DType::I16, DType::U16, DType::I32, DType::U32, DType::I64, DType::U64]
-    {
-        let (a, b) = (random_of(dtype, &[70], 1), random_of(dtype, &[70], 2));
-        let divisors = Tensor::from_i64(dtype, [70], &(1..=70).collect::<Vec<i64>>()).unwrap();
-        for kind in
-            [BinaryKind::Add, BinaryKind::Mul, BinaryKind::Less, BinaryKind::FloorMod, BinaryKind::Div]
-        {
-            let b = if matches!(kind, BinaryKind::FloorMod | BinaryKind::Div) { &divisors } else { &b };
-            agree(Binary::new(kind), &[a.clone(), b.clone()], Tolerance::EXACT);
-        }
-    }
-    let logic = [random_of(DType::Bool, &[33], 1), random_of(DType::Bool, &[33], 2)];
-    agree(Binary::new(BinaryKind::Xor), &logic, Tolerance::EXACT);
-    agree(Unary { kind: UnaryKind::Not }, &logic[..1], Tolerance::EXACT);
+    agree_on(elementwise::integers_wrap(), Tolerance::EXACT);
+}
+
+#[test]
+fn integers_at_their_ends() {
+    agree_on(elementwise::integers_at_their_ends(), Tolerance::EXACT);
 }
 
 #[test]
 fn powers() {
-    let bases = Tensor::vector(vec![-2f32, -1.5, 0.0, 0.5, 3.0, 2.0, -3.0, 4.0]);
-    for exponent in [2f32, 3.0, 0.5, -1.0, 0.0, 1.0] {
-        let exponent = Some((Tensor::scalar(exponent), true));
-        let inputs = [Some((bases.clone(), false)), exponent];
-        agree_with(Binary::new(BinaryKind::Pow), &inputs, 1, Tolerance { relative: 1e-5, absolute: 1e-6 });
-    }
+    agree_on(elementwise::powers(), Tolerance { relative: 1e-5, absolute: 1e-6 });
+    agree_on(elementwise::powers_of_integers(), Tolerance::EXACT);
 }
 
 #[test]
-fn remainders_are_exact() {
-    let numbers = vec![5.5f32, -5.5, 1e8, -1e30, 0.3, 7.0, -0.0, f32::INFINITY, 3.0, f32::NAN];
-    let divisors = vec![2f32, 2.0, 3.0, 0.7, 0.1, f32::INFINITY, 1.0, 2.0, 0.0, 1.0];
-    for kind in [BinaryKind::TruncMod, BinaryKind::FloorMod] {
-        let inputs = [Tensor::vector(numbers.clone()), Tensor::vector(divisors.clone())];
-        let tolerance = if kind == BinaryKind::TruncMod { 0.0 } else { 1e-6 };
-        agree(Binary::new(kind), &inputs[..], Tolerance { relative: tolerance, absolute: 0.0 });
-    }
+fn remainders() {
+    agree_on(elementwise::remainders(), Tolerance { relative: 1e-6, absolute: 0.0 });
 }
 
 #[test]
 fn types_change() {
-    let types = [DType::F32, DType::I32, DType::U8, DType::I8, DType::Bool, DType::I64, DType::U64];
-    for from in types {
-        for to in types {
-            agree(
-                Cast { to, conversion: Conversion::default() },
-                &[random_of(from, &[40], 1)],
-                Tolerance::EXACT,
-            );
-        }
-    }
+    agree_on(elementwise::types_change(&[DType::F32, DType::I32, DType::U8, DType::I8, DType::Bool, DType::I64, DType::U64]), Tolerance::EXACT);
+}
+
+#[test]
+fn floats_beyond_integers() {
+    agree_on(elementwise::floats_beyond_integers(&[DType::F32]), Tolerance::EXACT);
 }
 
 #[test]
 fn chains_are_one_dispatch() {
-    let step = |op: Arc<dyn Operator>, operands: &[fused::Operand]| fused::Step {
-        op,
-        operands: operands.iter().copied().map(Some).collect(),
-    };
-    use fused::Operand::{Input, Step};
-    let chain = || Elementwise {
-        steps: vec![
-            step(Arc::new(Binary::new(BinaryKind::Mul)), &[Input(0), Input(1)]),
-            step(Arc::new(Unary { kind: UnaryKind::Sigmoid }), &[Step(0)]),
-            step(Arc::new(Binary::new(BinaryKind::Less)), &[Step(1), Input(2)]),
-            step(Arc::new(Where), &[Step(2), Step(1), Input(0)]),
-        ],
-    };
-    let inputs = [random(&[5, 1, 17], 1), random(&[3, 1], 2), Tensor::scalar(0.4f32)];
-    agree(chain(), &inputs, FUNCTIONS);
-    agree(
-        Clip { has_min: true, has_max: true },
-        &[random(&[9], 1), Tensor::scalar(-1f32), Tensor::scalar(1f32)],
-        Tolerance::EXACT,
-    );
+    agree_on(elementwise::chains(), FUNCTIONS);
 }
