@@ -48,6 +48,11 @@ impl Fold {
         }
     }
 
+    /// The mean of floats.
+    pub(crate) fn mean() -> Fold {
+        Fold::sum("x", "(total / float(count))")
+    }
+
     /// The greatest of floats; any number beats NaN.
     pub(crate) fn greatest_number() -> Fold {
         Fold { join: "fmaxf(a, b)", neutral: "-infinity()".into(), ..Fold::sum("x", "total") }
@@ -74,7 +79,7 @@ impl Fold {
                 ..Fold::sum("Exponentials{x, 1.0f}", "(total.greatest + logf(total.sum))")
             },
             Reduction::Max => Fold { join: "expressions::maximum(a, b)", ..Fold::greatest_number() },
-            Reduction::Mean => Fold::sum("x", "(total / float(count))"),
+            Reduction::Mean => Fold::mean(),
             Reduction::Min => Fold {
                 join: "expressions::minimum(a, b)",
                 neutral: "infinity()".into(),
