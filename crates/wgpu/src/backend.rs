@@ -9,7 +9,7 @@ use inferrum_backend::{
     Resident, Unusable,
 };
 use inferrum_graph::Graph;
-use inferrum_tensor::Tensor;
+use inferrum_tensor::{DType, Tensor};
 
 use crate::abilities::Without;
 use crate::adapter::{self, Found};
@@ -229,6 +229,10 @@ impl Backend for WgpuBackend {
 
     fn prepare(&self, graph: Graph) -> Result<Graph, BackendError> {
         Ok(graph)
+    }
+
+    fn narrows_to(&self, dtype: DType) -> bool {
+        dtype == DType::F16 && self.shared.gpu.abilities.f16
     }
 
     fn multiplies_integers(&self) -> bool {
