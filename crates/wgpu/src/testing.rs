@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use inferrum_backend::testing::{Case, Expected, Given, one_node, region};
 pub(crate) use inferrum_backend::testing::{Tolerance, assert_close, random, random_of};
 use inferrum_backend::{Backend, BoundNode, Executable, Region, Resident, RunContext};
-use inferrum_graph::{Attr, Fact, Facts, Graph, NodeDef, NodeId, Operator};
+use inferrum_graph::{Attr, Fact, Graph, NodeDef, NodeId, Operator};
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
 use crate::abilities::{Abilities, Without};
@@ -207,15 +207,6 @@ fn validate(bound: &BoundNode<'_>, abilities: &Abilities) {
             panic!("shader `{name}` with {}:\n{error}\n{text}", abilities.names());
         }
     }
-}
-
-/// Bytes of their whole range, of an 8-bit type; the ends are often among them.
-pub(crate) fn bytes(dtype: DType, shape: &[usize], seed: u64) -> Tensor {
-    let least = if dtype == DType::I8 { -128 } else { 0 };
-    let number = |x: f64| ((x * 50.0).floor() as i64 + 128).clamp(0, 255) + least;
-    let values: Vec<i64> =
-        random(shape, seed + 11).to_f64().expect("floats").into_iter().map(number).collect();
-    Tensor::from_i64(dtype, shape, &values).expect("an integer type")
 }
 
 /// Adds a node of an operator of the standard's with integer attributes.

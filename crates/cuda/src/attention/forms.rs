@@ -110,8 +110,8 @@ impl Pieces {
     }
 }
 
-/// Keys up to which tensor cores are not worth their rounding.
-const FEW_KEYS: usize = 32;
+/// Keys below which tensor cores are not worth their rounding.
+const KEYS_FOR_TENSORS: usize = 32;
 
 /// The width that tiles are made for.
 pub(super) fn rounded(width: usize) -> usize {
@@ -141,7 +141,7 @@ impl Question<'_> {
             FORMS.iter().rev().filter(few).find(enough).or_else(|| FORMS.iter().find(few))
         };
         // Tensor cores round the scores' exponentials to 16 bits, which a few keys do not pay for.
-        let many_keys = sdpa.kv_len >= FEW_KEYS;
+        let many_keys = sdpa.kv_len >= KEYS_FOR_TENSORS;
         let packed = FORMS.iter().find(|form| {
             many_keys && matches!(form.kind, Kind::Tensor { packed: true, .. }) && self.fits(form)
         });
