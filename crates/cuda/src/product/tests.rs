@@ -8,7 +8,7 @@ use inferrum_ops::fused_activation::FusedActivation;
 use inferrum_tensor::DType;
 
 use crate::form::{Form, TILES};
-use crate::testing::{Tolerance, agree_as, agree_on};
+use crate::testing::{Tolerance, agree_as, agree_by_library, agree_on};
 
 pub(crate) const SUMS: Tolerance = Tolerance { relative: 1e-5, absolute: 1e-4 };
 
@@ -26,6 +26,18 @@ pub(super) fn forced(mut forms: Vec<Form>) -> Vec<Form> {
         forms.swap(0, place);
     }
     forms
+}
+
+/// Whether a test wants a form of our own.
+pub(super) fn is_forced() -> bool {
+    FORCED.get().is_some()
+}
+
+#[test]
+fn a_library_computes_what_it_can() {
+    let cases = linear::operands_either_way().into_iter().chain(linear::batches_broadcast());
+    let cases = cases.chain(linear::every_activation()).chain(linear::addends_of_every_shape());
+    assert!(agree_by_library(cases, SUMS) > 20);
 }
 
 /// Compares with the reference while `wanted` names the form that is taken; it has to be among the candidates of a case at least.
