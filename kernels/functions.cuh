@@ -35,7 +35,7 @@ __device__ inline float round_even(float x) { return ::rintf(x); }
 __device__ inline float maximum(float x, float y) { return is_nan(x) ? x : is_nan(y) ? y : ::fmaxf(x, y); }
 __device__ inline float minimum(float x, float y) { return is_nan(x) ? x : is_nan(y) ? y : ::fminf(x, y); }
 __device__ inline float sign(float x) { return x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : x; }
-__device__ inline float quotient(float x, float y) { return x / y; }
+__device__ inline float divide(float x, float y) { return x / y; }
 
 __device__ inline float sigmoid(float x) {
     float e = ::expf(-::fabsf(x));
@@ -112,7 +112,7 @@ template <class Value> __device__ inline Value maximum(Value x, Value y) { retur
 template <class Value> __device__ inline Value minimum(Value x, Value y) { return y < x ? y : x; }
 template <class Value> __device__ inline Value sign(Value x) { return Value(x > Value(0)) - Value(x < Value(0)); }
 
-template <class Value> __device__ inline Value quotient(Value x, Value y) {
+template <class Value> __device__ inline Value divide(Value x, Value y) {
     if (y == Value(0)) return Value(0);
     return Signed<Value>::value && y == Value(-1) ? difference(Value(0), x) : Value(x / y);
 }
@@ -169,10 +169,12 @@ __device__ inline u64 low_bits(double x) {
     return x >= 9223372036854775808.0 ? (u64)x : u64(truncated(x));
 }
 
-// To a type of integers, or to bool.
+// To a type of integers, or to bool. What 32 bits hold goes without float64, which is slow on many devices.
 template <class Into> struct Cast {
     static __device__ inline Into of(double x) { return Into(low_bits(x)); }
-    static __device__ inline Into of(float x) { return Into(low_bits(double(x))); }
+    static __device__ inline Into of(float x) {
+        return ::fabsf(x) < 2147483648.0f ? Into(i32(x)) : Into(low_bits(double(x)));
+    }
     template <class From> static __device__ inline Into of(From x) { return Into(x); }
 };
 template <> struct Cast<i32> {
@@ -180,12 +182,12 @@ template <> struct Cast<i32> {
         i64 wide = truncated(x);
         return wide > 0x7fffffffll ? 0x7fffffff : wide < -0x80000000ll ? i32(-0x7fffffff - 1) : i32(wide);
     }
-    static __device__ inline i32 of(float x) { return of(double(x)); }
+    static __device__ inline i32 of(float x) { return ::fabsf(x) < 2147483648.0f ? i32(x) : of(double(x)); }
     template <class From> static __device__ inline i32 of(From x) { return i32(x); }
 };
 template <> struct Cast<i64> {
     static __device__ inline i64 of(double x) { return truncated(x); }
-    static __device__ inline i64 of(float x) { return truncated(double(x)); }
+    static __device__ inline i64 of(float x) { return ::fabsf(x) < 9223372036854775808.0f ? i64(x) : truncated(double(x)); }
     template <class From> static __device__ inline i64 of(From x) { return i64(x); }
 };
 template <> struct Cast<bool> {

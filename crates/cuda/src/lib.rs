@@ -28,7 +28,6 @@ mod integer_tile;
 mod integers;
 mod kernel;
 mod legalize;
-#[allow(dead_code, reason = "the rooms of products are on their way")]
 mod library;
 mod loops;
 mod lower;
@@ -97,7 +96,8 @@ inferrum_backend::kernels! {
     lp_norm: inferrum_ops::lp_norm::LpNormalization;
     lrn: inferrum_ops::lrn::LRN;
     lstm: inferrum_ops::lstm::LSTM;
-    matmul: inferrum_ops::fused_matmul::FusedMatMul, inferrum_ops::gemm::Gemm, inferrum_ops::matmul::MatMul;
+    matmul: inferrum_ops::fused_matmul::FusedMatMul, inferrum_ops::gemm::FusedGemm, inferrum_ops::gemm::Gemm,
+        inferrum_ops::matmul::MatMul;
     matmul_integer: inferrum_ops::matmul_integer::MatMulInteger,
         inferrum_ops::matmul_integer::MatMulIntegerToFloat;
     matmul_nbits: inferrum_ops::matmul_nbits::MatMulNBits;

@@ -1,12 +1,14 @@
 //! Matrix products: what the factors and the result are, and the kernel of a [`Form`] around them.
 
 use inferrum_backend::{Decline, Loops};
+use inferrum_ops::fused_activation::FusedActivation;
 use inferrum_tensor::DType;
 
-use crate::division;
-use crate::epilogue::{Epilogue, fill_parts, same_float};
+use crate::driver::ALIGNMENT;
+use crate::epilogue::{Bias, Epilogue, fill_parts, same_float};
 use crate::form::{Form, Question, Tile, Units};
-use crate::kernel::{BLOCK, Kernel, Lowered, Lowering, Operand, Work, float_type, word, words};
+use crate::kernel::{Kernel, Lowered, Lowering, Multiplication, Operand, Work, float_type, word, words};
+use crate::library::{self, Activation, Element, Matrix};
 use crate::loops::loop_words;
 use crate::source::{Source, Template};
 use crate::stream;
@@ -78,7 +80,8 @@ impl Factor {
         batches: &[isize],
     ) -> Factor {
         let by_depth = depth == 1 && (outer != 1 || outer_extent == 1);
-        let (step, along, extent) = if by_depth { (outer, depth, depth_extent) } else { (depth, outer, outer_extent) };
+        let (step, along, extent) =
+            if by_depth { (outer, depth, depth_extent) } else { (depth, outer, outer_extent) };
         let mut multiples = vec![step, extent];
         multiples.extend(batches.iter().map(|stride| stride.unsigned_abs()));
         let width = if along == 1 { widest(dtype, &multiples) } else { 1 };
@@ -86,9 +89,37 @@ impl Factor {
     }
 }
 
+impl Factor {
+    /// The factor with its outer places as rows, as it lies in memory; None if no axis has its elements side by side.
+    fn stored(&self, [outer, depth]: [usize; 2], stride: usize) -> Option<Matrix> {
+        if self.images.is_some() {
+            return None;
+        }
+        // Of an axis with one place it does not matter where the next would be.
+        match (self.outer, self.depth) {
+            (leading, 1) => Some(Matrix { leading: leading.max(depth), stride, transposed: false }),
+            (_, leading) if outer == 1 && depth == 1 => {
+                Some(Matrix { leading: leading.max(1), stride, transposed: false })
+            }
+            (1, leading) => Some(Matrix { leading: leading.max(outer), stride, transposed: true }),
+            _ => None,
+        }
+    }
+}
+
+fn element(dtype: DType) -> Option<Element> {
+    match dtype {
+        DType::F32 => Some(Element::F32),
+        DType::F16 => Some(Element::F16),
+        DType::BF16 => Some(Element::BF16),
+        _ => None,
+    }
+}
+
 /// Elements of a type that may be read at once if all of `multiples` are multiples of them.
 pub(crate) fn widest(dtype: DType, multiples: &[usize]) -> usize {
-    let fits = |&width: &usize| width * dtype.size() <= 16 && multiples.iter().all(|m| m.is_multiple_of(width));
+    let fits =
+        |&width: &usize| width * dtype.size() <= 16 && multiples.iter().all(|m| m.is_multiple_of(width));
     [8, 4, 2].into_iter().find(fits).unwrap_or(1)
 }
 
@@ -102,6 +133,13 @@ impl Product {
         #[cfg(test)]
         let forms = tests::forced(forms);
         let form = *forms.first().ok_or_else(|| Decline("no form fits the device".into()))?;
+        let library = match form {
+            Form::Tiles { .. } => self.multiplication(lowering),
+            // What only reads weights is no matter of arithmetic.
+            Form::Stream { .. } => None,
+        };
+        #[cfg(test)]
+        let library = library.filter(|_| !tests::is_forced());
         let name = format!("{} {}", self.name, form.name());
         let splits = form.splits();
         let mut kernels = Vec::new();
@@ -122,7 +160,64 @@ impl Product {
             let parts = [self.batches.elements(), splits, self.m, self.n.next_multiple_of(4)];
             scratch.push(parts.into_iter().fold(4, usize::saturating_mul));
         }
-        Ok(Lowered::Work(Work { name, kernels, scratch }))
+        Ok(Lowered::Work(Work { name, kernels, scratch, library }))
+    }
+
+    /// The product as libraries have it, if it is one.
+    fn multiplication(&self, lowering: &Lowering<'_>) -> Option<Multiplication> {
+        let Epilogue { alpha, bias, residual, activation, batch, row, images } = &self.epilogue;
+        let dtype = same_float(self.a.dtype, self.b.dtype)?;
+        let typed = |input: usize| lowering.dtype(input).ok() == Some(dtype);
+        let plain = self.block.is_none()
+            && self.before.is_none()
+            && images.is_none()
+            && *alpha == 1.0
+            && lowering.output_dtype(0).ok() == Some(dtype)
+            && residual.is_none_or(typed)
+            && self.batches.dims().len() == 1
+            && self.m.min(self.n).min(self.k) > 0;
+        let by_column = |bias: &Bias| {
+            bias.by_column && (bias.batch, bias.row, bias.scale) == (0, 0, 1.0) && typed(bias.input)
+        };
+        let activation = match activation {
+            None => Activation::None,
+            Some(FusedActivation::Relu) => Activation::Relu,
+            Some(_) => return None,
+        };
+        if !plain || !bias.as_ref().is_none_or(by_column) {
+            return None;
+        }
+        let count = self.batches.elements();
+        let stride = |operand: usize| match count {
+            1 => Some(0),
+            _ => usize::try_from(self.batches.inner_stride(operand)).ok(),
+        };
+        let product = library::Product {
+            m: self.m,
+            n: self.n,
+            k: self.k,
+            batch: count,
+            a: self.a.stored([self.m, self.k], stride(0)?)?,
+            // B is k by n: what is outer here are its columns.
+            b: self.b.stored([self.n, self.k], stride(1)?)?.turned(),
+            d: Matrix { leading: *row, stride: if count > 1 { *batch } else { 0 }, transposed: false },
+            factors: element(dtype)?,
+            result: element(dtype)?,
+            tf32: lowering.abilities.tf32,
+            added: residual.is_some(),
+            bias: bias.is_some(),
+            activation,
+            alignment: ALIGNMENT as u32,
+        };
+        let input = |input: Option<usize>| input.map_or(Operand::Nothing, Operand::Input);
+        Some(Multiplication {
+            product,
+            a: self.a.operand.clone(),
+            b: self.b.operand.clone(),
+            c: input(*residual),
+            bias: input(bias.as_ref().map(|bias| bias.input)),
+            d: Operand::Output(0),
+        })
     }
 
     fn question(&self, lowering: &Lowering<'_>) -> Question {
@@ -151,7 +246,9 @@ impl Product {
     pub(crate) fn extents(&self, splits: usize, step: usize) -> Result<Operand, Decline> {
         let part = self.k.div_ceil(splits).next_multiple_of(step);
         // What blocks go over the edges is counted as well.
-        for (extent, batches) in [(self.m, 1), (self.n, 1), (self.k, 1), (self.m.saturating_mul(self.n), self.batches.elements())] {
+        for (extent, batches) in
+            [(self.m, 1), (self.n, 1), (self.k, 1), (self.m.saturating_mul(self.n), self.batches.elements())]
+        {
             word(extent.saturating_mul(batches).saturating_add(1024))?;
         }
         Ok(Operand::words(&words([self.batches.elements(), self.m, self.n, self.k, splits, part])?))
@@ -165,7 +262,12 @@ impl Product {
     }
 
     /// Fills in where sums go: to the result, or to the parts that are added later on.
-    pub(crate) fn fill_result(&self, template: Template, splits: usize, lowering: &Lowering<'_>) -> Result<Template, Decline> {
+    pub(crate) fn fill_result(
+        &self,
+        template: Template,
+        splits: usize,
+        lowering: &Lowering<'_>,
+    ) -> Result<Template, Decline> {
         if splits > 1 { Ok(fill_parts(template)) } else { self.epilogue.fill(self.n, template, lowering) }
     }
 
@@ -184,14 +286,20 @@ impl Product {
         Kernel::over(fours.into_iter().fold(1, usize::saturating_mul), source, &operands)
     }
 
-    fn tiles(&self, tile: Tile, splits: usize, parts: &Operand, lowering: &Lowering<'_>) -> Result<Kernel, Decline> {
+    fn tiles(
+        &self,
+        tile: Tile,
+        splits: usize,
+        parts: &Operand,
+        lowering: &Lowering<'_>,
+    ) -> Result<Kernel, Decline> {
         let depth = tile.depth(self.a.dtype.size());
-        let pipelined = [&self.a, &self.b].map(|factor| {
-            lowering.abilities.capability >= 80 && factor.width * factor.dtype.size() >= 4
-        });
+        let pipelined = [&self.a, &self.b]
+            .map(|factor| lowering.abilities.capability >= 80 && factor.width * factor.dtype.size() >= 4);
         let stages = if pipelined == [true; 2] { tile.stages } else { 2 };
         let (batches, rank) = self.loops()?;
-        let mut operands = vec![self.a.operand.clone(), self.b.operand.clone(), self.extents(splits, depth)?, batches];
+        let mut operands =
+            vec![self.a.operand.clone(), self.b.operand.clone(), self.extents(splits, depth)?, batches];
         operands.extend(self.block.map(Operand::word).transpose()?);
         if let Some(images) = &self.b.images {
             operands.extend([images.taps.clone(), Operand::words(&images.window)]);
@@ -221,6 +329,7 @@ impl Product {
             .define("BLOCK_N", tile.n)
             .define("BLOCK_K", tile.depth(self.a.dtype.size()))
             .define("THREADS", tile.threads())
+            .define("AT_ONCE", tile.at_once())
             .define("STAGES", stages)
             .define("BATCH_AXES", rank)
             .switch("ORDERED", self.block.is_some())
@@ -228,7 +337,8 @@ impl Product {
         template = self.fill_result(template, splits, lowering)?;
         let names = [["TA", "A_BY_DEPTH", "A_WIDTH", "A_ASYNC"], ["TB", "B_BY_DEPTH", "B_WIDTH", "B_ASYNC"]];
         for ((factor, names), pipelined) in [&self.a, &self.b].into_iter().zip(names).zip(pipelined) {
-            let float = float_type(factor.dtype).ok_or_else(|| Decline(format!("a product of {}", factor.dtype)))?;
+            let float =
+                float_type(factor.dtype).ok_or_else(|| Decline(format!("a product of {}", factor.dtype)))?;
             template = template
                 .define(names[0], float)
                 .switch(names[1], factor.by_depth)
@@ -257,7 +367,7 @@ impl Images {
         template
             .including(IMAGES)
             .define("AXES", self.axes)
-            .switch("TRANSPOSED", self.transposed)
+            .switch("BACKWARDS", self.transposed)
             .switch("SAME_TAP", depth > 0 && self.channels.is_multiple_of(depth) && self.channels > 0)
     }
 }

@@ -106,15 +106,19 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
         return Ok(Lowered::many("scatter", kernels));
     };
     // Narrow numbers are joined as wide ones, and rounded or wrapped once.
-    let all = |entry, from, to| {
-        Kernel::over(elements, template(entry)?, &[from, to, Operand::word(elements)?])
-    };
+    let all =
+        |entry, from, to| Kernel::over(elements, template(entry)?, &[from, to, Operand::word(elements)?]);
     let kernels = vec![
         all("widen", Operand::Input(0), Operand::Scratch(0))?,
         scattered(Operand::Scratch(0))?,
         all("narrow", Operand::Scratch(0), Operand::Output(0))?,
     ];
-    Ok(Lowered::Work(Work { name: "scatter".into(), kernels, scratch: vec![elements * joined.bytes] }))
+    Ok(Lowered::Work(Work {
+        name: "scatter".into(),
+        kernels,
+        scratch: vec![elements * joined.bytes],
+        library: None,
+    }))
 }
 
 /// Each update is a slice.
