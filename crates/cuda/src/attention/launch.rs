@@ -3,7 +3,6 @@
 use inferrum_backend::Decline;
 use inferrum_backend::attention::{Blind, Masking, strides};
 use inferrum_ops::sdpa::{Reach, Sdpa};
-use inferrum_tensor::DType;
 
 use super::forms::{Choice, FEW_THREADS, Kind, Question, rounded};
 use super::{Rows, Sinks, Sources};
@@ -155,7 +154,9 @@ fn template_of_join(sources: &Sources, lowering: &Lowering<'_>) -> Result<Templa
 fn shaped(template: Template, sources: &Sources, question: &Question<'_>, choice: &Choice) -> Template {
     // Whether columns of the mask can be read by twos.
     let pairs = sources.mask.is_some_and(|mask| {
-        !mask.constant && mask.columns % 2 == 0 && mask.strides.iter().all(|step| step % 2 == 0)
+        !mask.constant
+            && mask.columns.is_multiple_of(2)
+            && mask.strides.iter().all(|step| step.is_multiple_of(2))
     });
     let template = template.switch("VECTORS", question.wide);
     match choice.form.kind {
