@@ -7,10 +7,10 @@ INLINE u32 place_of(u32 column, u32 i, u32 extent, u32 step) {
     return (column / step * extent + at) * step + column % step;
 }
 
-#if SCAN
-// Elements of a thread, one after the other.
+// Elements that a thread takes together.
 #define OWN 4u
 
+#if SCAN
 // A block of 256 threads goes through a column, 1024 elements at a time.
 extern "C" __global__ void __launch_bounds__(256)
     cum_sum(const X* __restrict__ x, X* __restrict__ y, u32 columns, u32 extent, u32 step) {
@@ -62,12 +62,23 @@ extern "C" __global__ void __launch_bounds__(256)
     u32 column = blockIdx.x * blockDim.x + threadIdx.x;
     if (column >= columns) return;
     TOTAL total = START;
-#pragma unroll 4
-    for (u32 i = 0; i < extent; i++) {
-        u32 at = place_of(column, i, extent, step);
+    auto next = [&](u32 at, TOTAL own) {
         TOTAL before = total;
-        total = JOIN(total, TOTAL(x[at]));
+        total = JOIN(total, own);
         y[at] = X(EXCLUSIVE ? before : total);
+    };
+    u32 i = 0;
+    // Several elements are on their way at once.
+    for (; i + OWN <= extent; i += OWN) {
+        TOTAL own[OWN];
+#pragma unroll
+        for (u32 j = 0; j < OWN; j++) own[j] = TOTAL(x[place_of(column, i + j, extent, step)]);
+#pragma unroll
+        for (u32 j = 0; j < OWN; j++) next(place_of(column, i + j, extent, step), own[j]);
+    }
+    for (; i < extent; i++) {
+        u32 at = place_of(column, i, extent, step);
+        next(at, TOTAL(x[at]));
     }
 }
 #endif

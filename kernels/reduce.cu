@@ -46,14 +46,27 @@ extern "C" __global__ void __launch_bounds__(THREADS_OF_ROWS)
     TOTAL totals[WIDTH];
 #pragma unroll
     for (u32 j = 0; j < WIDTH; j++) totals[j] = NEUTRAL;
-#pragma unroll 4
-    for (u32 i = begin + own_lane(); i < end; i += LANES) {
-        u32 step[1];
-        reduced.walk(i, step);
-        E numbers[WIDTH];
-        load_pack(x + step[0], numbers);
+    auto take = [&](const E (&numbers)[WIDTH]) {
 #pragma unroll
         for (u32 j = 0; j < WIDTH; j++) totals[j] = Joined()(totals[j], element(numbers[j]));
+    };
+    auto read = [&](u32 i, E (&numbers)[WIDTH]) {
+        u32 step[1];
+        reduced.walk(i, step);
+        load_pack(x + step[0], numbers);
+    };
+    u32 i = begin + own_lane();
+    for (; i + (AHEAD - 1) * LANES < end; i += AHEAD * LANES) {
+        E numbers[AHEAD][WIDTH];
+#pragma unroll
+        for (u32 k = 0; k < AHEAD; k++) read(i + k * LANES, numbers[k]);
+#pragma unroll
+        for (u32 k = 0; k < AHEAD; k++) take(numbers[k]);
+    }
+    for (; i < end; i += LANES) {
+        E numbers[WIDTH];
+        read(i, numbers);
+        take(numbers);
     }
     vec<Y, WIDTH> results;
 #pragma unroll

@@ -4,6 +4,9 @@
 
 #define THREADS_OF_ROWS (LANES * ROWS)
 
+// Packs that a thread reads before it uses the first of them.
+#define AHEAD 4u
+
 #if APART
 INLINE u32 row_of_block() { return threadIdx.x % ROWS; }
 INLINE u32 own_lane() { return threadIdx.x / ROWS; }
@@ -110,8 +113,17 @@ template <class Number> struct Part {
             if (first < extent) visit(first, held[k]);
         }
 #else
-#pragma unroll 4
-        for (u32 first = own_lane() * WIDTH; first < extent; first += LANES * WIDTH) {
+        const u32 step = LANES * WIDTH;
+        u32 first = own_lane() * WIDTH;
+        // Several packs are on their way at once.
+        for (; first + (AHEAD - 1) * step < extent; first += AHEAD * step) {
+            Number numbers[AHEAD][WIDTH];
+#pragma unroll
+            for (u32 k = 0; k < AHEAD; k++) load(first + k * step, numbers[k]);
+#pragma unroll
+            for (u32 k = 0; k < AHEAD; k++) visit(first + k * step, numbers[k]);
+        }
+        for (; first < extent; first += step) {
             Number numbers[WIDTH];
             load(first, numbers);
             visit(first, numbers);

@@ -46,9 +46,9 @@ extern "C" __global__ void __launch_bounds__(256)
     }
 }
 #else
-// A block of 1024 threads for each row. Digit by digit, from the highest one on, it finds the key of the last element that is wanted; takes what comes
+// A block of THREADS threads, 256 or more, for each row. Digit by digit, from the highest one on, it finds the key of the last element that is wanted; takes what comes
 // before it, and of its equals as many as are wanted; and sorts these: ROOM of them, a power of two.
-extern "C" __global__ void __launch_bounds__(1024)
+extern "C" __global__ void __launch_bounds__(THREADS)
     top_k(const X* __restrict__ x, X* __restrict__ y, i64* __restrict__ indices, u32 rows, u32 extent, u32 step, u32 k) {
     SHARED(KEY, keys);
     u32* places = (u32*)(keys + ROOM);
@@ -63,7 +63,7 @@ extern "C" __global__ void __launch_bounds__(1024)
     for (i32 shift = i32(BITS) - 8; shift >= 0; shift -= 8) {
         if (threadIdx.x < 256) counts[threadIdx.x] = 0;
         __syncthreads();
-        for (u32 i = threadIdx.x; i < extent; i += 1024) {
+        for (u32 i = threadIdx.x; i < extent; i += THREADS) {
             KEY key = key_of(x[start + i * step]);
             if ((key & known) == found) atomicAdd(&counts[u32(key >> shift) & 255u], 1u);
         }
@@ -89,14 +89,14 @@ extern "C" __global__ void __launch_bounds__(1024)
         __syncthreads();
     }
 
-    for (u32 i = threadIdx.x; i < ROOM; i += 1024) {
+    for (u32 i = threadIdx.x; i < ROOM; i += THREADS) {
         keys[i] = 0;
         places[i] = NONE;
     }
     if (threadIdx.x == 0) filled = 0;
     __syncthreads();
     u32 equals = 0;
-    for (u32 begin = 0; begin < extent; begin += 1024) {
+    for (u32 begin = 0; begin < extent; begin += THREADS) {
         u32 i = begin + threadIdx.x;
         bool exists = i < extent;
         KEY key = exists ? key_of(x[start + i * step]) : 0;
@@ -112,7 +112,7 @@ extern "C" __global__ void __launch_bounds__(1024)
         if (lane == 0) warps[warp] = __popc(ballot);
         __syncthreads();
         u32 order = equals + __popc(ballot & ((1u << lane) - 1));
-        for (u32 other = 0; other < 32; other++) {
+        for (u32 other = 0; other < THREADS / 32; other++) {
             if (other < warp) order += warps[other];
             equals += warps[other];
         }
@@ -127,7 +127,7 @@ extern "C" __global__ void __launch_bounds__(1024)
     // K. E. Batcher, Sorting networks and their applications.
     for (u32 size = 2; size <= ROOM; size *= 2) {
         for (u32 half = size / 2; half > 0; half /= 2) {
-            for (u32 i = threadIdx.x; i < ROOM / 2; i += 1024) {
+            for (u32 i = threadIdx.x; i < ROOM / 2; i += THREADS) {
                 u32 a = i / half * half * 2 + i % half, b = a + half;
                 bool falling = (a & size) == 0;
                 KEY a_key = keys[a], b_key = keys[b];
@@ -142,7 +142,7 @@ extern "C" __global__ void __launch_bounds__(1024)
             __syncthreads();
         }
     }
-    for (u32 n = threadIdx.x; n < k; n += 1024) {
+    for (u32 n = threadIdx.x; n < k; n += THREADS) {
         u32 index = places[n];
         put(x, y, indices, (row / step * k + n) * step + row % step, start + index * step, index);
     }

@@ -121,7 +121,7 @@ pub(crate) fn fill_parts(template: Template) -> Template {
 ///
 /// # Errors
 /// A parameter that is no number.
-fn activate(activation: Option<FusedActivation>) -> Result<String, Decline> {
+pub(crate) fn activate(activation: Option<FusedActivation>) -> Result<String, Decline> {
     let Some(activation) = activation else { return Ok("return x".into()) };
     let expression = activation.expression();
     let mut body = "typedef float T; ".to_owned();

@@ -9,7 +9,7 @@ use crate::reduce::{Fold, lower_fold};
 pub(crate) fn lower(op: &GlobalPool, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     lowering.float(0)?;
     let fold = match op {
-        GlobalPool::Average => Fold::sum("x", "(total / float(count))"),
+        GlobalPool::Average => Fold::mean(),
         // A number is greater than NaN.
         GlobalPool::Max => Fold::greatest_number(),
         GlobalPool::Lp { p } if *p == 1.0 => Fold::sum("fabsf(x)", "total"),

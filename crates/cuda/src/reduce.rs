@@ -48,6 +48,11 @@ impl Fold {
         }
     }
 
+    /// The mean of floats.
+    pub(crate) fn mean() -> Fold {
+        Fold::sum("x", "(total / float(count))")
+    }
+
     /// The greatest of floats; any number beats NaN.
     pub(crate) fn greatest_number() -> Fold {
         Fold { join: "fmaxf(a, b)", neutral: "-infinity()".into(), ..Fold::sum("x", "total") }
@@ -74,7 +79,7 @@ impl Fold {
                 ..Fold::sum("Exponentials{x, 1.0f}", "(total.greatest + logf(total.sum))")
             },
             Reduction::Max => Fold { join: "expressions::maximum(a, b)", ..Fold::greatest_number() },
-            Reduction::Mean => Fold::sum("x", "(total / float(count))"),
+            Reduction::Mean => Fold::mean(),
             Reduction::Min => Fold {
                 join: "expressions::minimum(a, b)",
                 neutral: "infinity()".into(),
@@ -195,14 +200,13 @@ pub(crate) fn lower_fold(fold: &Fold, reduced: &[bool], lowering: &Lowering<'_>)
     let (rows, parts) = if across {
         let packs = geometry.outputs / width;
         let rows = Rows::columns(packs, geometry.count, width, lowering.abilities);
-        (rows, Parts::of(rows.blocks(), geometry.count, 1, lowering.abilities))
+        (rows, Parts::of(rows.blocks(), geometry.count, 1, rows.least_part(), lowering.abilities))
     } else {
         let rows = Rows::joined(geometry.outputs, geometry.count, width, lowering.abilities);
-        let parts = Parts::of(rows.blocks(), geometry.count, width, lowering.abilities);
+        let parts = Parts::of(rows.blocks(), geometry.count, width, Parts::LEAST, lowering.abilities);
         // A part keeps a block busy, and need not fit its registers.
         (if parts.is_some() { rows.of_block() } else { rows }, parts)
     };
-    let rows = rows.streamed();
     let element = c_type(dtype).ok_or_else(|| Decline(format!("reductions of {dtype}")))?;
     let output = lowering.output_dtype(0)?;
     let result = c_type(output).ok_or_else(|| Decline(format!("reductions to {output}")))?;
@@ -251,7 +255,6 @@ fn finishing(
         _ => Rows::of(outputs, parts.count, step, fold.total.1, lowering.abilities),
     };
     let source = rows
-        .streamed()
         .fill(fold.fill(Template::new("finish", SOURCE).including(loops::SOURCE)))
         .define("Y", result)
         .switch("COLUMNS", false)

@@ -117,7 +117,7 @@ impl Rows {
         if self.apart || !self.is_streamed() {
             return None;
         }
-        let parts = Parts::of(self.count, self.extent, self.width, abilities)?;
+        let parts = Parts::of(self.count, self.extent, self.width, Parts::LEAST, abilities)?;
         let held = held(parts.span.div_ceil(self.width * THREADS_OF_PART), self.width);
         let count = self.count * parts.count;
         Some((Rows { count, extent: parts.span, lanes: THREADS_OF_PART, rows: 1, held, ..self }, parts))
@@ -128,16 +128,6 @@ impl Rows {
         self.count
     }
 
-    /// The same without what threads hold, for kernels that need each element once.
-    pub(crate) fn streamed(self) -> Rows {
-        Rows { held: 0, ..self }
-    }
-
-    /// Elements that are read together.
-    pub(crate) fn width(self) -> usize {
-        self.width
-    }
-
     /// Blocks of a launch.
     pub(crate) fn blocks(self) -> usize {
         self.count.div_ceil(self.rows)
@@ -146,6 +136,11 @@ impl Rows {
     /// The same with a block for each row, or part of one.
     pub(crate) fn of_block(self) -> Rows {
         Rows { lanes: THREADS_OF_PART, rows: 1, held: 0, ..self }
+    }
+
+    /// Elements of rows apart that are worth a block, which its threads share out.
+    pub(crate) fn least_part(self) -> usize {
+        self.lanes * 2 * FEW
     }
 
     /// Whether a thread does not hold its elements.
@@ -195,17 +190,23 @@ pub(crate) struct Parts {
 impl Parts {
     /// Most parts of a row.
     const MOST: usize = THREADS_OF_PART;
-    /// Elements that a part has at least.
-    const LEAST: usize = 8192;
+    /// Elements side by side that are worth a block.
+    pub(crate) const LEAST: usize = 8192;
 
-    /// The parts of `rows` rows of `extent` elements if `blocks` of them, one for each row, leave most of the device idle; each part but the
-    /// last has a multiple of `unit` elements.
-    pub(crate) fn of(blocks: usize, extent: usize, unit: usize, abilities: &Abilities) -> Option<Parts> {
+    /// The parts of rows of `extent` elements if `blocks` blocks that take them whole leave most of the device idle. Each part but the last has
+    /// a multiple of `unit` elements, and about `least` or more.
+    pub(crate) fn of(
+        blocks: usize,
+        extent: usize,
+        unit: usize,
+        least: usize,
+        abilities: &Abilities,
+    ) -> Option<Parts> {
         let wanted = 2 * abilities.multiprocessors as usize;
-        if blocks == 0 || blocks.saturating_mul(2) > wanted || extent < 4 * Parts::LEAST {
+        if blocks == 0 || blocks.saturating_mul(2) > wanted || extent < 4 * least {
             return None;
         }
-        let count = (wanted / blocks).min(extent / Parts::LEAST).min(Parts::MOST);
+        let count = (wanted / blocks).min(extent / least).min(Parts::MOST);
         let span = extent.div_ceil(count).next_multiple_of(unit);
         Some(Parts { count: extent.div_ceil(span), span }).filter(|parts| parts.count > 1)
     }
@@ -244,8 +245,8 @@ mod tests {
 
     #[test]
     fn parts_cover_a_row() {
-        assert_eq!(Parts::of(1000, 1 << 20, 4, &abilities()), None);
-        let parts = Parts::of(3, 1_000_001, 8, &abilities()).unwrap();
+        assert_eq!(Parts::of(1000, 1 << 20, 4, Parts::LEAST, &abilities()), None);
+        let parts = Parts::of(3, 1_000_001, 8, Parts::LEAST, &abilities()).unwrap();
         assert!(parts.count * parts.span >= 1_000_001 && (parts.count - 1) * parts.span < 1_000_001);
         assert!(parts.span.is_multiple_of(8));
     }

@@ -13,10 +13,10 @@ const SOURCE: &str = include_str!("../../../kernels/top_k.cu");
 const MOST: usize = 2048;
 
 /// Elements of a row up to which all are compared with all.
-const SHORT: usize = 128;
+const SHORT: usize = 256;
 
-/// Threads of a block that takes a row.
-const THREADS: usize = 1024;
+/// Elements from which on a row takes a block of 1024 threads.
+const LONG: usize = 4096;
 
 pub(crate) fn lower(op: &TopK, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     let (shape, dtype) = (lowering.shape(0)?, lowering.dtype(0)?);
@@ -40,12 +40,14 @@ pub(crate) fn lower(op: &TopK, lowering: &Lowering<'_>) -> Result<Lowered, Decli
         _ => (2, "u32", ("u32", 4)),
     };
     let room = k.next_power_of_two();
+    let threads = if extent < LONG { BLOCK } else { 1024 };
     let source = Template::new("top_k", SOURCE)
         .define("X", element)
         .define("E", number)
         .define("KEY", key)
         .define("KIND", kind)
         .define("SHORT", if short { SHORT } else { 0 })
+        .define("THREADS", format!("{threads}u"))
         .define("ROOM", format!("{}u", if short { 0 } else { room }))
         .switch("LARGEST", op.largest)
         .switch("VALUES", lowering.wants(0))
@@ -64,7 +66,7 @@ pub(crate) fn lower(op: &TopK, lowering: &Lowering<'_>) -> Result<Lowered, Decli
         let blocks = rows.div_ceil(BLOCK / 32);
         return Ok(Lowered::one("top k of short rows", Kernel::blocks(blocks, BLOCK, source, &operands)?));
     }
-    let kernel = Kernel::blocks(rows, THREADS, source, &operands)?;
+    let kernel = Kernel::blocks(rows, threads, source, &operands)?;
     Ok(Lowered::one("top k", Kernel { shared: (room * (bytes + 4)) as u32, ..kernel }))
 }
 

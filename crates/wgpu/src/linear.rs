@@ -7,7 +7,7 @@ use inferrum_ops::fused::linear::Linear;
 use inferrum_ops::fused_activation::FusedActivation;
 use inferrum_ops::fused_matmul::FusedMatMul;
 use inferrum_ops::matmul::MatMulGeometry;
-use inferrum_tensor::{Shape, Tensor};
+use inferrum_tensor::{DType, Shape, Tensor};
 
 use crate::bindings::{Bindings, fours};
 use crate::epilogue::activate;
@@ -136,10 +136,8 @@ impl Right {
         if side.column == 1 && fours(n) && fours(side.row) && batches_fit {
             return Right::ByFours;
         }
-        let limits = &lowering.abilities.limits;
-        let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) as usize;
-        let bytes = lowering.dtype(1).map_or(4, |dtype| dtype.size());
-        let fits = k.saturating_mul(n.next_multiple_of(4)).saturating_mul(bytes) <= most;
+        let bytes = side.packed_bytes([k, n]);
+        let fits = bytes as u64 <= lowering.abilities.most_bytes();
         let alone = batch_strides.iter().all(|&stride| stride == 0);
         if lowering.constant(1).is_some() && alone && fits { Right::Packed } else { Right::ByElement }
     }
@@ -149,6 +147,7 @@ impl Right {
 struct Side {
     /// As `MatMul` sees it.
     shape: Shape,
+    dtype: DType,
     strides: Vec<usize>,
     row: usize,
     column: usize,
@@ -168,7 +167,7 @@ impl Side {
             [stride] => (stride, 0),
             [] => return Err(Decline("an operand is a scalar".into())),
         };
-        Ok(Side { shape, strides, row, column })
+        Ok(Side { shape, dtype: lowering.dtype(operand)?, strides, row, column })
     }
 
     /// Whether all its rows are equally far apart.
@@ -192,7 +191,13 @@ impl Side {
                 (place < n).then_some(depth * row + place * column)
             })
         };
-        Packing { input: 1, form: format!("{k}x{n} by fours, strides {row}, {column}"), pack: Arc::new(pack) }
+        let form = format!("{k}x{n} by fours, strides {row}, {column}");
+        Packing { input: 1, form, bytes: self.packed_bytes([k, n]), pack: Arc::new(pack) }
+    }
+
+    /// Bytes of [`Side::by_fours`].
+    fn packed_bytes(&self, [k, n]: [usize; 2]) -> usize {
+        k.saturating_mul(n.next_multiple_of(4)).saturating_mul(self.dtype.size())
     }
 
     /// Strides along the axes of `batch`, 0 where the operand repeats.

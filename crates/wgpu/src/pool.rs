@@ -132,6 +132,11 @@ mod tests {
     }
 
     #[test]
+    fn whole_images() {
+        agree_on(pool::whole_images(), Tolerance::CLOSE);
+    }
+
+    #[test]
     fn a_number_beats_nan() {
         agree_on(pool::a_number_beats_nan(), Tolerance::EXACT);
     }

@@ -78,6 +78,7 @@ pub fn batches_broadcast() -> Vec<Case> {
         (&[4, 5, 17], &[17]),
         (&[0, 5, 17], &[17, 3]),
         (&[2, 0], &[0, 3]),
+        (&[2, 0], &[0, 4]),
         (&[3, 1, 16, 24], &[2, 24, 32]),
     ] {
         let op = Linear { product: FusedMatMul::default(), activation: None };

@@ -52,6 +52,16 @@ pub fn windows_of_every_kind() -> Vec<Case> {
     cases
 }
 
+/// One window that is the whole image.
+pub fn whole_images() -> Vec<Case> {
+    let case = |shape: &[usize]| {
+        let window = windows(&shape[2..], 1, 1, [0, 0]);
+        let op = AveragePool { window, count_include_pad: false };
+        Case::new(op, given([random(shape, 1)]), 1)
+    };
+    [&[2usize, 3, 7, 7][..], &[1, 5, 8], &[2, 2, 3, 4, 2]].map(case).into()
+}
+
 /// NaN and minus infinity are among the elements.
 pub fn a_number_beats_nan() -> Vec<Case> {
     let op = MaxPool { window: windows(&[2], 1, 1, [1, 1]), column_major: false, indices: false };

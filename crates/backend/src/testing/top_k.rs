@@ -17,9 +17,10 @@ pub fn along_every_axis() -> Vec<Case> {
     let shapes = [
         (&[17usize][..], 5, 0),
         (&[3, 500], 20, -1),
+        (&[9, 129], 3, -1),
         (&[70, 3], 70, 0),
         (&[2, 9, 5], 1, 1),
-        (&[2, 200, 3], 200, 1),
+        (&[2, 300, 3], 300, 1),
         (&[0, 3], 2, 1),
     ];
     shapes.into_iter().flat_map(|(shape, k, axis)| both(&random(shape, 1), k, axis)).collect()
