@@ -17,9 +17,12 @@ use crate::testing::{Tolerance, agree_as, agree_on, assert_close};
 
 pub(crate) const SUMS: Tolerance = Tolerance { relative: 1e-5, absolute: 1e-4 };
 
+/// Names a form.
+type Wanted = fn(&Form) -> bool;
+
 thread_local! {
     /// Which of the candidates is taken, and whether it was there to take.
-    static FORCED: Cell<Option<(fn(&Form) -> bool, bool)>> = const { Cell::new(None) };
+    static FORCED: Cell<Option<(Wanted, bool)>> = const { Cell::new(None) };
 }
 
 /// The candidates, with the one that a test asks for first.
@@ -34,7 +37,7 @@ pub(super) fn forced(mut forms: Vec<Form>) -> Vec<Form> {
 }
 
 /// Compares with the reference while `wanted` names the form that is taken; it has to be among the candidates of a case at least.
-pub(crate) fn agree_in(wanted: fn(&Form) -> bool, cases: impl IntoIterator<Item = Case>, what: &str) {
+pub(crate) fn agree_in(wanted: Wanted, cases: impl IntoIterator<Item = Case>, what: &str) {
     FORCED.set(Some((wanted, false)));
     agree_on(cases, SUMS);
     let found = FORCED.take().is_some_and(|(_, found)| found);
@@ -48,7 +51,7 @@ macro_rules! every_tile {
     };
 }
 
-const EVERY_TILE: [fn(&Form) -> bool; TILES.len()] = every_tile!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17);
+const EVERY_TILE: [Wanted; TILES.len()] = every_tile!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17);
 
 /// As [`agree_in`]; tiles of multiply-adds only take float32, the others float16.
 fn agree_by_tile(place: usize, case: &Case) {
