@@ -10,7 +10,7 @@ struct Direct {
     Divisor positions, maps, filters;
 };
 
-extern "C" __global__ void conv_direct(const X_T* x, const W_T* w, const Tap* taps, Window window, Direct direct, RESULT_PARAMETERS) {
+extern "C" __global__ void conv_direct(const X_T* __restrict__ x, const W_T* __restrict__ w, const Tap* __restrict__ taps, Window window, Direct direct, RESULT_PARAMETERS) {
     u32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= direct.elements) return;
     u32 image = direct.positions.divide(index);

@@ -169,10 +169,12 @@ __device__ inline u64 low_bits(double x) {
     return x >= 9223372036854775808.0 ? (u64)x : u64(truncated(x));
 }
 
-// To a type of integers, or to bool.
+// To a type of integers, or to bool. What 32 bits hold goes without float64, which is slow on many devices.
 template <class Into> struct Cast {
     static __device__ inline Into of(double x) { return Into(low_bits(x)); }
-    static __device__ inline Into of(float x) { return Into(low_bits(double(x))); }
+    static __device__ inline Into of(float x) {
+        return ::fabsf(x) < 2147483648.0f ? Into(i32(x)) : Into(low_bits(double(x)));
+    }
     template <class From> static __device__ inline Into of(From x) { return Into(x); }
 };
 template <> struct Cast<i32> {
@@ -180,12 +182,12 @@ template <> struct Cast<i32> {
         i64 wide = truncated(x);
         return wide > 0x7fffffffll ? 0x7fffffff : wide < -0x80000000ll ? i32(-0x7fffffff - 1) : i32(wide);
     }
-    static __device__ inline i32 of(float x) { return of(double(x)); }
+    static __device__ inline i32 of(float x) { return ::fabsf(x) < 2147483648.0f ? i32(x) : of(double(x)); }
     template <class From> static __device__ inline i32 of(From x) { return i32(x); }
 };
 template <> struct Cast<i64> {
     static __device__ inline i64 of(double x) { return truncated(x); }
-    static __device__ inline i64 of(float x) { return truncated(double(x)); }
+    static __device__ inline i64 of(float x) { return ::fabsf(x) < 9223372036854775808.0f ? i64(x) : truncated(double(x)); }
     template <class From> static __device__ inline i64 of(From x) { return i64(x); }
 };
 template <> struct Cast<bool> {

@@ -121,7 +121,7 @@ INLINE void stream(const Factors& factors, u32 first, const Extents& extents, co
 #endif
 
 extern "C" __global__ void __launch_bounds__(256)
-    gemv(const TF* few, const TM* many, Extents extents, Batches<BATCH_AXES> batches, RESULT_PARAMETERS) {
+    gemv(const TF* __restrict__ few, const TM* __restrict__ many, Extents extents, Batches<BATCH_AXES> batches, RESULT_PARAMETERS) {
     Part part = own_part(extents);
     u32 start[2];
     batches.loops.walk(part.batch, start);

@@ -1,8 +1,8 @@
-// Images as a product's factor B, planar: a column for each output element of all images, a depth for each channel and tap of the window. What
-// each depth adds to the place where a window begins stands in a table. Macros: AXES (2 or 3), TRANSPOSED, and SAME_TAP if all depths of a
-// tile are channels of one tap.
+// Images as a product's factor B, planar: a column for each output element of all images, a depth for each channel and tap of the
+// window. What each depth adds to the place where a window begins stands in a table. Macros: AXES (2 or 3), BACKWARDS for a transposed
+// convolution, and SAME_TAP if all depths of a tile are channels of one tap.
 
-struct Tap {
+struct __align__(16) Tap {
     // Elements from the image's first one, from which follow the places along each axis, but not the tap's own (unless SAME_TAP).
     i32 channel;
     i32 along[3];
@@ -16,7 +16,8 @@ struct Window {
     u32 image, channel, slice, row;
     // Extents of the input.
     u32 extents[3];
-    // Where a window begins is a place times `steps` less `pads`; of a transposed convolution a place is in its steps, where it is divisible.
+    // A window begins at an output's place times `steps` less `pads`. Of a transposed convolution, the input is met where that, less the
+    // tap's place, is divided by `between`.
     i32 steps[3];
     i32 pads[3];
     Divisor between[3];
@@ -55,7 +56,7 @@ template <class T> struct Images {
 #pragma unroll
         for (int axis = 3 - AXES; axis < 3; axis++) {
             u32 place = (u32)(line.at[axis] + tap.along[axis]);
-            if (TRANSPOSED) {
+            if (BACKWARDS) {
                 // What lies before the image, as a number without sign, is more than any place.
                 if (place >> 31) {
                     inside = false;

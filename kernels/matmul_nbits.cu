@@ -26,7 +26,7 @@ struct Product {
     u32 column_blocks;
 };
 
-extern "C" __global__ void matmul_nbits(const A* a, const u32* weights, const S* scales, const Z* zeros, const S* bias, Y* y, Product p) {
+extern "C" __global__ void matmul_nbits(const IN* a, const u32* weights, const SCALE* scales, const ZERO* zeros, const SCALE* bias, OUT* y, Product p) {
     SHARED(float, held);
     __shared__ float parts[WARPS][ROWS * COLUMNS];
     u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, part = warp % SPLIT;
@@ -103,5 +103,5 @@ extern "C" __global__ void matmul_nbits(const A* a, const u32* weights, const S*
     if (row >= p.m || column >= p.n) return;
     float sum = bias ? float(bias[column]) : 0.0f;
     for (u32 i = 0; i < SPLIT; i++) sum += parts[team * SPLIT + i][own];
-    y[row * p.n + column] = Y(sum);
+    y[row * p.n + column] = OUT(sum);
 }

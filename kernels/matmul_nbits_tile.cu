@@ -20,7 +20,7 @@ struct Product {
     u32 column_tiles;
 };
 
-extern "C" __global__ void matmul_nbits_tile(const A* a, const u32* weights, const S* scales, const Z* zeros, const S* bias, Y* y, Product p) {
+extern "C" __global__ void matmul_nbits_tile(const IN* a, const u32* weights, const SCALE* scales, const ZERO* zeros, const SCALE* bias, OUT* y, Product p) {
     __shared__ float tile_a[DEPTH * STEP], tile_b[DEPTH * STEP];
     u32 first_row = blockIdx.x / p.column_tiles * SIDE, first_column = blockIdx.x % p.column_tiles * SIDE;
     u32 across = threadIdx.x % 16 * 4, down = threadIdx.x / 16 * 4;
@@ -59,7 +59,7 @@ extern "C" __global__ void matmul_nbits_tile(const A* a, const u32* weights, con
 #pragma unroll
         for (u32 c = 0; c < 4; c++) {
             u32 row = first_row + down + r, column = first_column + across + c;
-            if (row < p.m && column < p.n) y[row * p.n + column] = Y(sums[r][c] + (bias ? float(bias[column]) : 0.0f));
+            if (row < p.m && column < p.n) y[row * p.n + column] = OUT(sums[r][c] + (bias ? float(bias[column]) : 0.0f));
         }
     }
 }

@@ -190,9 +190,9 @@ struct Rows {
     u32 *words;
 };
 
-template <u32 COUNT, bool TRANSPOSED> inline void load_rows(void **lanes) {
+template <u32 Count, bool Transposed> inline void load_rows(void **lanes) {
     u16 matrices[4][8][8] = {};
-    for (u32 i = 0; i < 8 * COUNT; i++) {
+    for (u32 i = 0; i < 8 * Count; i++) {
         auto *mine = static_cast<Rows *>(lanes[i]);
         if (!mine) fail("a lane of the warp is missing at a load of matrices");
         if (reinterpret_cast<u64>(mine->row) % 16 != 0) fail("a row of a matrix is not at a multiple of 16 bytes");
@@ -202,9 +202,9 @@ template <u32 COUNT, bool TRANSPOSED> inline void load_rows(void **lanes) {
         auto *mine = static_cast<Rows *>(lanes[lane]);
         if (!mine) continue;
         u32 g = lane / 4, t = lane % 4;
-        for (u32 i = 0; i < COUNT; i++) {
-            u16 low = TRANSPOSED ? matrices[i][2 * t][g] : matrices[i][g][2 * t];
-            u16 high = TRANSPOSED ? matrices[i][2 * t + 1][g] : matrices[i][g][2 * t + 1];
+        for (u32 i = 0; i < Count; i++) {
+            u16 low = Transposed ? matrices[i][2 * t][g] : matrices[i][g][2 * t];
+            u16 high = Transposed ? matrices[i][2 * t + 1][g] : matrices[i][g][2 * t + 1];
             mine->words[i] = u32(high) << 16 | low;
         }
     }

@@ -51,7 +51,7 @@ fn masked(product: f32, batch: u32, head: u32, query: u32, key: u32) -> f32 {
     score = select(score, {{fill}}, given == 0u);
 #else
     // What the mask hides does not matter, whatever it is.
-    score = select(score + given, hidden, given == hidden);
+    score = select(score + given, hidden, is_lowest(given));
 #endif
 #endif
     return score;
@@ -119,13 +119,14 @@ fn main(
 #else
             for (var i = 0u; i < 64u; i++) { new_greatest = max(new_greatest, scores[lane * 64u + i]); }
 #endif
-            shrink[lane] = select(exp(old - new_greatest), 1.0, old == new_greatest);
+            // By bits: both may be infinite.
+            shrink[lane] = select(exp(old - new_greatest), 1.0, bitcast<u32>(old) == bitcast<u32>(new_greatest));
             greatest[lane] = new_greatest;
         }
         workgroupBarrier();
         for (var row = 0u; row < ROWS; row++) {
             let score = scores[row * 64u + lane];
-            let weight = select(exp(score - greatest[row]), 0.0, score == -infinity());
+            let weight = select(exp(score - greatest[row]), 0.0, is_lowest(score));
             scores[row * 64u + lane] = weight;
 #if subgroups
             let own = subgroupAdd(weight);

@@ -12,7 +12,12 @@ fn power(x: T, y: T) -> T {
     var result = T(1);
     var base = x;
     var left = y;
-    if (left < T(0)) { return select(T(0), x, x == T(1)); }
+#if signed
+    if (left < T(0)) {
+        if (x == T(-1)) { return select(x, T(1), (left & T(1)) == T(0)); }
+        return select(T(0), x, x == T(1));
+    }
+#endif
     while (left > T(0)) {
         if ((left & T(1)) == T(1)) { result *= base; }
         base *= base;
@@ -20,6 +25,9 @@ fn power(x: T, y: T) -> T {
     }
     return result;
 }
+
+/// 0 where y is.
+fn divide(x: T, y: T) -> T { return select(x / y, T(0), y == T(0)); }
 
 /// Division by zero gives 0. By a quotient, since GLSL leaves the rests of negative numbers open.
 fn fmod(x: T, y: T) -> T {
@@ -33,11 +41,16 @@ fn floor_mod(x: T, y: T) -> T {
 }
 #if signed
 fn sign_(x: T) -> T { return select(select(T(0), T(1), x > T(0)), T(-1), x < T(0)); }
+fn is_far(y: T) -> bool { return y < T(0) || y >= T({{bits}}); }
+fn shift_right(x: T, y: T) -> T { return x >> select(u32(y), {{bits}}u - 1u, is_far(y)); }
 #else
 fn sign_(x: T) -> T { return select(T(0), T(1), x > T(0)); }
+fn is_far(y: T) -> bool { return y >= T({{bits}}); }
+fn shift_right(x: T, y: T) -> T { return select(x >> u32(y), T(0), is_far(y)); }
 #endif
-fn shift_left(x: T, y: T) -> T { return select(x << u32(y), T(0), y >= T({{bits}})); }
-fn shift_right(x: T, y: T) -> T { return select(x >> u32(y), T(0), y >= T({{bits}})); }
+fn shift_left(x: T, y: T) -> T { return select(x << u32(y), T(0), is_far(y)); }
+#else
+fn divide(x: T, y: T) -> T { return x / y; }
 #endif
 
 {{steps}}

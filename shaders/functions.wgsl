@@ -3,6 +3,8 @@
 
 fn is_nan(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }
 fn is_inf(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) == 0x7f800000u; }
+/// Whether it is negative infinity, by its bits: compilers with fast arithmetic (Metal's) take comparisons with infinity for false.
+fn is_lowest(x: f32) -> bool { return bitcast<u32>(x) == 0xff800000u; }
 /// No constant expression, in which WGSL refuses infinity.
 fn infinity() -> f32 {
     var bits = 0x7f800000u;
@@ -110,22 +112,26 @@ fn erf(x: f32) -> f32 {
 /// Halves go to even.
 fn round_even(x: f32) -> f32 { return select(round(x), x, abs(x) >= 8388608.0 || is_nan(x)); }
 
-fn binary_exponent(x: f32) -> i32 { return i32((bitcast<u32>(x) >> 23u) & 0xffu); }
-
-/// Exact: whole multiples of y are taken off, the greatest power of two first.
+/// Exact, and in few steps however far apart they are: a long division of the digits, eight bits at a time.
 fn fmod(x: f32, y: f32) -> f32 {
-    var rest = abs(x);
-    let step = abs(y);
-    // No constant expression, in which WGSL refuses NaN.
-    var nan = 0x7fc00000u;
-    if (is_nan(x) || is_nan(y) || is_inf(x) || step == 0.0) { return bitcast<f32>(nan); }
-    if (is_inf(y)) { return x; }
-    while (rest >= step) {
-        let power = binary_exponent(rest) - binary_exponent(step);
-        let multiple = ldexp(step, power);
-        rest -= select(multiple, ldexp(step, power - 1), multiple > rest);
+    let rest = bitcast<u32>(x) & 0x7fffffffu;
+    let step = bitcast<u32>(y) & 0x7fffffffu;
+    if (rest >= 0x7f800000u || step > 0x7f800000u || step == 0u) { return nan(); }
+    if (rest < step) { return x; }
+    // Both are digits by a power of two, which is the same below the normal numbers.
+    let rest_power = max(rest >> 23u, 1u);
+    let power = max(step >> 23u, 1u);
+    let divisor = step - ((power - 1u) << 23u);
+    var digits = (rest - ((rest_power - 1u) << 23u)) % divisor;
+    for (var left = rest_power - power; left > 0u;) {
+        let bits = min(left, 8u);
+        digits = (digits << bits) % divisor;
+        left -= bits;
     }
-    return select(rest, -rest, bitcast<u32>(x) >> 31u == 1u);
+    let sign = bitcast<u32>(x) & 0x80000000u;
+    if (digits == 0u) { return bitcast<f32>(sign); }
+    let shift = min(23u - firstLeadingBit(digits), power - 1u);
+    return bitcast<f32>(sign | ((digits << shift) + ((power - 1u - shift) << 23u)));
 }
 
 fn floor_mod(x: f32, y: f32) -> f32 {
@@ -133,18 +139,17 @@ fn floor_mod(x: f32, y: f32) -> f32 {
     return select(rest, rest + y, rest != 0.0 && (rest < 0.0) != (y < 0.0));
 }
 
-/// Whole exponents take negative bases.
+/// Whole exponents take negative bases; odd ones keep the base's sign.
 fn power(x: f32, y: f32) -> f32 {
     if (y == 0.0 || x == 1.0) { return 1.0; }
-    if (x == 0.0) {
-        return select(0.0, 1.0 / x, y < 0.0);
-    }
-    let magnitude = exp2(y * log2(abs(x)));
-    let exact = select(select(magnitude, x * x, y == 2.0), x, y == 1.0);
     let whole = floor(y) == y;
     let odd = whole && abs(y) < 16777216.0 && (abs(y) % 2.0) == 1.0;
-    let signed = select(exact, -abs(exact), x < 0.0 && odd);
-    // No constant expression, in which WGSL refuses NaN.
-    var nan = 0x7fc00000u;
-    return select(signed, bitcast<f32>(nan), x < 0.0 && !whole);
+    if (is_nan(x) || is_nan(y) || (x < 0.0 && !whole)) { return nan(); }
+    var size = exp2(y * log2(abs(x)));
+    if (x == 0.0) { size = select(0.0, infinity(), y < 0.0); }
+    if (abs(x) == 1.0) { size = 1.0; }
+    if (y == 1.0) { size = abs(x); }
+    if (y == 2.0) { size = x * x; }
+    let sign = select(0u, bitcast<u32>(x) & 0x80000000u, odd);
+    return bitcast<f32>(bitcast<u32>(size) | sign);
 }

@@ -14,7 +14,8 @@ fn place_of(at: u32) -> Place {
     place.sequence = (at / param(4u)) % param(2u);
     place.direction = at / param(4u) / param(2u);
 #if lengths
-    place.length = u32(lengths[place.sequence]);
+    // What is beyond the steps has failed the run already.
+    place.length = u32(clamp(lengths[place.sequence], 0, i32(param(1u))));
 #else
     place.length = param(1u);
 #endif

@@ -1,5 +1,5 @@
 // States between their order in the model and the kernel's, [directions, sequences, elements]. Words: elements, sequences,
-// directions, elements of a state.
+// directions, elements of a state, steps. The dispatch that comes first checks the sequences' lengths.
 
 {{buffers}}
 
@@ -11,6 +11,12 @@ fn main(
 ) {
     let at = invocation(workgroup, workgroups, local, 64u);
     if (at >= param(0u)) { return; }
+#if lengths
+    let length = lengths[(at / param(3u)) % param(1u)];
+    if (length < 0 || u32(length) > param(4u)) {
+        tell(bitcast<u32>(length), bitcast<u32>(length >> 31u), param(4u));
+    }
+#endif
 #if batch_first
     let element = at % param(3u);
     let sequence = (at / param(3u)) % param(1u);

@@ -157,6 +157,10 @@ impl Backend for CudaBackend {
         tensor.is_some_and(|tensor| Arc::ptr_eq(&tensor.driver, &self.shared.driver))
     }
 
+    fn multiplies_integers(&self) -> bool {
+        true
+    }
+
     fn weight_bytes(&self) -> usize {
         self.shared.weights.bytes()
     }

@@ -12,9 +12,9 @@ use crate::conv_depthwise::{self, is_depthwise};
 use crate::conv_direct;
 use crate::epilogue::{Bias, Epilogue};
 use crate::filters::Filters;
+use crate::images::Read;
 use crate::kernel::{Lowered, Lowering, Operand};
 use crate::product::{Factor, Product, widest};
-use crate::images::Read;
 
 /// Position of the bias among the inputs.
 const BIAS: usize = 2;
@@ -39,7 +39,8 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
     let geometry = conv.geometry(&x, &w).map_err(|error| Decline(error.to_string()))?;
     let depth = geometry.in_channels * geometry.window.taps();
     let positions = geometry.window.positions();
-    let epilogue = epilogue(geometry.batch, geometry.groups, geometry.out_channels, positions, activation, lowering);
+    let epilogue =
+        epilogue(geometry.batch, geometry.groups, geometry.out_channels, positions, activation, lowering);
     // The order of sums matters to quantised models, which are of float32.
     let block = (ordered && lowering.dtype(0)?.size() == 4).then(|| block(positions, depth));
     let few = geometry.out_channels < FEW_FILTERS;
@@ -48,7 +49,14 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
     }
     if (few && geometry.in_channels == 1) || (block.is_some() && geometry.out_channels == 1) {
         let read = read(&geometry, false);
-        return conv_direct::lower("conv direct", &read, geometry.out_channels, block.unwrap_or(depth), &epilogue, lowering);
+        return conv_direct::lower(
+            "conv direct",
+            &read,
+            geometry.out_channels,
+            block.unwrap_or(depth),
+            &epilogue,
+            lowering,
+        );
     }
     let constant = lowering.constant(1).is_some();
     let by_taps = constant && block.is_none() && geometry.in_channels.is_multiple_of(CHANNELS);

@@ -4,9 +4,9 @@ use inferrum_backend::Decline;
 
 use crate::division::divisor;
 use crate::epilogue::Epilogue;
+use crate::images::Read;
 use crate::kernel::{Kernel, Lowered, Lowering, Operand, word};
 use crate::source::Template;
-use crate::images::Read;
 
 const SOURCE: &str = include_str!("../../../kernels/conv_direct.cu");
 
@@ -26,7 +26,8 @@ pub(crate) fn lower(
     let elements = lowering.output_shape(0)?.elements();
     let positions = epilogue.row;
     let depth = read.channels * read.window.taps();
-    let mut words = vec![word(elements)?, word(depth)?, word(block.max(1))?, word(read.channels * read.plane())?];
+    let mut words =
+        vec![word(elements)?, word(depth)?, word(block.max(1))?, word(read.channels * read.plane())?];
     for number in [positions, read.groups * filters, filters] {
         words.extend(divisor(number)?);
     }

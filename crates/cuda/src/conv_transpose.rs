@@ -6,9 +6,9 @@ use inferrum_ops::conv_transpose::ConvTranspose;
 use crate::conv::{CHANNELS, FEW_FILTERS, epilogue};
 use crate::conv_direct;
 use crate::filters::Filters;
+use crate::images::Read;
 use crate::kernel::{Lowered, Lowering, Operand};
 use crate::product::{Factor, Product};
-use crate::images::Read;
 
 pub(crate) fn lower(op: &ConvTranspose, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     lowering.require_floats(&[])?;
@@ -40,7 +40,8 @@ pub(crate) fn lower(op: &ConvTranspose, lowering: &Lowering<'_>) -> Result<Lower
     let (a, before) = order.factor(lowering)?;
     let dtype = lowering.dtype(0)?;
     let images = if k == 0 { None } else { Some(read.images()?) };
-    let b = Factor { operand: Operand::Input(0), dtype, outer: 1, depth: 0, by_depth: false, width: 1, images };
+    let b =
+        Factor { operand: Operand::Input(0), dtype, outer: 1, depth: 0, by_depth: false, width: 1, images };
     let group = channels * read.plane();
     let batches = Loops::new(&[geometry.groups], &[&[order.group(&a) as isize], &[group as isize]])?;
     let (m, n) = (filters, geometry.batch * positions);

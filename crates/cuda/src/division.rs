@@ -27,10 +27,14 @@ mod tests {
 
     #[test]
     fn quotients_are_exact() {
-        let numbers = [1usize, 2, 3, 5, 7, 9, 49, 127, 128, 196, 3136, 65535, 65537, 1 << 30, i32::MAX as usize];
+        let numbers =
+            [1usize, 2, 3, 5, 7, 9, 49, 127, 128, 196, 3136, 65535, 65537, 1 << 30, i32::MAX as usize];
         for of in numbers {
             let [divisor, factor, shift] = divisor(of).unwrap();
-            for x in numbers.iter().flat_map(|&x| [x - 1, x, (x * of).min(i32::MAX as usize), (x * of).saturating_sub(1)]) {
+            for x in numbers
+                .iter()
+                .flat_map(|&x| [x - 1, x, (x * of).min(i32::MAX as usize), (x * of).saturating_sub(1)])
+            {
                 let Ok(x) = u32::try_from(x.min(i32::MAX as usize)) else { continue };
                 let high = (u64::from(x) * u64::from(factor)) >> 32;
                 let quotient = if divisor == 1 { x } else { (high as u32) >> shift };

@@ -41,7 +41,12 @@ impl Epilogue {
     ///
     /// # Errors
     /// A type that is no float of 16 or 32 bits, or an activation whose parameter is no number.
-    pub(crate) fn fill(&self, n: usize, template: Template, lowering: &Lowering<'_>) -> Result<Template, Decline> {
+    pub(crate) fn fill(
+        &self,
+        n: usize,
+        template: Template,
+        lowering: &Lowering<'_>,
+    ) -> Result<Template, Decline> {
         let float = |input: Option<usize>| input.map_or(Ok("float"), |input| lowering.float(input));
         let bias = match &self.bias {
             None => 0,
@@ -93,7 +98,10 @@ impl Epilogue {
         if let Some(bias) = self.bias.as_ref().filter(|bias| bias.by_column) {
             extents.extend([bias.batch, bias.row]);
         }
-        [4, 2].into_iter().find(|&width| extents.iter().all(|extent| extent.is_multiple_of(width))).unwrap_or(1)
+        [4, 2]
+            .into_iter()
+            .find(|&width| extents.iter().all(|extent| extent.is_multiple_of(width)))
+            .unwrap_or(1)
     }
 }
 
@@ -113,7 +121,7 @@ pub(crate) fn fill_parts(template: Template) -> Template {
 ///
 /// # Errors
 /// A parameter that is no number.
-fn activate(activation: Option<FusedActivation>) -> Result<String, Decline> {
+pub(crate) fn activate(activation: Option<FusedActivation>) -> Result<String, Decline> {
     let Some(activation) = activation else { return Ok("return x".into()) };
     let expression = activation.expression();
     let mut body = "typedef float T; ".to_owned();

@@ -34,10 +34,21 @@ impl Filters {
     ///
     /// # Errors
     /// More elements than a kernel counts.
-    pub(crate) fn factor(self, lowering: &Lowering<'_>) -> Result<(Factor, Option<(Kernel, usize)>), Decline> {
+    pub(crate) fn factor(
+        self,
+        lowering: &Lowering<'_>,
+    ) -> Result<(Factor, Option<(Kernel, usize)>), Decline> {
         let dtype = lowering.dtype(INPUT)?;
         let depth = self.channels * self.taps;
-        let plain = |operand| Factor::matrix(operand, dtype, [depth, 1], [self.filters, depth], &[(self.filters * depth) as isize]);
+        let plain = |operand| {
+            Factor::matrix(
+                operand,
+                dtype,
+                [depth, 1],
+                [self.filters, depth],
+                &[(self.filters * depth) as isize],
+            )
+        };
         let natural = !self.transposed && (!self.by_taps || self.taps == 1);
         let as_they_are = plain(Operand::Input(INPUT));
         let whole = 16 / dtype.size();
@@ -48,7 +59,10 @@ impl Filters {
         let width = depth.next_multiple_of(whole);
         let (operand, before) = if constant {
             let form = format!("{self:?} in rows of {width}");
-            (rearranged(INPUT, form, self.groups * self.filters * width, move |at| self.find(at, width)), None)
+            (
+                rearranged(INPUT, form, self.groups * self.filters * width, move |at| self.find(at, width)),
+                None,
+            )
         } else {
             let (kernel, bytes) = self.moved(width, dtype)?;
             (Operand::Scratch(0), Some((kernel, bytes)))
@@ -65,7 +79,8 @@ impl Filters {
     /// Elements from one group, filter, channel and tap to the next.
     fn steps(self) -> [usize; 4] {
         let (filters, channels, taps) = (self.filters, self.channels, self.taps);
-        let (filter, channel) = if self.transposed { (taps, filters * taps) } else { (channels * taps, taps) };
+        let (filter, channel) =
+            if self.transposed { (taps, filters * taps) } else { (channels * taps, taps) };
         [filters * channels * taps, filter, channel, 1]
     }
 

@@ -68,6 +68,16 @@ impl Tile {
         }
     }
 
+    /// Blocks whose registers a multiprocessor has room for, of which those for sums are the most.
+    pub(crate) fn at_once(self) -> usize {
+        let threads = match self.m * self.n / self.threads() {
+            0..=16 => 768,
+            17..=64 => 512,
+            _ => 256,
+        };
+        (threads / self.threads()).max(1)
+    }
+
     /// Depth of a tile of elements of so many bytes.
     pub(crate) fn depth(self, bytes: usize) -> usize {
         match self.units {
@@ -105,7 +115,9 @@ impl Form {
                 let units = if tile.is_tensor() { "tensor" } else { "fma" };
                 (format!("{units} {}x{} by {}", tile.m, tile.n, tile.threads()), splits)
             }
-            Form::Stream { few, down, columns, splits } => (format!("stream {few}x{columns} by {down}"), splits),
+            Form::Stream { few, down, columns, splits } => {
+                (format!("stream {few}x{columns} by {down}"), splits)
+            }
         };
         if splits > 1 { format!("{text} in {splits}") } else { text }
     }
@@ -187,7 +199,8 @@ impl Question {
     /// What a form takes, roughly, on a nominal device of as many multiprocessors: enough to tell forms apart.
     fn nanoseconds(&self, tile: Tile, splits: usize, abilities: &Abilities) -> f64 {
         // Of a multiprocessor, each nanosecond: multiply-adds, and bytes that come from the second cache.
-        let (rate, bytes_of_cache) = (if tile.is_tensor() { 1800.0 * 2.0 / self.bytes as f64 } else { 200.0 }, 40.0);
+        let (rate, bytes_of_cache) =
+            (if tile.is_tensor() { 1800.0 * 2.0 / self.bytes as f64 } else { 200.0 }, 40.0);
         let worth = match tile.units {
             Units::Threads { across, down } => {
                 let (rows, columns) = ((tile.m / down) as f64, (tile.n / across) as f64);
@@ -199,7 +212,7 @@ impl Question {
             }
         };
         let threads = tile.threads();
-        let side_by_side = (512 / threads).min(200 * 1024 / self.shared_bytes(tile).max(1)).max(1);
+        let side_by_side = tile.at_once().min(200 * 1024 / self.shared_bytes(tile).max(1)).max(1);
         // What one block makes of a multiprocessor, if it is alone there.
         let alone = 0.7 * (threads as f64 / 256.0).min(1.0);
         let depth = self.k.div_ceil(splits) as f64;
@@ -214,7 +227,8 @@ impl Question {
         let blocks = blocks.into_iter().fold(1, usize::saturating_mul);
         let rounds = blocks / (multiprocessors * side_by_side);
         let left = (blocks % (multiprocessors * side_by_side)).div_ceil(multiprocessors);
-        let parts = if splits > 1 { (self.batches * self.m * self.n * (splits + 1)) as f64 * 4.0 } else { 0.0 };
+        let parts =
+            if splits > 1 { (self.batches * self.m * self.n * (splits + 1)) as f64 * 4.0 } else { 0.0 };
         let adding = if splits > 1 { 2500.0 + parts / (25.0 * multiprocessors as f64) } else { 0.0 };
         rounds as f64 * round(side_by_side) + if left > 0 { round(left) } else { 0.0 } + adding
     }
@@ -255,7 +269,13 @@ mod tests {
     }
 
     fn large() -> Abilities {
-        Abilities { capability: 90, multiprocessors: 132, shared_bytes: 227 << 10, memory: 80 << 30, tf32: false }
+        Abilities {
+            capability: 90,
+            multiprocessors: 132,
+            shared_bytes: 227 << 10,
+            memory: 80 << 30,
+            tf32: false,
+        }
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use inferrum_backend::Decline;
 use inferrum_ops::grid_sample::{GridSample, Mode, Padding};
 
-use crate::kernel::{Kernel, Lowered, Lowering, Operand, c_type, words};
 use crate::copies::{copy_type, element_bytes};
+use crate::kernel::{Kernel, Lowered, Lowering, Operand, c_type, words};
 use crate::source::Template;
 
 const SOURCE: &str = include_str!("../../../kernels/grid_sample.cu");

@@ -183,7 +183,7 @@ fn prepare(
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{Tolerance, agree_in, fails, random};
+    use crate::testing::{Tolerance, agree_in, random};
     use inferrum_backend::testing::{Case, group_query_attention};
     use inferrum_tensor::{DType, Shape, Tensor};
 

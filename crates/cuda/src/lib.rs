@@ -38,6 +38,7 @@ mod nvidia;
 mod packed;
 mod plan;
 mod product;
+mod recurrent;
 mod requantize;
 mod rows;
 mod set;
@@ -90,11 +91,14 @@ inferrum_backend::kernels! {
     grid_sample: inferrum_ops::grid_sample::GridSample;
     group_norm: inferrum_ops::group_norm::GroupNormalization, inferrum_ops::instance_norm::InstanceNormalization;
     group_query_attention: inferrum_ops::group_query_attention::GroupQueryAttention;
+    gru: inferrum_ops::gru::GRU;
     layer_norm: inferrum_ops::layer_norm::LayerNormalization, inferrum_ops::layer_norm::RMSNormalization;
     linear: inferrum_ops::fused::linear::Linear;
     lp_norm: inferrum_ops::lp_norm::LpNormalization;
     lrn: inferrum_ops::lrn::LRN;
-    matmul: inferrum_ops::fused_matmul::FusedMatMul, inferrum_ops::gemm::Gemm, inferrum_ops::matmul::MatMul;
+    lstm: inferrum_ops::lstm::LSTM;
+    matmul: inferrum_ops::fused_matmul::FusedMatMul, inferrum_ops::gemm::FusedGemm, inferrum_ops::gemm::Gemm,
+        inferrum_ops::matmul::MatMul;
     matmul_integer: inferrum_ops::matmul_integer::MatMulInteger,
         inferrum_ops::matmul_integer::MatMulIntegerToFloat;
     matmul_nbits: inferrum_ops::matmul_nbits::MatMulNBits;
@@ -109,6 +113,7 @@ inferrum_backend::kernels! {
     quantize: inferrum_ops::quantize::DequantizeLinear, inferrum_ops::quantize::QuantizeLinear;
     reduce: inferrum_ops::reduce::Reduce;
     resize: inferrum_ops::resize::Resize;
+    rnn: inferrum_ops::rnn::RNN;
     rotary_embedding: inferrum_ops::rotary_embedding::RotaryEmbedding;
     scatter: inferrum_ops::scatter_elements::ScatterElements, inferrum_ops::scatter_nd::ScatterND;
     skip_layer_norm: inferrum_ops::skip_layer_norm::SkipLayerNormalization;

@@ -13,13 +13,13 @@ use crate::packed::rearranged;
 use crate::product::{Factor, Product};
 
 pub(crate) fn lower(op: &Linear, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
-    let bias = lowering.has(Linear::BIAS).then_some(Bias {
-        input: Linear::BIAS,
-        scale: 1.0,
-        batch: 0,
-        row: 0,
-        by_column: true,
-    });
+    let bias = match lowering.has(Linear::BIAS) {
+        true => {
+            let by_column = lowering.shape(Linear::BIAS)?.elements() != 1;
+            Some(Bias { input: Linear::BIAS, scale: 1.0, batch: 0, row: 0, by_column })
+        }
+        false => None,
+    };
     let residual = lowering.has(Linear::RESIDUAL).then_some(Linear::RESIDUAL);
     lower_product(&op.product, op.activation, bias, residual, lowering)
 }
@@ -42,13 +42,22 @@ pub(crate) fn lower_product(
     let joined = geometry.b_batch.elements() == 1 && a.is_dense();
     let m = if joined { geometry.batch.elements() * geometry.m } else { geometry.m };
     let (n, k) = (geometry.n, geometry.k);
+    if let Some(bias) = bias.as_ref().filter(|bias| bias.by_column) {
+        let shape = lowering.shape(bias.input)?;
+        if shape.last() != Some(&n) {
+            return Err(Decline(format!("a bias of {shape} for {n} columns")));
+        }
+    }
     let batch = if joined { Shape::scalar() } else { geometry.batch.clone() };
     let strides = [a.batch_strides(&batch), b.batch_strides(&batch)];
     let batches = Loops::new(&batch, &[&strides[0], &strides[1]])?;
-    let epilogue = Epilogue { alpha: product.alpha, bias, residual, activation, batch: m * n, row: n, images: None };
-    let left = Factor::matrix(Operand::Input(0), lowering.dtype(0)?, [a.row, a.column], [m, k], batches.strides(0));
+    let epilogue =
+        Epilogue { alpha: product.alpha, bias, residual, activation, batch: m * n, row: n, images: None };
+    let left =
+        Factor::matrix(Operand::Input(0), lowering.dtype(0)?, [a.row, a.column], [m, k], batches.strides(0));
     let right = b.right([k, n], batches.strides(1), lowering)?;
-    Product { name: "gemm", batches, m, n, k, a: left, b: right, epilogue, block: None, before: None }.lower(lowering)
+    Product { name: "gemm", batches, m, n, k, a: left, b: right, epilogue, block: None, before: None }
+        .lower(lowering)
 }
 
 /// An operand of a product as it stands in memory.
@@ -89,7 +98,12 @@ impl Side {
     }
 
     /// The right factor: as it stands, or, if it is a constant that cannot be read by 16 bytes, with longer rows.
-    fn right(&self, [k, n]: [usize; 2], batches: &[isize], lowering: &Lowering<'_>) -> Result<Factor, Decline> {
+    fn right(
+        &self,
+        [k, n]: [usize; 2],
+        batches: &[isize],
+        lowering: &Lowering<'_>,
+    ) -> Result<Factor, Decline> {
         let dtype = lowering.dtype(1)?;
         let plain = Factor::matrix(Operand::Input(1), dtype, [self.column, self.row], [n, k], batches);
         let whole = 16 / dtype.size();

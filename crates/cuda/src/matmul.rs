@@ -1,11 +1,11 @@
-//! `MatMul`, `Gemm` and `FusedMatMul` that no rewrite has made a linear layer.
+//! `MatMul`, `Gemm`, `FusedGemm` and `FusedMatMul` that no rewrite has made a linear layer.
 
 use std::any::Any;
 
 use inferrum_backend::{Decline, broadcast_strides};
 use inferrum_graph::Operator;
 use inferrum_ops::fused_matmul::FusedMatMul;
-use inferrum_ops::gemm::Gemm;
+use inferrum_ops::gemm::{FusedGemm, Gemm};
 use inferrum_ops::matmul::MatMul;
 
 use crate::epilogue::Bias;
@@ -23,11 +23,15 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
     if let Some(product) = any.downcast_ref::<FusedMatMul>() {
         return lower_product(product, None, None, None, lowering);
     }
-    let gemm = any.downcast_ref::<Gemm>().ok_or_else(|| Decline("another operator".into()))?;
+    let (gemm, activation) = match (any.downcast_ref::<FusedGemm>(), any.downcast_ref::<Gemm>()) {
+        (Some(fused), _) => (&fused.gemm, fused.activation),
+        (None, Some(gemm)) => (gemm, None),
+        (None, None) => return Err(Decline("another operator".into())),
+    };
     let (alpha, trans_a, trans_b) = (gemm.alpha, gemm.trans_a, gemm.trans_b);
     let product = FusedMatMul { alpha, trans_a, trans_b, ..FusedMatMul::default() };
     let addend = lowering.has(ADDEND).then(|| addend(gemm.beta, lowering)).transpose()?;
-    lower_product(&product, None, addend, None, lowering)
+    lower_product(&product, activation, addend, None, lowering)
 }
 
 /// What is added to a product under NumPy's broadcasting.
@@ -48,5 +52,10 @@ mod tests {
     #[test]
     fn addends_of_every_shape() {
         agree_on(linear::addends_of_every_shape(), SUMS);
+    }
+
+    #[test]
+    fn an_activation_comes_after_the_addend() {
+        agree_on(linear::activated_addends(), SUMS);
     }
 }

@@ -11,6 +11,8 @@ use crate::source::Template;
 
 const ROWS: &str = include_str!("../../../kernels/matmul_nbits.cu");
 const TILES: &str = include_str!("../../../kernels/matmul_nbits_tile.cu");
+const TENSOR_CORES: &str = include_str!("../../../kernels/matmul_nbits_mma.cu");
+const MMA: &str = include_str!("../../../kernels/mma.cuh");
 
 const WEIGHTS: usize = 1;
 const SCALES: usize = 2;
@@ -103,10 +105,41 @@ impl Room<'_> {
         let column_tiles = n.div_ceil(TILE);
         let shift = op.block_size.trailing_zeros() as usize;
         let params = words([self.m, n, op.k, op.blocks(), self.vectors, shift, column_tiles])?;
-        let (template, operands) = self.fill(Template::new("matmul_nbits_tile", TILES), params)?;
+        let (name, template) = match self.multiply()? {
+            Some(multiply) => {
+                // Products of depth 16 that have the same scale, of the four in a step.
+                let products = (op.block_size / 16).clamp(1, 4);
+                let template = Template::new("matmul_nbits_mma", TENSOR_CORES)
+                    .including(MMA)
+                    .define("MULTIPLY", multiply)
+                    .define("PRODUCTS", format!("{products}u"))
+                    .switch("WHOLE_A", op.k.is_multiple_of(8));
+                ("matmul nbits tensor cores", template)
+            }
+            None => ("matmul nbits tiles", Template::new("matmul_nbits_tile", TILES)),
+        };
+        let (template, operands) = self.fill(template, params)?;
         let blocks = column_tiles.saturating_mul(self.m.div_ceil(TILE));
         let kernel = Kernel::blocks(blocks, BLOCK, template.build(), &operands)?;
-        Ok(Lowered::one("matmul nbits tiles", kernel))
+        Ok(Lowered::one(name, kernel))
+    }
+
+    /// The function of mma.cuh that multiplies; None where tensor cores do not take these numbers, or round them.
+    fn multiply(&self) -> Result<Option<&'static str>, Decline> {
+        let capability = self.lowering.abilities.capability;
+        if self.float_zeros()? {
+            return Ok(None);
+        }
+        Ok(match self.lowering.dtype(0)? {
+            DType::F16 => Some("mma_f16"),
+            DType::BF16 if capability >= 80 => Some("mma_bf16"),
+            _ => None,
+        })
+    }
+
+    /// Whether zero points are floats, which may lie between integers.
+    fn float_zeros(&self) -> Result<bool, Decline> {
+        Ok(self.lowering.has(ZEROS) && self.lowering.dtype(ZEROS)? != DType::U8)
     }
 
     /// Types and operands.
@@ -117,7 +150,7 @@ impl Room<'_> {
         let weights = packed(WEIGHTS, format!("columns of {column_bytes} bytes in vectors"), move |tensor| {
             Ok(columns(tensor.bytes(), column_bytes, padded))
         });
-        let floats = lowering.has(ZEROS) && lowering.dtype(ZEROS)? != DType::U8;
+        let floats = self.float_zeros()?;
         let (zero_type, zeros) = if floats {
             (lowering.float(ZEROS)?, Operand::Input(ZEROS))
         } else if lowering.has(ZEROS) {
@@ -129,10 +162,10 @@ impl Room<'_> {
         };
         let template = template
             .define("BITS", op.bits)
-            .define("A", lowering.float(0)?)
-            .define("S", lowering.float(SCALES)?)
-            .define("Z", zero_type)
-            .define("Y", lowering.output_float(0)?)
+            .define("IN", lowering.float(0)?)
+            .define("SCALE", lowering.float(SCALES)?)
+            .define("ZERO", zero_type)
+            .define("OUT", lowering.output_float(0)?)
             .switch("ZEROS", lowering.has(ZEROS))
             .switch("FLOAT_ZEROS", floats);
         let operands = vec![
@@ -174,7 +207,8 @@ fn unpacked(op: &MatMulNBits, bytes: &[u8]) -> Result<Vec<u8>, Decline> {
         return Err(Decline(format!("{} bytes of zero points, of {} columns", bytes.len(), op.n)));
     }
     let columns = bytes.chunks_exact(each).take(op.n);
-    let numbers = columns.flat_map(|column| (0..op.blocks()).map(|block| f32::from(op.unpack(column, block))));
+    let numbers =
+        columns.flat_map(|column| (0..op.blocks()).map(|block| f32::from(op.unpack(column, block))));
     Ok(numbers.flat_map(f32::to_ne_bytes).collect())
 }
 

@@ -39,8 +39,17 @@ mod tests {
     use inferrum_backend::testing::one_hot;
     use inferrum_tensor::DType;
 
-    const INDICES: [DType; 9] =
-        [DType::I64, DType::I32, DType::F32, DType::I8, DType::U8, DType::U32, DType::F16, DType::F64, DType::U64];
+    const INDICES: [DType; 9] = [
+        DType::I64,
+        DType::I32,
+        DType::F32,
+        DType::I8,
+        DType::U8,
+        DType::U32,
+        DType::F16,
+        DType::F64,
+        DType::U64,
+    ];
 
     #[test]
     fn every_axis() {

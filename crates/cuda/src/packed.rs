@@ -17,7 +17,9 @@ pub(crate) fn rearranged(
     let pack = move |tensor: &Tensor| {
         let (bytes, size) = (tensor.bytes(), tensor.dtype().size());
         let mut packed = Vec::new();
-        let room = elements.checked_mul(size).ok_or_else(|| Decline("a constant of more bytes than are counted".into()))?;
+        let room = elements
+            .checked_mul(size)
+            .ok_or_else(|| Decline("a constant of more bytes than are counted".into()))?;
         packed.try_reserve_exact(room).map_err(|error| Decline(error.to_string()))?;
         packed.resize(room, 0);
         for (i, element) in packed.chunks_exact_mut(size).enumerate() {

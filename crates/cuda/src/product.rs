@@ -3,10 +3,9 @@
 use inferrum_backend::{Decline, Loops};
 use inferrum_tensor::DType;
 
-use crate::division;
 use crate::epilogue::{Epilogue, fill_parts, same_float};
 use crate::form::{Form, Question, Tile, Units};
-use crate::kernel::{BLOCK, Kernel, Lowered, Lowering, Operand, Work, float_type, word, words};
+use crate::kernel::{Kernel, Lowered, Lowering, Operand, Work, float_type, word, words};
 use crate::loops::loop_words;
 use crate::source::{Source, Template};
 use crate::stream;
@@ -78,7 +77,8 @@ impl Factor {
         batches: &[isize],
     ) -> Factor {
         let by_depth = depth == 1 && (outer != 1 || outer_extent == 1);
-        let (step, along, extent) = if by_depth { (outer, depth, depth_extent) } else { (depth, outer, outer_extent) };
+        let (step, along, extent) =
+            if by_depth { (outer, depth, depth_extent) } else { (depth, outer, outer_extent) };
         let mut multiples = vec![step, extent];
         multiples.extend(batches.iter().map(|stride| stride.unsigned_abs()));
         let width = if along == 1 { widest(dtype, &multiples) } else { 1 };
@@ -88,7 +88,8 @@ impl Factor {
 
 /// Elements of a type that may be read at once if all of `multiples` are multiples of them.
 pub(crate) fn widest(dtype: DType, multiples: &[usize]) -> usize {
-    let fits = |&width: &usize| width * dtype.size() <= 16 && multiples.iter().all(|m| m.is_multiple_of(width));
+    let fits =
+        |&width: &usize| width * dtype.size() <= 16 && multiples.iter().all(|m| m.is_multiple_of(width));
     [8, 4, 2].into_iter().find(fits).unwrap_or(1)
 }
 
@@ -151,7 +152,9 @@ impl Product {
     pub(crate) fn extents(&self, splits: usize, step: usize) -> Result<Operand, Decline> {
         let part = self.k.div_ceil(splits).next_multiple_of(step);
         // What blocks go over the edges is counted as well.
-        for (extent, batches) in [(self.m, 1), (self.n, 1), (self.k, 1), (self.m.saturating_mul(self.n), self.batches.elements())] {
+        for (extent, batches) in
+            [(self.m, 1), (self.n, 1), (self.k, 1), (self.m.saturating_mul(self.n), self.batches.elements())]
+        {
             word(extent.saturating_mul(batches).saturating_add(1024))?;
         }
         Ok(Operand::words(&words([self.batches.elements(), self.m, self.n, self.k, splits, part])?))
@@ -165,7 +168,12 @@ impl Product {
     }
 
     /// Fills in where sums go: to the result, or to the parts that are added later on.
-    pub(crate) fn fill_result(&self, template: Template, splits: usize, lowering: &Lowering<'_>) -> Result<Template, Decline> {
+    pub(crate) fn fill_result(
+        &self,
+        template: Template,
+        splits: usize,
+        lowering: &Lowering<'_>,
+    ) -> Result<Template, Decline> {
         if splits > 1 { Ok(fill_parts(template)) } else { self.epilogue.fill(self.n, template, lowering) }
     }
 
@@ -184,14 +192,20 @@ impl Product {
         Kernel::over(fours.into_iter().fold(1, usize::saturating_mul), source, &operands)
     }
 
-    fn tiles(&self, tile: Tile, splits: usize, parts: &Operand, lowering: &Lowering<'_>) -> Result<Kernel, Decline> {
+    fn tiles(
+        &self,
+        tile: Tile,
+        splits: usize,
+        parts: &Operand,
+        lowering: &Lowering<'_>,
+    ) -> Result<Kernel, Decline> {
         let depth = tile.depth(self.a.dtype.size());
-        let pipelined = [&self.a, &self.b].map(|factor| {
-            lowering.abilities.capability >= 80 && factor.width * factor.dtype.size() >= 4
-        });
+        let pipelined = [&self.a, &self.b]
+            .map(|factor| lowering.abilities.capability >= 80 && factor.width * factor.dtype.size() >= 4);
         let stages = if pipelined == [true; 2] { tile.stages } else { 2 };
         let (batches, rank) = self.loops()?;
-        let mut operands = vec![self.a.operand.clone(), self.b.operand.clone(), self.extents(splits, depth)?, batches];
+        let mut operands =
+            vec![self.a.operand.clone(), self.b.operand.clone(), self.extents(splits, depth)?, batches];
         operands.extend(self.block.map(Operand::word).transpose()?);
         if let Some(images) = &self.b.images {
             operands.extend([images.taps.clone(), Operand::words(&images.window)]);
@@ -221,6 +235,7 @@ impl Product {
             .define("BLOCK_N", tile.n)
             .define("BLOCK_K", tile.depth(self.a.dtype.size()))
             .define("THREADS", tile.threads())
+            .define("AT_ONCE", tile.at_once())
             .define("STAGES", stages)
             .define("BATCH_AXES", rank)
             .switch("ORDERED", self.block.is_some())
@@ -228,7 +243,8 @@ impl Product {
         template = self.fill_result(template, splits, lowering)?;
         let names = [["TA", "A_BY_DEPTH", "A_WIDTH", "A_ASYNC"], ["TB", "B_BY_DEPTH", "B_WIDTH", "B_ASYNC"]];
         for ((factor, names), pipelined) in [&self.a, &self.b].into_iter().zip(names).zip(pipelined) {
-            let float = float_type(factor.dtype).ok_or_else(|| Decline(format!("a product of {}", factor.dtype)))?;
+            let float =
+                float_type(factor.dtype).ok_or_else(|| Decline(format!("a product of {}", factor.dtype)))?;
             template = template
                 .define(names[0], float)
                 .switch(names[1], factor.by_depth)
@@ -257,7 +273,7 @@ impl Images {
         template
             .including(IMAGES)
             .define("AXES", self.axes)
-            .switch("TRANSPOSED", self.transposed)
+            .switch("BACKWARDS", self.transposed)
             .switch("SAME_TAP", depth > 0 && self.channels.is_multiple_of(depth) && self.channels > 0)
     }
 }

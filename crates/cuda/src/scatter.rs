@@ -106,9 +106,8 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
         return Ok(Lowered::many("scatter", kernels));
     };
     // Narrow numbers are joined as wide ones, and rounded or wrapped once.
-    let all = |entry, from, to| {
-        Kernel::over(elements, template(entry)?, &[from, to, Operand::word(elements)?])
-    };
+    let all =
+        |entry, from, to| Kernel::over(elements, template(entry)?, &[from, to, Operand::word(elements)?]);
     let kernels = vec![
         all("widen", Operand::Input(0), Operand::Scratch(0))?,
         scattered(Operand::Scratch(0))?,

@@ -4,6 +4,7 @@
 //! macros, in capitals, which no template may name a parameter by. `prelude.cuh` is there for all, and knows no macros.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 const PRELUDE: &str = include_str!("../../../kernels/prelude.cuh");
 
@@ -13,7 +14,7 @@ pub(crate) struct Source {
     /// The kernel function, which is `extern "C"`.
     pub(crate) entry: &'static str,
     /// All of the text; the host's compiler gets the same.
-    pub(crate) text: String,
+    pub(crate) text: Arc<str>,
 }
 
 /// A source that is being put together.
@@ -62,7 +63,7 @@ impl Template {
             text.push_str(part);
             text.push('\n');
         }
-        Source { entry: self.entry, text }
+        Source { entry: self.entry, text: text.into() }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use inferrum_backend::testing::{Case, Expected, Given, one_node, region};
 pub(crate) use inferrum_backend::testing::{Tolerance, assert_close, random, random_of};
 use inferrum_backend::{
-    Backend, BackendError, BoundNode, Executable, Precision, Region, Resident, RunContext,
+    Backend, BackendError, BoundNode, Precision, Region, Resident, RunContext,
 };
 use inferrum_graph::{Fact, NodeId, Operator, interpret};
 use inferrum_tensor::{DType, Shape, Tensor, Value};
@@ -75,7 +75,7 @@ pub(crate) fn agree_in(dtype: DType, cases: impl IntoIterator<Item = Case>, tole
 }
 
 /// Runs three times, so that what a run leaves behind does not matter, and so that launches are replayed.
-fn agree_as(expected: &Expected, tolerance: Tolerance, units: f64) {
+pub(crate) fn agree_as(expected: &Expected, tolerance: Tolerance, units: f64) {
     let label = format!("{:?}", expected.graph.nodes()[0].op);
     let region = region(expected.graph.clone());
     let bound = region.bound(NodeId(0));

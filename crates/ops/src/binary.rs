@@ -76,7 +76,7 @@ rows! {
     /// The bits that are set in one and not in the other.
     BitwiseXor as "BitwiseXor" (INTEGERS) = "x ^ y", |a, b| (a as i64 ^ b as i64) as f64, |a, b| a ^ b;
     /// `a / b`; integers truncate towards zero, and give 0 where `b` is 0.
-    Div as "Div" (NUMBERS) = "x / y", |a, b| a / b, |a, b| a.checked_div(b).unwrap_or(0);
+    Div as "Div" (NUMBERS) = "divide(x, y)", |a, b| a / b, |a, b| a.checked_div(b).unwrap_or(0);
     /// Whether `a` equals `b`.
     Equal as "Equal" (COMPARABLE) -> truth = "x == y", |a, b| f64::from(a == b), |a, b| i128::from(a == b);
     /// Whether `a` is greater than `b`.

@@ -26,9 +26,9 @@ pub struct Expression {
 /// Every function that an [`Expression`] may call, with the number of its arguments, in addition to `T`.
 ///
 /// Not as in both languages: `select(if_false, if_true, condition)` is WGSL's; `round_even` rounds halves to even;
-/// `maximum` and `minimum` give NaN if either argument is; `fmod` truncates the quotient and `floor_mod` floors it;
-/// `power` takes negative bases; `sign` of NaN is NaN; `shift_left` and `shift_right` by less than 0 or by the width
-/// or more give what shifting bit by bit would.
+/// `maximum` and `minimum` give NaN if either argument is; `divide` of an integer by 0 is 0; `fmod` truncates the
+/// quotient and `floor_mod` floors it; `power` takes negative bases; `sign` of NaN is NaN; `shift_left` and
+/// `shift_right` by less than 0 or by the width or more give what shifting bit by bit would.
 pub const FUNCTIONS: &[(&str, usize)] = &[
     ("abs", 1),
     ("acos", 1),
@@ -40,6 +40,7 @@ pub const FUNCTIONS: &[(&str, usize)] = &[
     ("ceil", 1),
     ("cos", 1),
     ("cosh", 1),
+    ("divide", 2),
     ("erf", 1),
     ("exp", 1),
     ("expm1", 1),
@@ -228,6 +229,7 @@ pub(crate) mod evaluate {
             "ceil" => x.ceil(),
             "cos" => x.cos(),
             "cosh" => x.cosh(),
+            "divide" => x / y,
             "erf" => scalar::erf(x),
             "exp" => x.exp(),
             "expm1" => x.exp_m1(),

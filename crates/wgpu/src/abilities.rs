@@ -48,6 +48,13 @@ impl Abilities {
         }
     }
 
+    /// Bytes of the largest tensor that a kernel can bind.
+    pub(crate) fn most_bytes(&self) -> u64 {
+        let limits = &self.limits;
+        // Metal tells a shader the sizes of its buffers in 32 bits.
+        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(u64::from(u32::MAX))
+    }
+
     /// The names of those that are there, for tests.
     pub fn names(&self) -> String {
         let name = |on: bool, name| on.then_some(name);
@@ -87,6 +94,8 @@ pub(crate) struct Without {
     pub(crate) i64: bool,
     /// See [`Cooperative`].
     pub(crate) matrices: bool,
+    /// The GPU's own clock.
+    pub(crate) timestamps: bool,
 }
 
 impl Without {
@@ -106,10 +115,12 @@ impl Without {
                 "subgroups" => without.subgroups = true,
                 "i64" => without.i64 = true,
                 "matrices" => without.matrices = true,
+                "timestamps" => without.timestamps = true,
                 _ => {
                     return Err(Unusable {
                         reason: format!("{WITHOUT_VARIABLE} names `{name}`"),
-                        remedy: "set it to some of f16, subgroups, i64, matrices, with commas between, or unset it"
+                        remedy: "set it to some of f16, subgroups, i64, matrices, timestamps, with commas between, \
+                                 or unset it"
                             .into(),
                     });
                 }
@@ -124,6 +135,7 @@ impl Without {
         off(wgpu::Features::SHADER_F16, self.f16)
             | off(wgpu::Features::SUBGROUP, self.subgroups)
             | off(wgpu::Features::SHADER_INT64, self.i64)
+            | off(wgpu::Features::TIMESTAMP_QUERY, self.timestamps)
     }
 }
 

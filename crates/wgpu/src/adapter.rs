@@ -18,6 +18,17 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// # Errors
+    /// The adapter is less than kernels are made for.
+    pub(crate) fn usable(&self) -> Result<(), Unusable> {
+        match lacking(&self.adapter.limits()) {
+            None => Ok(()),
+            Some(reason) => {
+                Err(Unusable { reason, remedy: "update the driver, or choose another device".into() })
+            }
+        }
+    }
+
     /// What is told of it under the name `id`.
     pub(crate) fn describe(&self, id: String) -> DeviceInfo {
         let limits = self.adapter.limits();
@@ -50,10 +61,25 @@ impl Found {
         DeviceInfo {
             id,
             name: self.info.name.clone(),
-            usable: Ok(()),
+            usable: self.usable(),
             details: details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         }
     }
+}
+
+/// What an adapter of these limits lacks of what every kernel takes for granted: WebGPU guarantees it, older interfaces do not.
+/// What only some kernels need is found out when a node is lowered.
+fn lacking(limits: &wgpu::Limits) -> Option<String> {
+    let wanted = [
+        ("max_compute_invocations_per_workgroup", limits.max_compute_invocations_per_workgroup, 256),
+        ("max_compute_workgroup_size_x", limits.max_compute_workgroup_size_x, 256),
+        ("max_compute_workgroup_size_y", limits.max_compute_workgroup_size_y, 64),
+        ("max_compute_workgroup_storage_size", limits.max_compute_workgroup_storage_size, 16 << 10),
+        ("max_compute_workgroups_per_dimension", limits.max_compute_workgroups_per_dimension, 65535),
+        ("max_storage_buffers_per_shader_stage", limits.max_storage_buffers_per_shader_stage, 4),
+    ];
+    let (name, has, least) = wanted.into_iter().find(|(_, has, least)| has < least)?;
+    Some(format!("the adapter's {name} is {has}, and kernels take {least}"))
 }
 
 /// The adapters of this machine, real ones first. The drivers are asked once for the process.
@@ -171,6 +197,18 @@ mod tests {
         let error = select(&names, Some("2")).unwrap_err().to_string();
         assert!(error.contains("wgpu:1 (llvmpipe (LLVM 15))"), "{error}");
         assert!(select(&names, Some("radeon")).is_err());
+    }
+
+    #[test]
+    fn adapters_that_can_do_too_little_are_found_out() {
+        assert_eq!(lacking(&wgpu::Limits::default()), None);
+        // OpenGL ES 3.1, and what has no compute shaders.
+        let reason = lacking(&wgpu::Limits::downlevel_defaults()).unwrap();
+        assert!(reason.contains("max_compute_workgroup_storage_size is 16352"), "{reason}");
+        let few = wgpu::Limits { max_compute_invocations_per_workgroup: 128, ..wgpu::Limits::default() };
+        let reason = lacking(&few).unwrap();
+        assert!(reason.contains("max_compute_invocations_per_workgroup is 128"), "{reason}");
+        assert!(lacking(&wgpu::Limits::downlevel_webgl2_defaults()).is_some());
     }
 
     #[test]

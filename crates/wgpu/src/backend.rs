@@ -120,7 +120,8 @@ pub fn devices() -> Vec<DeviceInfo> {
 /// There is no GPU at all.
 pub fn hardware() -> Result<Option<DeviceInfo>, Unusable> {
     let found = adapter::adapters()?.iter().enumerate();
-    let mut hardware = found.filter(|(_, found)| found.info.device_type != wgpu::DeviceType::Cpu);
+    let mut hardware =
+        found.filter(|(_, found)| found.info.device_type != wgpu::DeviceType::Cpu && found.usable().is_ok());
     Ok(hardware.next().map(|(number, found)| found.describe(format!("wgpu:{number}"))))
 }
 
@@ -145,11 +146,23 @@ impl WgpuBackend {
     /// The first adapter, opened for this backend alone.
     #[cfg(test)]
     pub(crate) fn private(limits: impl FnOnce(&mut wgpu::Limits)) -> WgpuBackend {
+        WgpuBackend::private_without(Without::default(), None, limits)
+    }
+
+    /// As [`WgpuBackend::private`], for less than the adapter can do; `tune` is as in [`Choices::open`].
+    #[cfg(test)]
+    pub(crate) fn private_without(
+        without: Without,
+        tune: Option<f64>,
+        limits: impl FnOnce(&mut wgpu::Limits),
+    ) -> WgpuBackend {
         let found = &adapter::adapters().expect("an adapter")[0];
         let mut within = found.adapter.limits();
         limits(&mut within);
-        let gpu = edge::wait(Gpu::open_within("wgpu:0", found, Without::default(), within));
-        let opened = Arc::new(Opened::new(gpu.expect("it opens"), found, None));
+        let gpu = edge::wait(Gpu::open_within("wgpu:0", found, without, within)).expect("it opens");
+        let pipelines = Pipelines::new(&gpu, &found.info, Cache::default());
+        let choices = Choices::open(&found.info, Cache::default(), tune);
+        let opened = Arc::new(Opened { gpu: Arc::new(gpu), pipelines, choices });
         let info = found.describe("wgpu:0".into());
         WgpuBackend { shared: Arc::new(Shared { info, weights: Weights::default(), opened }) }
     }
@@ -167,6 +180,7 @@ impl WgpuBackend {
         let found = adapter::adapters()?;
         let names: Vec<&str> = found.iter().map(|found| found.info.name.as_str()).collect();
         let number = adapter::select(&names, selector)?;
+        found[number].usable()?;
         let opened =
             OPEN.open(number, &found[number], without, tuner::asked()?).await.map_err(|error| Unusable {
                 reason: error.to_string(),

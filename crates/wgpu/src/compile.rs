@@ -10,7 +10,7 @@ use inferrum_tensor::Tensor;
 use crate::backend::Shared;
 use crate::kernel::{Lowered, Operand, Work};
 use crate::pipelines::Key;
-use crate::plan::{Buffer, Fault, Output, Own, Plan, Step, parts};
+use crate::plan::{Buffer, Fault, Output, Own, Plan, Step, parts, work};
 use crate::storage;
 use crate::weights;
 
@@ -187,7 +187,7 @@ impl Planner<'_> {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
         let bytes: &[u8] = bytemuck::cast_slice(words);
         let buffer = self.shared.gpu.buffer("a table", bytes.len(), usage).await?;
-        weights::write(&self.shared.gpu, &buffer, bytes);
+        weights::write(&self.shared.gpu, &buffer, bytes).await?;
         self.buffers.push(Buffer::Constant(Arc::new(buffer)));
         self.pending.push(usize::MAX);
         Ok(self.buffers.len() - 1)
@@ -299,10 +299,10 @@ impl Planner<'_> {
                     }
                     Operand::Scratch(place) | Operand::ReadScratch(place) => scratch[*place],
                     Operand::Table(words) => self.table(words).await.map_err(|error| own(&0).name(error))?,
-                    Operand::Fault(input) => {
+                    Operand::Fault(input, wrong) => {
                         fault = Some(self.faults.len());
                         let facts = bound.inputs.iter().map(|fact| fact.cloned()).collect();
-                        self.faults.push(Fault { node: node.clone(), input: *input, facts });
+                        self.faults.push(Fault { node: node.clone(), input: *input, wrong: *wrong, facts });
                         continue;
                     }
                     Operand::Packed(packing) => {
@@ -379,7 +379,8 @@ impl Planner<'_> {
         let mut ends = vec![false; self.buffers.len()];
         inputs.iter().flatten().for_each(|&buffer| ends[buffer] = true);
         outputs.iter().for_each(|output| ends[output.buffer] = true);
-        let parts = parts(&steps);
+        let works: Vec<u64> = steps.iter().map(|step| work(step.flops, step.bytes)).collect();
+        let (whole, parts) = parts(&works, self.shared.gpu.kind == wgpu::DeviceType::Cpu);
         Ok(Plan {
             steps,
             buffers: self.buffers,
@@ -387,6 +388,7 @@ impl Planner<'_> {
             outputs,
             placement,
             params: self.params,
+            whole,
             parts,
             faults: self.faults,
             ends,

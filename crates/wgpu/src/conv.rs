@@ -116,38 +116,23 @@ pub(crate) fn is_pointwise(window: &Window) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Tolerance, agree_with, convolutions, outputs, random, windows};
-    use inferrum_ops::fused_activation::FusedActivation;
+    use crate::testing::{Tolerance, agree_on, outputs, random};
+    use inferrum_backend::testing::conv;
 
     const SUMS: Tolerance = Tolerance { relative: 1e-5, absolute: 1e-4 };
 
     #[test]
     fn windows_of_every_kind() {
-        let volumes = [
-            ([2, 3, 5, 6, 7], [18, 3, 3, 2, 3], 1, windows(&[3, 2, 3], 2, 1, [1, 2])),
-            ([1, 4, 5, 4, 5], [4, 1, 2, 2, 2], 4, windows(&[2, 2, 2], 1, 2, [1, 2])),
-        ]
-        .map(|(x, w, group, window)| (x.to_vec(), w.to_vec(), Conv { group, window }));
-        for (x, w, conv) in convolutions().into_iter().chain(volumes) {
-            for (activation, ordered) in [(None, true), (Some(FusedActivation::Relu), false)] {
-                let inputs = [
-                    Some((random(&x, 1), false)),
-                    Some((random(&w, 2), true)),
-                    Some((random(&w[..1], 3), true)),
-                ];
-                agree_with(FusedConv { conv: conv.clone(), activation, ordered }, &inputs, 1, SUMS);
-                agree_with(conv.clone(), &inputs[..2], 1, SUMS);
-            }
-        }
+        agree_on(conv::windows_of_every_kind(), SUMS);
     }
 
     #[test]
     fn ordered_sums_are_those_of_the_processor() {
         let (channels, pixels, filters) = (300, 144, 9);
         let (x, w) = (random(&[1, channels, 12, 12], 1), random(&[filters, channels, 1, 1], 2));
-        let conv = FusedConv {
+        let op = FusedConv {
             ordered: true,
-            ..FusedConv::new(Conv { group: 1, window: windows(&[1, 1], 1, 1, [0, 0]) }, None)
+            ..FusedConv::new(conv::conv(&[filters, channels, 1, 1], 1, 1, 1, 0), None)
         };
         let (elements, weights) = (x.as_slice::<f32>().unwrap(), w.as_slice::<f32>().unwrap());
         assert_eq!(block(pixels, channels), 128);
@@ -161,21 +146,13 @@ mod tests {
             depths.chunks(128).map(of_block).fold(0.0f32, |sum, block| sum + block)
         };
         let want: Vec<f32> = (0..filters * pixels).map(|at| sum(at / pixels, at % pixels)).collect();
-        for got in outputs(conv, &[Some((x.clone(), false)), Some((w.clone(), true))], &[1, filters, 12, 12])
-        {
+        for got in outputs(op, &[Some((x.clone(), false)), Some((w.clone(), true))], &[1, filters, 12, 12]) {
             assert_eq!(got[0].as_slice::<f32>().unwrap(), want);
         }
     }
 
     #[test]
     fn a_residual_is_added() {
-        let conv = Conv { group: 1, window: windows(&[3, 3], 1, 1, [0, 0]) };
-        let inputs = [
-            Some((random(&[1, 6, 7, 7], 1), false)),
-            Some((random(&[9, 6, 3, 3], 2), true)),
-            None,
-            Some((random(&[1, 9, 5, 5], 3), false)),
-        ];
-        agree_with(FusedConv::new(conv, Some(FusedActivation::Silu)), &inputs, 1, SUMS);
+        agree_on(conv::a_residual_is_added(), SUMS);
     }
 }

@@ -101,30 +101,11 @@ fn taps(geometry: &ConvGeometry) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree_with, random, windows};
-    use inferrum_ops::conv::{Conv, FusedConv};
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::conv;
 
     #[test]
     fn windows_of_every_kind() {
-        for (channels, multiplier, size, kernel, stride, dilation, pad) in [
-            (5usize, 1usize, [9usize, 11usize], [3usize, 3usize], 1, 1, 1),
-            (3, 1, [8, 6], [5, 5], 2, 1, 2),
-            (4, 2, [7, 9], [3, 2], 2, 2, 1),
-            (2, 3, [6, 5], [1, 4], 3, 1, 0),
-            (3, 1, [1, 1], [3, 3], 1, 1, 1),
-            (1, 1, [12, 13], [7, 7], 1, 1, 3),
-        ] {
-            let window = windows(&kernel, stride, dilation, [pad, pad]);
-            let conv = Conv { group: channels, window };
-            let x = random(&[2, channels, size[0], size[1]], 1);
-            let w = random(&[channels * multiplier, 1, kernel[0], kernel[1]], 2);
-            assert!(is_depthwise(&conv.geometry(x.shape(), w.shape()).unwrap()));
-            let bias = random(&[channels * multiplier], 3);
-            let inputs = [Some((x, false)), Some((w, true)), Some((bias, true))];
-            let close = Tolerance { relative: 1e-5, absolute: 1e-5 };
-            agree_with(conv.clone(), &inputs[..2], 1, close);
-            agree_with(FusedConv::new(conv, Some(FusedActivation::HardSwish)), &inputs, 1, close);
-        }
+        agree_on(conv::channels_alone(), Tolerance { relative: 1e-5, absolute: 1e-5 });
     }
 }

@@ -40,32 +40,11 @@ pub(crate) fn lower(op: &ConvTranspose, lowering: &Lowering<'_>) -> Result<Lower
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree, random, windows};
-    use inferrum_ops::window::{Extents, WindowSpec};
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::conv_transpose;
 
     #[test]
     fn windows_of_every_kind() {
-        for (x, w, group, stride, dilation, pads, extra) in [
-            (&[2usize, 3, 5, 4][..], &[3usize, 4, 3, 2][..], 1, 2, 1, [0, 1], 0),
-            (&[1, 4, 5, 4], &[4, 3, 2, 2], 2, 2, 1, [0, 0], 1),
-            (&[1, 6, 7], &[6, 1, 4], 6, 3, 1, [1, 1], 2),
-            (&[1, 2, 4, 5], &[2, 3, 3, 3], 1, 1, 2, [2, 1], 0),
-            (&[1, 17, 3, 3], &[17, 5, 1, 1], 1, 3, 1, [0, 0], 0),
-            (&[0, 3, 4], &[3, 2, 2], 1, 1, 1, [0, 0], 0),
-            (&[2, 4, 3, 4, 2], &[4, 3, 2, 3, 2], 2, 2, 1, [1, 0], 1),
-            (&[1, 3, 2, 3, 3], &[3, 2, 2, 1, 2], 1, 1, 2, [0, 1], 0),
-        ] {
-            let all = |n: usize| Extents::from_elem(n, x.len() - 2);
-            // The kernel is that of the weights.
-            let spec = windows(&w[2..], stride, dilation, pads);
-            let window = WindowSpec { kernel: Extents::new(), ..spec };
-            let op =
-                ConvTranspose { group, window, output_padding: all(extra), output_shape: Extents::new() };
-            let inputs = [random(x, 1), random(w, 2), random(&[group * w[1]], 3)];
-            let close = Tolerance { relative: 1e-5, absolute: 1e-4 };
-            agree(op.clone(), &inputs, close);
-            agree(op, &inputs[..2], close);
-        }
+        agree_on(conv_transpose::windows_of_every_kind(), Tolerance { relative: 1e-5, absolute: 1e-4 });
     }
 }

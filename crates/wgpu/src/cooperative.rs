@@ -22,8 +22,12 @@ pub struct Cooperative {
 }
 
 impl Cooperative {
-    /// Those of an adapter that kernels are made for, if it is opened with `features`.
-    pub(crate) fn offered(adapter: &wgpu::Adapter, features: wgpu::Features) -> Vec<Cooperative> {
+    /// Those of an adapter that kernels are made for, if it is opened with `features` and `limits`.
+    pub(crate) fn offered(
+        adapter: &wgpu::Adapter,
+        features: wgpu::Features,
+        limits: &wgpu::Limits,
+    ) -> Vec<Cooperative> {
         if !features.contains(wgpu::Features::SUBGROUP) {
             return Vec::new();
         }
@@ -46,7 +50,13 @@ impl Cooperative {
             let known = cube && sums && matches!(offer.m_size, 8 | 16);
             known.then_some(Cooperative { size: offer.m_size as usize, factors, lanes: lanes as usize })
         });
-        taken.collect()
+        let most = limits.max_compute_workgroup_storage_size as usize;
+        taken.filter(|matrices| matrices.shared_bytes() <= most).collect()
+    }
+
+    /// Bytes that a workgroup shares: a block of each factor, and the tile's sums.
+    fn shared_bytes(self) -> usize {
+        self.tile() * (2 * self.size * self.factors.size() + 4 * self.tile())
     }
 
     /// Rows and columns of a workgroup's tile: four subgroups with two by two matrices each.
@@ -62,5 +72,19 @@ impl Cooperative {
             .with("tile", self.tile())
             .with("lanes", self.lanes)
             .with("element", if self.factors == DType::F16 { "f16" } else { "f32" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_matrices_share_more_than_every_adapter_has() {
+        let bytes = |size, factors| Cooperative { size, factors, lanes: 32 }.shared_bytes();
+        assert_eq!(
+            [bytes(8, DType::F32), bytes(16, DType::F16), bytes(16, DType::F32)],
+            [6144, 20480, 24576]
+        );
     }
 }

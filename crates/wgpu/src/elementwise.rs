@@ -15,7 +15,7 @@ use inferrum_ops::cast::Cast;
 use inferrum_ops::fused::elementwise::{self as fused, Elementwise};
 use inferrum_ops::prelu::PRelu;
 use inferrum_ops::{Expression, expression};
-use inferrum_tensor::{DType, Shape};
+use inferrum_tensor::{DType, Shape, Tensor, TensorError};
 
 use crate::bindings::Bindings;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, word};
@@ -27,9 +27,7 @@ pub(crate) use expression::in_wgsl;
 use types::{cast, compute_type, is_float, scalar, wrapped};
 
 const SOURCE: &str = include_str!("../../../shaders/elementwise.wgsl");
-
-/// Buffers that every adapter binds at once, but for the output's.
-const MOST_INPUTS: usize = 7;
+const CASTS: &str = include_str!("../../../shaders/casts.wgsl");
 
 /// A value that the shader computes or reads.
 #[derive(Clone)]
@@ -182,9 +180,6 @@ impl Builder<'_> {
     fn build(self, result: &Value) -> Result<Lowered, Decline> {
         let lowering = self.lowering;
         let shape = lowering.output_shape(0)?;
-        if self.reads.len() > MOST_INPUTS {
-            return Err(Decline(format!("{} inputs, the kernel takes {MOST_INPUTS}", self.reads.len())));
-        }
         let shapes: Vec<&Shape> = self.reads.iter().map(|(_, _, shape)| shape).collect();
         let loops = Loops::broadcast(&shape, &shapes)?;
         let walked: Vec<usize> =
@@ -198,6 +193,11 @@ impl Builder<'_> {
             offsets(loops.dims().len(), walked.len(), 1, "index")
         };
         for (i, (place, dtype, _)) in self.reads.iter().enumerate() {
+            if let Some(constant) = lowering.constant(*place).filter(|constant| constant.len() == 1) {
+                let element = self.words(*dtype)?;
+                let _ = writeln!(body, "    let x{i} = {};", parameter(constant, element, &mut params)?);
+                continue;
+            }
             bindings.read(&format!("input{i}"), self.words(*dtype)?, Operand::Input(*place));
             let at = match walked.iter().position(|&walked| walked == i) {
                 Some(operand) => format!("offset{operand}"),
@@ -227,6 +227,9 @@ impl Builder<'_> {
         let computed = compute_type(self.reads.iter().map(|(_, dtype, _)| *dtype))?;
         let template = Template::new("elementwise", SOURCE);
         let template = if computed == "f32" { template.including(FUNCTIONS) } else { template };
+        let casts = computed == "f32" && result.dtype.is_integer();
+        let template =
+            template.including(if casts { CASTS } else { "" }).switch("i64", lowering.abilities.i64);
         let shader = template
             .with("type", computed)
             .params(params.len())
@@ -240,6 +243,31 @@ impl Builder<'_> {
         let name = if self.count == 1 { "elementwise" } else { "elementwise chain" };
         Ok(Lowered::one(name, Dispatch::over(shape.elements(), shader, bindings.operands(), params)?))
     }
+}
+
+/// A constant of one element as an expression of words that are added to the parameters.
+fn parameter(constant: &Tensor, element: &str, params: &mut Vec<u32>) -> Result<String, Decline> {
+    let refused = |error: TensorError| Decline(error.to_string());
+    let first = params.len();
+    match constant.dtype() {
+        DType::F16 => {
+            params.extend(constant.to_f64().map_err(refused)?.iter().map(|x| (*x as f32).to_bits()))
+        }
+        _ => match storage::widened(constant).map_err(refused)? {
+            Some(words) => params.extend(words),
+            None => params.extend(storage::bytes_as_words(constant.bytes())),
+        },
+    }
+    let low = format!("param({first}u)");
+    let wide = || format!("(u64({low}) | u64(param({}u)) << 32u)", first + 1);
+    Ok(match element {
+        "u32" if constant.dtype() == DType::Bool => format!("{low} != 0u"),
+        "u32" => low,
+        "i32" => format!("bitcast<i32>({low})"),
+        "u64" => wide(),
+        "i64" => format!("bitcast<i64>{}", wide()),
+        _ => format!("bitcast<f32>({low})"),
+    })
 }
 
 /// The second operand of some operators does not broadcast as NumPy's; its shape under which it does.

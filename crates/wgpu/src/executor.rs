@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use inferrum_backend::{
     BackendError, Destination, Executable, NodePlacement, Profile, Resident, RunContext, Span,
@@ -55,7 +55,7 @@ impl WgpuExecutable {
         let bytes: &[u8] = bytemuck::cast_slice(&plan.params);
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let params = shared.gpu.buffer("parameters of kernels", bytes.len().max(16), usage).await?;
-        weights::write(&shared.gpu, &params, bytes);
+        weights::write(&shared.gpu, &params, bytes).await?;
         let executable = WgpuExecutable { shared, plan, params, idle: Mutex::default() };
         // The first run finds its memory there, or the model is refused before it.
         let set = Set::new(&executable.shared.gpu, &executable.plan).await?;
@@ -121,11 +121,19 @@ impl WgpuExecutable {
             Some(_) => Timestamps::new(gpu, self.plan.steps.len()).await,
             None => None,
         };
+        // Without a clock of the GPU's, each dispatch is waited for.
+        let mut waited = Vec::new();
+        let waits = context.profile.is_some() && times.is_none();
         let start = context.profile.map(Profile::now);
         let mut ways = Vec::with_capacity(destinations.len());
         let mut flight: Option<Submitted> = None;
         let mut told = None;
-        let parts = self.parts(context);
+        let parts = if waits {
+            (0..self.plan.steps.len().max(1)).map(|step| step..step + 1).collect()
+        } else {
+            self.parts(context)
+        };
+        let begin = Instant::now();
         for (number, part) in parts.iter().enumerate() {
             self.record(set, &foreign, &mut encoder, times.as_ref(), part.clone());
             if number + 1 == parts.len() {
@@ -140,9 +148,16 @@ impl WgpuExecutable {
                 told = set.faults(gpu, &self.plan, &mut encoder);
             }
             let recorded = std::mem::replace(&mut encoder, self.encoder());
+            let from = begin.elapsed();
             let submitted = gpu.submit(recorded.finish());
             if number == 0 {
                 set.staging.recall();
+            }
+            if waits {
+                gpu.done(submitted).await?;
+                context.check()?;
+                waited.push((from, begin.elapsed() - from));
+                continue;
             }
             // One part is always on its way while the next one is recorded.
             if let Some(before) = flight.replace(submitted) {
@@ -152,8 +167,12 @@ impl WgpuExecutable {
         }
         let arriving: Vec<(Kept<'_>, &Output)> =
             ways.into_iter().map(Way::map).zip(&self.plan.outputs).collect();
-        if let (Some(profile), Some(start), Some(times)) = (context.profile, start, times) {
-            self.spans(profile, start, &times.read(gpu).await?);
+        if let (Some(profile), Some(start)) = (context.profile, start) {
+            let times = match times {
+                Some(times) => times.read(gpu).await?,
+                None => waited,
+            };
+            self.spans(profile, start, &times);
         }
         if let Some(told) = told {
             self.faults(told).await?;
@@ -233,12 +252,11 @@ impl WgpuExecutable {
         Ok(())
     }
 
-    /// What is submitted at once: everything, or a few parts where the run may be stopped between them.
+    /// What is submitted at once: all that the device may be given, or less where the run may be stopped between.
     fn parts(&self, context: &RunContext<'_>) -> Vec<Range<usize>> {
-        match context.stop {
-            Some(_) if !self.plan.parts.is_empty() => self.plan.parts.clone(),
-            _ => std::iter::once(0..self.plan.steps.len()).collect(),
-        }
+        let parts = if context.stop.is_some() { &self.plan.parts } else { &self.plan.whole };
+        // Inputs are written and outputs read though there be no steps.
+        if parts.is_empty() { std::iter::once(0..0).collect() } else { parts.clone() }
     }
 
     /// Records dispatches: in one pass, or in a pass each where their times are wanted.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use inferrum_backend::{Backend, BackendError, BoundNode, DeviceFailure, DeviceTensor, Resident, RunContext};
 use inferrum_graph::{Fact, Graph};
-use inferrum_tensor::{DType, Shape};
+use inferrum_tensor::{DType, Shape, Tensor};
 
 use crate::WgpuBackend;
 use crate::edge;
-use crate::kernel::{Lowered, Work};
-use crate::testing::{add, backend, random, whole};
+use crate::kernel::{Dispatch, Lowered, Work};
+use crate::testing::{Tolerance, add, assert_close, backend, random, whole};
 
 /// `Exp(Relu(x))`.
 fn graph(shape: &[usize]) -> Graph {
@@ -24,9 +24,12 @@ fn graph(shape: &[usize]) -> Graph {
 /// A session of another user's works.
 fn the_next_one_works(backend: &WgpuBackend) {
     let executable = backend.compile(&whole(graph(&[3, 5]))).expect("it compiles");
-    let x: Resident = random(&[3, 5], 7).into();
-    let got = executable.run(&[x], Vec::new(), &RunContext::default()).expect("it runs");
-    assert!(got[0].as_ref().expect("an output").to_host().expect("it is read").len() == 15);
+    let x = random(&[3, 5], 7);
+    let want: Vec<f32> = x.as_slice::<f32>().expect("floats").iter().map(|x| x.max(0.0).exp()).collect();
+    let got = executable.run(&[x.into()], Vec::new(), &RunContext::default()).expect("it runs");
+    let got = got[0].as_ref().expect("an output").to_host().expect("it is read");
+    let tolerance = Tolerance { relative: 1e-5, absolute: 0.0 };
+    assert_close(&got, &Tensor::from_vec([3, 5], want).expect("as many"), tolerance, "the next session");
 }
 
 #[test]
@@ -97,6 +100,39 @@ fn memory_that_is_not_there_is_told_with_value_and_node() {
     the_next_one_works(&small);
 }
 
+/// A convolution's filters, `[filters, channels, 1, 1]`, which are packed with the filters next to each other.
+fn packed_filters(filters: usize, channels: usize) -> Graph {
+    let mut graph = Graph::new("test");
+    let x = graph.add_input("x", Fact::tensor(DType::F32, Shape::from([1, channels, 2, 2])));
+    let w = graph.add_constant("w", random(&[filters, channels, 1, 1], 1));
+    let y = add(&mut graph, "Conv", &[], &[x, w]);
+    graph.outputs = vec![y];
+    graph
+}
+
+#[test]
+fn a_constant_that_outgrows_a_binding_when_packed_is_declined() {
+    if backend().is_none() {
+        return;
+    }
+    let small = WgpuBackend::private(|limits| limits.max_storage_buffer_binding_size = 1 << 20);
+    let most = 1 << 18;
+    for (filters, channels, fits) in [(64, most / 64, true), (64, most / 64 + 1, false), (5, most / 8, true)]
+    {
+        let region = whole(packed_filters(filters, channels));
+        let claimed = small.claim(&region.bound(region.nodes[0]));
+        assert_eq!(claimed.is_ok(), fits, "{filters} filters of {channels} channels: {claimed:?}");
+    }
+    // Five filters take the place of eight.
+    let region = whole(packed_filters(5, most / 8 + 1));
+    let declined = small.claim(&region.bound(region.nodes[0])).expect_err("too large once packed");
+    assert!(
+        declined.0.contains("packed") && declined.0.contains("max_storage_buffer_binding_size"),
+        "{declined}"
+    );
+    the_next_one_works(&small);
+}
+
 #[test]
 fn a_shader_that_the_driver_refuses_is_told_with_its_node() {
     let Some(backend) = backend() else { return };
@@ -105,7 +141,9 @@ fn a_shader_that_the_driver_refuses_is_told_with_its_node() {
         let lowered = shared.lower(bound)?;
         let Lowered::Work(Work { name, mut dispatches, scratch }) = lowered else { return Ok(lowered) };
         if bound.node.name == "Exp" {
-            dispatches.iter_mut().for_each(|dispatch| dispatch.shader.source.push_str("\nfn half("));
+            for Dispatch { shader, .. } in &mut dispatches {
+                shader.source = format!("{}\nfn half(", shader.source).into();
+            }
         }
         Ok(Lowered::Work(Work { name, dispatches, scratch }))
     };

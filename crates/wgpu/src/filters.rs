@@ -5,7 +5,7 @@ use std::sync::Arc;
 use inferrum_backend::Decline;
 use inferrum_ops::conv::ConvGeometry;
 use inferrum_ops::fused_activation::FusedActivation;
-use inferrum_tensor::Tensor;
+use inferrum_tensor::{DType, Tensor};
 
 use crate::bindings::{Bindings, fours};
 use crate::epilogue::activate;
@@ -64,7 +64,7 @@ impl Images {
         let filters = geometry.out_channels;
         let depth = geometry.in_channels * geometry.window.kernel.iter().product::<usize>();
         if lowering.constant(1).is_some() {
-            let packing = by_fours(geometry.groups, filters, depth);
+            let packing = by_fours(geometry.groups, filters, depth, lowering.dtype(1)?);
             self.loads.read("w", &fours(lowering.float(1)?, true), Operand::Packed(packing));
             self.switches.extend(["wide_a", "a_by_row"]);
         } else {
@@ -107,13 +107,15 @@ impl Images {
 }
 
 /// The filters of each group with those of a depth next to each other, as many as make vectors of four.
-fn by_fours(groups: usize, filters: usize, depth: usize) -> Packing {
+fn by_fours(groups: usize, filters: usize, depth: usize, dtype: DType) -> Packing {
+    let width = filters.next_multiple_of(4);
+    let bytes = groups * depth * width * dtype.size();
     let pack = move |tensor: &Tensor| {
-        let width = filters.next_multiple_of(4);
         packed(tensor, groups * depth * width, |at| {
             let (group, row, filter) = (at / width / depth, at / width % depth, at % width);
             (filter < filters).then_some((group * filters + filter) * depth + row)
         })
     };
-    Packing { input: 1, form: format!("{groups} groups of {filters} filters by fours"), pack: Arc::new(pack) }
+    let form = format!("{groups} groups of {filters} filters by fours");
+    Packing { input: 1, form, bytes, pack: Arc::new(pack) }
 }

@@ -1,15 +1,24 @@
 //! An opened adapter: device, queue, and what goes wrong there.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use inferrum_backend::{BackendError, DeviceFailure};
 
 use crate::abilities::{Abilities, Without};
 use crate::adapter::Found;
-use crate::answer::{Answer, answer};
+use crate::answer::Answer;
+#[cfg(target_arch = "wasm32")]
+use crate::answer::answer;
 use crate::cooperative::Cooperative;
 use crate::edge;
 use crate::memory::Recycled;
+
+/// Bytes of the largest element that a shader declares, a vector of four: what binds fewer is refused, be the tensor empty.
+const LEAST_BYTES: usize = 16;
+
+/// Bytes that are written before they are submitted, at most.
+pub(crate) const MOST_PENDING: usize = 64 << 20;
 
 /// An opened adapter.
 pub(crate) struct Gpu {
@@ -17,6 +26,7 @@ pub(crate) struct Gpu {
     pub(crate) id: Arc<str>,
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
+    pub(crate) kind: wgpu::DeviceType,
     pub(crate) features: wgpu::Features,
     pub(crate) limits: wgpu::Limits,
     pub(crate) abilities: Abilities,
@@ -24,9 +34,11 @@ pub(crate) struct Gpu {
     pub(crate) recycled: Recycled,
     /// What went wrong where nobody asked: the device was lost, or a driver failed.
     failure: Arc<Mutex<Option<String>>>,
+    /// Bytes that are written and not submitted yet; the driver's library holds a copy of them.
+    pub(crate) pending: AtomicUsize,
     /// How often commands of runs were submitted.
     #[cfg(test)]
-    pub(crate) submitted: std::sync::atomic::AtomicUsize,
+    pub(crate) submitted: AtomicUsize,
 }
 
 impl Gpu {
@@ -54,7 +66,7 @@ impl Gpu {
         if found.info.device_type == wgpu::DeviceType::Cpu {
             features |= wgpu::Features::SHADER_F64 & found.adapter.features();
         }
-        let mut cooperative = Cooperative::offered(&found.adapter, features);
+        let mut cooperative = Cooperative::offered(&found.adapter, features, &limits);
         let matrices = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
         if without.matrices || !found.adapter.features().contains(matrices) {
             cooperative.clear();
@@ -92,11 +104,13 @@ impl Gpu {
             id: id.into(),
             device,
             queue,
+            kind,
             features,
             limits,
             abilities,
             recycled: Recycled::default(),
             failure,
+            pending: AtomicUsize::new(0),
             #[cfg(test)]
             submitted: Default::default(),
         })
@@ -172,12 +186,14 @@ impl Gpu {
         answer.await.ok_or_else(|| self.explained(gone()))
     }
 
-    /// Waits until a submission, the last one so far, is done; later ones may follow before this is called.
+    /// Waits until a submission is done; other ones may follow before this is called.
     ///
     /// # Errors
     /// The device failed.
     pub(crate) async fn done(&self, submitted: Submitted) -> Result<(), BackendError> {
+        #[cfg(not(target_arch = "wasm32"))]
         self.turn(wgpu::PollType::Wait { submission_index: Some(submitted.index), timeout: None })?;
+        #[cfg(target_arch = "wasm32")]
         submitted.done.await;
         self.check()
     }
@@ -191,14 +207,37 @@ impl Gpu {
     /// Submits commands, to wait for them later.
     pub(crate) fn submit(&self, commands: wgpu::CommandBuffer) -> Submitted {
         #[cfg(test)]
-        self.submitted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        let index = self.queue.submit([commands]);
-        let (call, done) = answer();
-        self.queue.on_submitted_work_done(move || call(()));
-        Submitted { index, done }
+        self.submitted.fetch_add(1, Ordering::SeqCst);
+        self.sent([commands])
     }
 
-    /// A buffer of at least `bytes` bytes, which is never empty.
+    /// Submits commands, after all that was written.
+    fn sent(&self, commands: impl IntoIterator<Item = wgpu::CommandBuffer>) -> Submitted {
+        self.pending.store(0, Ordering::SeqCst);
+        let index = self.queue.submit(commands);
+        #[cfg(not(target_arch = "wasm32"))]
+        return Submitted { index };
+        #[cfg(target_arch = "wasm32")]
+        {
+            let (call, done) = answer();
+            self.queue.on_submitted_work_done(move || call(()));
+            Submitted { done }
+        }
+    }
+
+    /// Notes that so many bytes were written to buffers; much of it is submitted, and its copies given back.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub(crate) async fn written(&self, bytes: usize) -> Result<(), BackendError> {
+        if self.pending.fetch_add(bytes, Ordering::SeqCst) + bytes < MOST_PENDING {
+            return Ok(());
+        }
+        let submitted = self.sent([]);
+        self.done(submitted).await
+    }
+
+    /// A buffer of at least `bytes` bytes, and of [`LEAST_BYTES`], so that any shader can bind it.
     ///
     /// # Errors
     /// [`DeviceFailure::NoMemory`]: no memory, or more than the adapter has in one piece.
@@ -219,7 +258,7 @@ impl Gpu {
         usage: wgpu::BufferUsages,
         mapped_at_creation: bool,
     ) -> Result<wgpu::Buffer, BackendError> {
-        let size = (bytes.max(4) as u64).next_multiple_of(8);
+        let size = (bytes.max(LEAST_BYTES) as u64).next_multiple_of(8);
         if size > self.limits.max_buffer_size {
             let reason = format!("the adapter's max_buffer_size is {}", self.limits.max_buffer_size);
             return Err(self.no_memory(what, bytes, &reason));
@@ -243,7 +282,10 @@ impl Gpu {
 
 /// Commands on their way.
 pub(crate) struct Submitted {
+    /// No callback: it would come with the last submission of any thread, which nobody may wait for.
+    #[cfg(not(target_arch = "wasm32"))]
     index: wgpu::SubmissionIndex,
+    #[cfg(target_arch = "wasm32")]
     done: Answer<()>,
 }
 

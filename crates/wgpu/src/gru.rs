@@ -18,28 +18,30 @@ pub(crate) fn lower(op: &GRU, lowering: &Lowering<'_>) -> Result<Lowered, Declin
     let mut steps = Steps::new(&op.recurrence, lowering, GATES, if linear { GATES - 1 } else { GATES })?;
     steps.begin(STATE)?;
     let bias = linear && lowering.has(BIAS);
-    for step in 0..steps.geometry.steps {
-        if !linear {
-            let mut bindings = steps.bindings(step, false)?;
-            bindings.write("scaled", "f32", Operand::Scratch(OWN));
-            let template = steps.template("gru reset", SOURCE, false)?;
-            let shader = template.with("buffers", bindings.declarations()).switch("reset", true).build();
-            steps.step(step, shader, &bindings)?;
-        }
-        let mut bindings = steps.bindings(step, true)?;
+    let mut resets = steps.bindings(false)?;
+    resets.iter_mut().for_each(|bindings| bindings.write("scaled", "f32", Operand::Scratch(OWN)));
+    let reset = steps.template("gru reset", SOURCE, false)?;
+    let reset = reset.with("buffers", resets[0].declarations()).switch("reset", true).build();
+    let mut turns = steps.bindings(true)?;
+    for bindings in &mut turns {
         if !linear {
             bindings.read("scaled", "f32", Operand::ReadScratch(OWN));
         }
         if bias {
             bindings.read("bias", lowering.float(BIAS)?, Operand::Input(BIAS));
         }
-        let shader = steps
-            .template("gru", SOURCE, true)?
-            .with("buffers", bindings.declarations())
-            .switch("linear", linear)
-            .switch("bias", bias)
-            .build();
-        steps.step(step, shader, &bindings)?;
+    }
+    let shader = steps
+        .template("gru", SOURCE, true)?
+        .with("buffers", turns[0].declarations())
+        .switch("linear", linear)
+        .switch("bias", bias)
+        .build();
+    for step in 0..steps.geometry.steps {
+        if !linear {
+            steps.step(step, &reset, &resets)?;
+        }
+        steps.step(step, &shader, &turns)?;
     }
     steps.finish("gru")
 }

@@ -3,7 +3,7 @@
 use inferrum_backend::Decline;
 use inferrum_tensor::DType;
 
-use crate::kernel::{Lowering, Operand};
+use crate::kernel::{Lowering, Operand, word};
 use crate::shader::Template;
 
 const SOURCE: &str = include_str!("../../../shaders/indices.wgsl");
@@ -35,7 +35,7 @@ pub(crate) fn reading(
         for (index, &extent) in lowering.ints(input)?.into_iter().zip(extents.iter().cycle()) {
             let end = i64::try_from(extent).unwrap_or(i64::MAX);
             if !(-end..end).contains(&index) {
-                return Err(Decline(format!("index {index} is out of range for an axis of {extent}")));
+                return Err(Decline(out_of_range(index, word(extent)?)));
             }
         }
     }
@@ -48,7 +48,12 @@ pub(crate) fn reading(
 
 /// The last operand of a kernel whose source [`reading`] made, unless its indices are constants; it has three others.
 pub(crate) fn fault(input: usize, lowering: &Lowering<'_>) -> Option<Operand> {
-    lowering.constant(input).is_none().then_some(Operand::Fault(input))
+    lowering.constant(input).is_none().then_some(Operand::Fault(input, out_of_range))
+}
+
+/// What is wrong with an index.
+pub(crate) fn out_of_range(index: i64, extent: u32) -> String {
+    format!("index {index} is out of range for an axis of {extent}")
 }
 
 /// Lets a source call `position(index, extent)` for indices of 32 bits, or of 64 if they are `wide`.

@@ -125,7 +125,8 @@ impl Layout {
             Ok(packed)
         };
         let form = self.name(if flip == 0 { "signed words" } else { "unsigned words" });
-        Ok(Operand::Packed(Packing { input: place, form, pack: Arc::new(pack) }))
+        let bytes = 4 * self.depth.div_ceil(4) * self.lines;
+        Ok(Operand::Packed(Packing { input: place, form, bytes, pack: Arc::new(pack) }))
     }
 
     /// The sum along the depth of each line of the constant at `place`.
@@ -141,6 +142,6 @@ impl Layout {
             Ok((0..self.lines).map(|line| sum(line) as u32).collect())
         };
         let form = self.name(if flip == 0 { "signed sums" } else { "unsigned sums" });
-        Ok(Operand::Packed(Packing { input: place, form, pack: Arc::new(pack) }))
+        Ok(Operand::Packed(Packing { input: place, form, bytes: 4 * self.lines, pack: Arc::new(pack) }))
     }
 }

@@ -120,10 +120,13 @@ pub(crate) enum Operand {
     Packed(Packing),
     /// Words that the kernel's lowering has computed.
     Table(Arc<[u32]>),
-    /// Four words by which the kernel tells of an element of this input that fails the run (`fault.wgsl`): the dispatch's last
-    /// operand.
-    Fault(usize),
+    /// Four words by which the kernel tells of an element of this input that fails the run (`fault.wgsl`), and what is wrong
+    /// with it: the dispatch's last operand.
+    Fault(usize, Wrong),
 }
+
+/// Says what is wrong with an element of an input, and the extent that it goes by.
+pub(crate) type Wrong = fn(i64, u32) -> String;
 
 /// How a constant is packed.
 #[derive(Clone)]
@@ -132,6 +135,8 @@ pub(crate) struct Packing {
     pub(crate) input: usize,
     /// Names the form: equal forms of one constant are made once.
     pub(crate) form: String,
+    /// Bytes of it once it is packed.
+    pub(crate) bytes: usize,
     pub(crate) pack: Arc<Pack>,
 }
 
@@ -141,7 +146,7 @@ pub(crate) type Pack = dyn Fn(&Tensor) -> Result<Vec<u32>, Decline> + Send + Syn
 impl Operand {
     /// Whether the shader may write it.
     pub(crate) fn is_written(&self) -> bool {
-        matches!(self, Operand::Output(_) | Operand::Scratch(_) | Operand::Fault(_))
+        matches!(self, Operand::Output(_) | Operand::Scratch(_) | Operand::Fault(..))
     }
 }
 

@@ -7,7 +7,7 @@ use inferrum_ops::fused::linear::Linear;
 use inferrum_ops::fused_activation::FusedActivation;
 use inferrum_ops::fused_matmul::FusedMatMul;
 use inferrum_ops::matmul::MatMulGeometry;
-use inferrum_tensor::{Shape, Tensor};
+use inferrum_tensor::{DType, Shape, Tensor};
 
 use crate::bindings::{Bindings, fours};
 use crate::epilogue::activate;
@@ -136,10 +136,8 @@ impl Right {
         if side.column == 1 && fours(n) && fours(side.row) && batches_fit {
             return Right::ByFours;
         }
-        let limits = &lowering.abilities.limits;
-        let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) as usize;
-        let bytes = lowering.dtype(1).map_or(4, |dtype| dtype.size());
-        let fits = k.saturating_mul(n.next_multiple_of(4)).saturating_mul(bytes) <= most;
+        let bytes = side.packed_bytes([k, n]);
+        let fits = bytes as u64 <= lowering.abilities.most_bytes();
         let alone = batch_strides.iter().all(|&stride| stride == 0);
         if lowering.constant(1).is_some() && alone && fits { Right::Packed } else { Right::ByElement }
     }
@@ -149,6 +147,7 @@ impl Right {
 struct Side {
     /// As `MatMul` sees it.
     shape: Shape,
+    dtype: DType,
     strides: Vec<usize>,
     row: usize,
     column: usize,
@@ -168,7 +167,7 @@ impl Side {
             [stride] => (stride, 0),
             [] => return Err(Decline("an operand is a scalar".into())),
         };
-        Ok(Side { shape, strides, row, column })
+        Ok(Side { shape, dtype: lowering.dtype(operand)?, strides, row, column })
     }
 
     /// Whether all its rows are equally far apart.
@@ -192,7 +191,13 @@ impl Side {
                 (place < n).then_some(depth * row + place * column)
             })
         };
-        Packing { input: 1, form: format!("{k}x{n} by fours, strides {row}, {column}"), pack: Arc::new(pack) }
+        let form = format!("{k}x{n} by fours, strides {row}, {column}");
+        Packing { input: 1, form, bytes: self.packed_bytes([k, n]), pack: Arc::new(pack) }
+    }
+
+    /// Bytes of [`Side::by_fours`].
+    fn packed_bytes(&self, [k, n]: [usize; 2]) -> usize {
+        k.saturating_mul(n.next_multiple_of(4)).saturating_mul(self.dtype.size())
     }
 
     /// Strides along the axes of `batch`, 0 where the operand repeats.
@@ -212,35 +217,24 @@ impl Side {
 mod tests {
     use super::*;
     use crate::abilities::Abilities;
-    use crate::testing::{Tolerance, agree_with, random};
+    use crate::testing::{Tolerance, agree_on};
     use crate::tile::{Form, TILES_OF_ALL_SIZES};
+    use inferrum_backend::testing::linear;
 
     const SUMS: Tolerance = Tolerance { relative: 1e-5, absolute: 1e-4 };
 
-    /// A product with everything around it, and alone.
-    fn check([m, k, n]: [usize; 3], trans_a: bool, trans_b: bool, activation: Option<FusedActivation>) {
-        let product = FusedMatMul { alpha: 0.5, trans_a, trans_b, ..FusedMatMul::default() };
-        let a = if trans_a { [k, m] } else { [m, k] };
-        let b = if trans_b { [n, k] } else { [k, n] };
-        let op = Linear { product, activation };
-        let mut inputs = [
-            Some((random(&a, 1), false)),
-            Some((random(&b, 2), true)),
-            Some((random(&[n], 3), true)),
-            Some((random(&[m, n], 4), false)),
-        ];
-        agree_with(op.clone(), &inputs, 1, SUMS);
-        inputs[1] = Some((random(&b, 5), false));
-        agree_with(op, &inputs[..2], 1, SUMS);
+    fn check(extents: [usize; 3], trans_b: bool, activation: Option<FusedActivation>) {
+        agree_on(linear::products(extents, [false, trans_b], activation), SUMS);
     }
 
     #[test]
     fn operands_either_way() {
-        for extents in [[1, 1, 1], [3, 17, 5], [33, 127, 65], [2, 300, 72], [100, 3, 1]] {
-            for (trans_a, trans_b) in [(false, false), (true, false), (false, true), (true, true)] {
-                check(extents, trans_a, trans_b, None);
-            }
-        }
+        agree_on(linear::operands_either_way(), SUMS);
+    }
+
+    #[test]
+    fn every_activation() {
+        agree_on(linear::every_activation(), SUMS);
     }
 
     #[test]
@@ -251,31 +245,15 @@ mod tests {
             let (m, n) = (2 * tile.m(), 2 * tile.n() - 1);
             let among = |form: &Form| matches!(form, Form::Tiles { tile: other, .. } if *other == tile);
             assert!(candidates([1, m, n, 40]).iter().any(among), "{tile:?} is not tried");
-            check([m, 40, n], false, false, Some(FusedActivation::Gelu));
+            check([m, 40, n], false, Some(FusedActivation::Gelu));
         }
         assert!(candidates([1, 33, 36, 1100]).iter().any(|form| form.splits() > 1));
-        check([33, 1100, 36], false, false, Some(FusedActivation::Relu));
-        check([5, 1030, 7], false, true, None);
+        check([33, 1100, 36], false, Some(FusedActivation::Relu));
+        check([5, 1030, 7], true, None);
     }
 
     #[test]
     fn batches_broadcast() {
-        for (a, b) in [
-            (&[2usize, 3, 5, 17][..], &[2usize, 3, 17, 9][..]),
-            (&[2, 3, 5, 17], &[3, 17, 9]),
-            (&[2, 1, 5, 17], &[1, 3, 17, 9]),
-            (&[5, 17], &[4, 17, 9]),
-            (&[4, 3, 17], &[17, 9]),
-            (&[17], &[4, 17, 9]),
-            (&[4, 5, 17], &[17]),
-            (&[0, 5, 17], &[17, 3]),
-            (&[2, 0], &[0, 3]),
-        ] {
-            let op = Linear { product: FusedMatMul::default(), activation: None };
-            agree_with(op, &[Some((random(a, 1), false)), Some((random(b, 2), false))], 1, SUMS);
-        }
-        let product = FusedMatMul { trans_batch_a: true, trans_b: true, ..FusedMatMul::default() };
-        let inputs = [Some((random(&[5, 2, 7], 1), false)), Some((random(&[2, 9, 7], 2), false))];
-        agree_with(Linear { product, activation: None }, &inputs, 1, SUMS);
+        agree_on(linear::batches_broadcast(), SUMS);
     }
 }

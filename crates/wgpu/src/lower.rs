@@ -6,7 +6,7 @@ use inferrum_backend::{BoundNode, Decline, KernelTable};
 use inferrum_tensor::DType;
 
 use crate::abilities::Abilities;
-use crate::kernel::{Lower, Lowered, Lowering, Operand};
+use crate::kernel::{Lower, Lowered, Lowering, Operand, Packing};
 use crate::storage;
 use crate::tuner::Choose;
 
@@ -43,18 +43,29 @@ pub(crate) fn lower(
     let row = KERNELS.find(op).ok_or_else(|| Decline(format!("no GPU kernel for {}", op.key())))?;
     let lowered = (row.lower)(op, &Lowering { bound, abilities, chooser })?;
     if let Lowered::Work(work) = &lowered {
+        let most = abilities.limits.max_storage_buffers_per_shader_stage as usize;
+        if let Some(dispatch) = work.dispatches.iter().find(|dispatch| dispatch.operands.len() > most) {
+            return Err(Decline(format!(
+                "the kernel binds {} buffers; the adapter's max_storage_buffers_per_shader_stage is {most}",
+                dispatch.operands.len()
+            )));
+        }
         for operand in work.dispatches.iter().flat_map(|dispatch| &dispatch.operands) {
-            if let Operand::Input(place) = *operand
-                && let Some(fact) = bound.inputs.get(place).copied().flatten()
-            {
-                fits("input", place, fact, abilities)?;
+            match operand {
+                Operand::Input(place) => {
+                    if let Some(fact) = bound.inputs.get(*place).copied().flatten() {
+                        fits("input", *place, fact, abilities)?;
+                    }
+                }
+                Operand::Packed(Packing { input, bytes, .. }) => {
+                    bound_at_once(&format!("packed input {input}"), *bytes, abilities)?;
+                }
+                Operand::Table(words) => bound_at_once("a table", 4 * words.len(), abilities)?,
+                _ => {}
             }
         }
-        let most = abilities.limits.max_storage_buffer_binding_size;
-        if let Some(&bytes) = work.scratch.iter().find(|&&bytes| bytes as u64 > most) {
-            return Err(Decline(format!(
-                "its intermediate values take {bytes} bytes; the adapter's max_storage_buffer_binding_size is {most}"
-            )));
+        for &bytes in &work.scratch {
+            bound_at_once("an intermediate value", bytes, abilities)?;
         }
     }
     Ok(lowered)
@@ -69,13 +80,63 @@ fn is_stored(dtype: DType, abilities: &Abilities) -> bool {
 /// The tensor is larger than what the adapter binds.
 fn fits(kind: &str, place: usize, fact: &inferrum_graph::Fact, abilities: &Abilities) -> Result<(), Decline> {
     let (Some(tensor), Some(shape)) = (fact.as_tensor(), fact.concrete_shape()) else { return Ok(()) };
-    let bytes = shape.elements().saturating_mul(storage::element_bytes(tensor.dtype)) as u64;
-    let limits = &abilities.limits;
-    let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
-    if bytes > most {
+    let bytes = shape.elements().saturating_mul(storage::element_bytes(tensor.dtype));
+    bound_at_once(&format!("{kind} {place}"), bytes, abilities)
+}
+
+/// # Errors
+/// `what` is larger than what the adapter binds.
+fn bound_at_once(what: &str, bytes: usize, abilities: &Abilities) -> Result<(), Decline> {
+    let most = abilities.most_bytes();
+    if bytes as u64 > most {
         return Err(Decline(format!(
-            "{kind} {place} takes {bytes} bytes; the adapter's max_storage_buffer_binding_size is {most}"
+            "{what} takes {bytes} bytes; kernels bind {most} here, by max_storage_buffer_binding_size"
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{add, random, whole};
+    use crate::tuner::Forced;
+    use inferrum_graph::{Fact, Graph};
+
+    /// Why there is no kernel for a graph's first node under limits.
+    fn declined(graph: Graph, limits: impl FnOnce(&mut wgpu::Limits)) -> String {
+        let mut abilities = Abilities::every().remove(0);
+        limits(&mut abilities.limits);
+        let region = whole(graph);
+        let lowered = lower(&region.bound(region.nodes[0]), &abilities, &Forced::default());
+        lowered.map(|_| ()).expect_err("it is declined").0
+    }
+
+    #[test]
+    fn more_buffers_than_the_adapter_binds_are_declined() {
+        let mut graph = Graph::new("test");
+        let x = graph.add_input("x", Fact::tensor(DType::F32, [1, 4, 5, 5]));
+        let inputs = [[2, 4, 3, 3].as_slice(), &[2]].map(|shape| random(shape, 1));
+        let [w, b] = inputs.map(|tensor| graph.add_constant("constant", tensor));
+        let y = add(&mut graph, "Conv", &[], &[x, w, b]);
+        graph.outputs = vec![y];
+        let reason = declined(graph, |limits| limits.max_storage_buffers_per_shader_stage = 3);
+        assert!(
+            reason.contains("4 buffers") && reason.contains("max_storage_buffers_per_shader_stage is 3"),
+            "{reason}"
+        );
+    }
+
+    #[test]
+    fn tensors_of_more_than_32_bits_of_bytes_are_declined() {
+        let mut graph = Graph::new("test");
+        let x = graph.add_input("x", Fact::tensor(DType::F32, [(1 << 30) + 1]));
+        let y = add(&mut graph, "Relu", &[], &[x]);
+        graph.outputs = vec![y];
+        let reason = declined(graph, |limits| {
+            limits.max_buffer_size = 1 << 40;
+            limits.max_storage_buffer_binding_size = 1 << 40;
+        });
+        assert!(reason.contains("4294967300 bytes"), "{reason}");
+    }
 }

@@ -18,19 +18,21 @@ pub(crate) fn lower(op: &LSTM, lowering: &Lowering<'_>) -> Result<Lowered, Decli
     steps.begin(STATE)?;
     steps.begin_own(CELL)?;
     let peepholes = lowering.has(PEEPHOLES);
-    for step in 0..steps.geometry.steps {
-        let mut bindings = steps.bindings(step, true)?;
+    let mut turns = steps.bindings(true)?;
+    for bindings in &mut turns {
         bindings.write("c", "f32", Operand::Scratch(OWN));
         if peepholes {
             bindings.read("peepholes", lowering.float(PEEPHOLES)?, Operand::Input(PEEPHOLES));
         }
-        let shader = steps
-            .template("lstm", SOURCE, true)?
-            .with("buffers", bindings.declarations())
-            .switch("peepholes", peepholes)
-            .switch("input_forget", op.input_forget)
-            .build();
-        steps.step(step, shader, &bindings)?;
+    }
+    let shader = steps
+        .template("lstm", SOURCE, true)?
+        .with("buffers", turns[0].declarations())
+        .switch("peepholes", peepholes)
+        .switch("input_forget", op.input_forget)
+        .build();
+    for step in 0..steps.geometry.steps {
+        steps.step(step, &shader, &turns)?;
     }
     steps.finish("lstm")
 }

@@ -31,21 +31,11 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Tolerance, agree_with, random};
+    use crate::testing::{Tolerance, agree_on};
+    use inferrum_backend::testing::linear;
 
     #[test]
     fn addends_of_every_shape() {
-        let (m, k, n) = (17, 40, 33);
-        for addend in [None, Some(vec![n]), Some(vec![m, n]), Some(vec![m, 1]), Some(vec![1]), Some(vec![])] {
-            for (beta, trans_a, trans_b) in [(1.0, false, true), (0.5, true, false)] {
-                let a = if trans_a { [k, m] } else { [m, k] };
-                let b = if trans_b { [n, k] } else { [k, n] };
-                let mut inputs = vec![Some((random(&a, 1), false)), Some((random(&b, 2), true))];
-                inputs.extend(addend.as_ref().map(|shape| Some((random(shape, 3), false))));
-                let close = Tolerance { relative: 1e-5, absolute: 2e-5 };
-                agree_with(Gemm { alpha: 0.5, beta, trans_a, trans_b }, &inputs, 1, close);
-            }
-        }
+        agree_on(linear::addends_of_every_shape(), Tolerance { relative: 1e-5, absolute: 2e-5 });
     }
 }

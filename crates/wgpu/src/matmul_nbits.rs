@@ -41,13 +41,6 @@ pub(crate) fn lower(op: &MatMulNBits, lowering: &Lowering<'_>) -> Result<Lowered
             return Err(Decline(format!("input {input} is not constant")));
         }
     }
-    let bytes = lowering.constant(WEIGHTS).map_or(0, |weights| weights.bytes().len() as u64);
-    let most = lowering.abilities.limits.max_storage_buffer_binding_size;
-    if bytes > most {
-        return Err(Decline(format!(
-            "packed weights of {bytes} bytes; the adapter's max_storage_buffer_binding_size is {most}"
-        )));
-    }
     let (n, k) = (op.n, op.k);
     let m = lowering.output_shape(0)?.elements() / n.max(1);
     // Columns start at a vector.
@@ -64,17 +57,17 @@ pub(crate) fn lower(op: &MatMulNBits, lowering: &Lowering<'_>) -> Result<Lowered
     bindings.read("a", &fours(lowering.float(0)?, whole), Operand::Input(0));
     let column_bytes = op.blocks() * op.block_bytes();
     let name = format!("columns of {column_bytes} bytes in vectors");
-    bindings.read(
-        "weights",
-        "vec4<u32>",
-        packed(WEIGHTS, name, move |tensor| Ok(columns(tensor.bytes(), column_bytes, words_of_column))),
-    );
+    let pack = move |tensor: &Tensor| Ok(columns(tensor.bytes(), column_bytes, words_of_column));
+    let bytes = n.saturating_mul(4 * words_of_column);
+    bindings.read("weights", "vec4<u32>", packed(WEIGHTS, name, bytes, pack));
     bindings.read("scales", lowering.float(SCALES)?, Operand::Input(SCALES));
     let zero = lowering.has(ZEROS);
     if zero && lowering.dtype(ZEROS)? == DType::U8 {
         let own = op.clone();
         let form = format!("{} zero points of {} bits", op.blocks(), op.bits);
-        bindings.read("zeros", "f32", packed(ZEROS, form, move |tensor| unpacked(&own, tensor.bytes())));
+        let pack = move |tensor: &Tensor| unpacked(&own, tensor.bytes());
+        let bytes = n.saturating_mul(4 * op.blocks());
+        bindings.read("zeros", "f32", packed(ZEROS, form, bytes, pack));
     } else if zero {
         bindings.read("zeros", lowering.float(ZEROS)?, Operand::Input(ZEROS));
     }
@@ -179,9 +172,10 @@ fn columns(bytes: &[u8], column_bytes: usize, words: usize) -> Vec<u32> {
 fn packed(
     input: usize,
     form: String,
+    bytes: usize,
     pack: impl Fn(&Tensor) -> Result<Vec<u32>, Decline> + Send + Sync + 'static,
 ) -> Operand {
-    Operand::Packed(Packing { input, form, pack: Arc::new(pack) })
+    Operand::Packed(Packing { input, form, bytes, pack: Arc::new(pack) })
 }
 
 /// Packed zero points as f32, `[N, blocks]`.

@@ -40,8 +40,7 @@ mod tests {
     use crate::testing::{Tolerance, agree_on, stored};
     use inferrum_backend::testing::one_hot;
 
-    const INDICES: [DType; 6] =
-        [DType::I64, DType::I32, DType::F32, DType::I8, DType::U8, DType::U32];
+    const INDICES: [DType; 6] = [DType::I64, DType::I32, DType::F32, DType::I8, DType::U8, DType::U32];
 
     #[test]
     fn every_axis() {

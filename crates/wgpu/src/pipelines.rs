@@ -118,7 +118,7 @@ impl Pipelines {
         gpu.guarded(&format!("shader `{}`", key.shader.name), 0, || {
             let module = gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor {
                 label: name,
-                source: wgpu::ShaderSource::Wgsl(key.shader.source.as_str().into()),
+                source: wgpu::ShaderSource::Wgsl((&*key.shader.source).into()),
             });
             let layout = gpu.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
                 label: name,

@@ -7,6 +7,7 @@ use inferrum_backend::{BackendError, DeviceFailure, NodePlacement};
 use inferrum_graph::{Fact, Node, OpError};
 use inferrum_tensor::{DType, Shape};
 
+use crate::kernel::Wrong;
 use crate::pipelines::Pipeline;
 
 /// A compiled region: dispatches in order, over numbered buffers.
@@ -19,7 +20,9 @@ pub(crate) struct Plan {
     pub(crate) placement: Vec<NodePlacement>,
     /// Parameters of all dispatches, each at its offset.
     pub(crate) params: Vec<u32>,
-    /// A few runs of steps of about the same work, between which a run may be stopped.
+    /// Runs of steps that are submitted at once.
+    pub(crate) whole: Vec<Range<usize>>,
+    /// More of them, of about the same work, where a run may be stopped between them.
     pub(crate) parts: Vec<Range<usize>>,
     /// What dispatches may tell of, in the order of [`Step::fault`].
     pub(crate) faults: Vec<Fault>,
@@ -32,6 +35,7 @@ pub(crate) struct Fault {
     /// The node, which takes the elements as this input, and what is known of its inputs.
     pub(crate) node: Node,
     pub(crate) input: usize,
+    pub(crate) wrong: Wrong,
     pub(crate) facts: Vec<Option<Fact>>,
 }
 
@@ -42,8 +46,8 @@ impl Fault {
     /// The error that a dispatch has told of, if it has: by these words.
     pub(crate) fn error(&self, words: &[u32]) -> Option<BackendError> {
         let &[told, low, high, extent] = words else { return None };
-        let index = (u64::from(high) << 32 | u64::from(low)) as i64;
-        let reason = format!("index {index} is out of range for an axis of {extent}");
+        let element = (u64::from(high) << 32 | u64::from(low)) as i64;
+        let reason = (self.wrong)(element, extent);
         let facts: Vec<Option<&Fact>> = self.facts.iter().map(Option::as_ref).collect();
         (told != 0).then(|| self.node.error(&facts, OpError::value(self.input, reason)).into())
     }
@@ -51,6 +55,10 @@ impl Fault {
 
 /// Parts of a run that may be stopped between them.
 const PARTS: u64 = 8;
+
+/// Work that a GPU is given at once, about a tenth of a second of a slow one: an operating system takes a device for lost whose
+/// commands do not end for a few seconds.
+const MOST_AT_ONCE: u64 = 20_000_000_000;
 
 /// A dispatch.
 pub(crate) struct Step {
@@ -129,19 +137,49 @@ pub(crate) struct Output {
     pub(crate) shape: Shape,
 }
 
-/// Runs of steps of about the same work, [`PARTS`] of them or fewer.
-pub(crate) fn parts(steps: &[Step]) -> Vec<Range<usize>> {
-    // A dispatch has a cost of its own, and a byte is worth a few operations.
-    let work =
-        |step: &Step| 10_000u64.saturating_add(step.flops).saturating_add(step.bytes.saturating_mul(8));
-    let total = steps.iter().map(work).fold(0, u64::saturating_add);
+/// What a step counts for in [`Plan::whole`] and [`Plan::parts`], given its operations and bytes: a dispatch has a cost of its
+/// own, and a byte is worth a few operations.
+pub(crate) fn work(flops: u64, bytes: u64) -> u64 {
+    10_000u64.saturating_add(flops).saturating_add(bytes.saturating_mul(8))
+}
+
+/// [`Plan::whole`] and [`Plan::parts`] of steps of so much work. A processor that plays the GPU may take as long as it needs.
+pub(crate) fn parts(works: &[u64], software: bool) -> (Vec<Range<usize>>, Vec<Range<usize>>) {
+    let total = works.iter().copied().fold(0, u64::saturating_add);
+    let whole = if software { u64::MAX } else { MOST_AT_ONCE };
+    (cut(works, whole), cut(works, whole.min(total / PARTS)))
+}
+
+/// Runs of steps that each end with the step by which they have so much work.
+fn cut(works: &[u64], enough: u64) -> Vec<Range<usize>> {
     let (mut parts, mut start, mut sum) = (Vec::new(), 0, 0u64);
-    for (index, step) in steps.iter().enumerate() {
-        sum = sum.saturating_add(work(step));
-        if sum >= total / PARTS || index + 1 == steps.len() {
+    for (index, work) in works.iter().enumerate() {
+        sum = sum.saturating_add(*work);
+        if sum >= enough || index + 1 == works.len() {
             parts.push(start..index + 1);
             (start, sum) = (index + 1, 0);
         }
     }
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_is_given_no_more_than_a_watchdog_lets_pass() {
+        let step = MOST_AT_ONCE / 4;
+        let works = vec![step; 100];
+        let (whole, parts) = super::parts(&works, false);
+        assert_eq!((whole.len(), parts.len()), (25, 25));
+        let (whole, parts) = super::parts(&works, true);
+        assert_eq!((whole.len(), &whole[0], parts.len()), (1, &(0..100), 8));
+        let (whole, parts) = super::parts(&vec![work(1000, 100); 100], false);
+        assert_eq!((whole.len(), &whole[0], parts.len()), (1, &(0..100), 8));
+        // A step of more is submitted with what stands before it, and alone otherwise.
+        let (whole, _) = super::parts(&[1, 10 * MOST_AT_ONCE, MOST_AT_ONCE, 1, 1], false);
+        assert_eq!(whole, [0..2, 2..3, 3..5]);
+        assert_eq!(super::parts(&[], false), (vec![], vec![]));
+    }
 }

@@ -70,7 +70,8 @@ impl Product {
         }
         let order = if ordered { " ordered" } else { "" };
         let question = Question { kernel: format!("{} {}{order}", self.name, self.kind), extents };
-        let form = forms[lowering.chooser.choose(question, forms.len())];
+        let names: Vec<String> = forms.iter().map(|form| form.name()).collect();
+        let form = forms[lowering.chooser.choose(question, &names)];
         let mut params = self.params.clone();
         let split_words = params.len();
         let splits = form.splits();

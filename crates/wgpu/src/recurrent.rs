@@ -8,6 +8,7 @@ use inferrum_tensor::Tensor;
 
 use crate::bindings::Bindings;
 use crate::epilogue::activate;
+use crate::indices::FAULT;
 use crate::kernel::{Dispatch, Lowered, Lowering, Operand, Packing, Work, word, words};
 use crate::shader::{FUNCTIONS, Shader, Template};
 
@@ -58,6 +59,13 @@ impl<'a> Steps<'a> {
         }
         if [1, 2].into_iter().any(|input| lowering.constant(input).is_none()) {
             return Err(Decline("weights that are not constant".into()));
+        }
+        if lowering.constant(LENGTHS).is_some() {
+            let most = word(geometry.steps)?;
+            let lengths = lowering.ints(LENGTHS)?;
+            if let Some(&length) = lengths.iter().find(|length| !(0..=i64::from(most)).contains(length)) {
+                return Err(Decline(beyond(length, most)));
+            }
         }
         let mut steps = Steps { lowering, recurrence, geometry, gates, dispatches: Vec::new() };
         steps.project(biased)?;
@@ -115,28 +123,38 @@ impl<'a> Steps<'a> {
             bindings.read("states", self.lowering.float(input)?, Operand::Input(input));
         }
         bindings.write("kept", "f32", Operand::Scratch(scratch));
-        self.state(&bindings, given, false)
+        let checked = scratch == STATES[0] && self.lowering.has(LENGTHS);
+        let checked = checked && self.lowering.constant(LENGTHS).is_none();
+        if checked {
+            bindings.read("lengths", "i32", Operand::Input(LENGTHS));
+            bindings.write("fault", "atomic<u32>", Operand::Fault(LENGTHS, beyond));
+        }
+        let template =
+            Template::new("recurrent state", STATE).switch("given", given).switch("lengths", checked);
+        self.state(template.including(if checked { FAULT } else { "" }), &bindings)
     }
 
-    fn state(&mut self, bindings: &Bindings, given: bool, restore: bool) -> Result<(), Decline> {
-        let RecurrentGeometry { batch, hidden, directions, .. } = self.geometry;
-        let params = words([self.states(), batch, directions, hidden])?;
-        let shader = Template::new("recurrent state", STATE)
+    fn state(&mut self, template: Template, bindings: &Bindings) -> Result<(), Decline> {
+        let RecurrentGeometry { steps, batch, hidden, directions, .. } = self.geometry;
+        let params = words([self.states(), batch, directions, hidden, steps])?;
+        let shader = template
             .params(params.len())
             .with("buffers", bindings.declarations())
             .switch("batch_first", self.recurrence.batch_first)
-            .switch("given", given)
-            .switch("restore", restore)
             .build();
         self.dispatches.push(Dispatch::over(self.states(), shader, bindings.operands(), params)?);
         Ok(())
     }
 
-    /// The buffers that every step reads and writes; `after` is left out where the state does not change.
+    /// The buffers that steps of even and of odd numbers read and write; `after` is left out where the state does not change.
     ///
     /// # Errors
     /// The output is not of floats.
-    pub(crate) fn bindings(&self, step: usize, after: bool) -> Result<Bindings, Decline> {
+    pub(crate) fn bindings(&self, after: bool) -> Result<[Bindings; 2], Decline> {
+        Ok([self.turn(0, after)?, self.turn(1, after)?])
+    }
+
+    fn turn(&self, step: usize, after: bool) -> Result<Bindings, Decline> {
         let RecurrentGeometry { hidden, directions, .. } = self.geometry;
         let mut bindings = Bindings::default();
         bindings.read("projected", "f32", Operand::ReadScratch(PROJECTED));
@@ -202,17 +220,23 @@ impl<'a> Steps<'a> {
         Ok(text)
     }
 
-    /// Adds the dispatch of a step.
+    /// Adds the dispatch of a step. Steps of even and odd numbers differ by what they bind, the state before and after, alone.
     ///
     /// # Errors
     /// More elements than the adapter counts.
-    pub(crate) fn step(&mut self, step: usize, shader: Shader, bindings: &Bindings) -> Result<(), Decline> {
+    pub(crate) fn step(
+        &mut self,
+        step: usize,
+        shader: &Shader,
+        turns: &[Bindings; 2],
+    ) -> Result<(), Decline> {
         let RecurrentGeometry { steps, batch, hidden, directions, .. } = self.geometry;
         let direction = self.recurrence.direction;
         let reversed = (0..directions).filter(|&index| direction.is_reversed(index)).map(|index| 1 << index);
         let mut params = words([self.states(), steps, batch, directions, hidden, step])?;
         params.push(reversed.sum());
-        self.dispatches.push(Dispatch::over(self.states(), shader, bindings.operands(), params)?);
+        let operands = turns[step % 2].operands();
+        self.dispatches.push(Dispatch::over(self.states(), shader.clone(), operands, params)?);
         Ok(())
     }
 
@@ -226,7 +250,7 @@ impl<'a> Steps<'a> {
                 let mut bindings = Bindings::default();
                 bindings.read("kept", "f32", Operand::ReadScratch(scratch));
                 bindings.write("states", self.lowering.output_float(output)?, Operand::Output(output));
-                self.state(&bindings, true, true)?;
+                self.state(Template::new("recurrent state", STATE).switch("restore", true), &bindings)?;
             }
         }
         let RecurrentGeometry { steps, hidden, .. } = self.geometry;
@@ -236,6 +260,11 @@ impl<'a> Steps<'a> {
         let scratch = vec![4 * projected, states, states, states];
         Ok(Lowered::Work(Work { name: name.into(), dispatches: self.dispatches, scratch }))
     }
+}
+
+/// What is wrong with the length of a sequence.
+fn beyond(length: i64, steps: u32) -> String {
+    format!("lengths are 0 to {steps}, got {length}")
 }
 
 /// Constant matrices `[directions, rows, columns]` as f32, with rows and columns exchanged, so that neighbouring rows lie side by
@@ -256,5 +285,60 @@ fn transposed(input: usize, directions: usize, rows: usize, columns: usize) -> O
         Ok(words)
     };
     let form = format!("{directions} x {rows} x {columns} transposed");
-    Operand::Packed(Packing { input, form, pack: Arc::new(pack) })
+    Operand::Packed(Packing { input, form, bytes: 4 * directions * rows * columns, pack: Arc::new(pack) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abilities::Abilities;
+    use crate::lower::lower;
+    use crate::testing::{fails_with, whole};
+    use crate::tuner::Forced;
+    use inferrum_backend::testing::{gru, lstm, one_node, recurrent, rnn};
+    use inferrum_tensor::Shape;
+
+    #[test]
+    fn all_steps_share_a_shader() {
+        for case in [
+            rnn::directions_layouts_and_optional_inputs().remove(7),
+            gru::directions_layouts_and_optional_inputs().remove(7),
+            lstm::directions_layouts_and_optional_inputs().remove(7),
+        ] {
+            let (mut graph, feeds) = one_node(case.op, &case.inputs, case.outputs);
+            let want = inferrum_graph::interpret(&graph, feeds.into_iter().map(Into::into).collect());
+            for (id, value) in graph.outputs.clone().into_iter().zip(want.expect("reference runs")) {
+                graph.value_mut(id).fact = inferrum_graph::Fact::of(&value);
+            }
+            let region = whole(graph);
+            let abilities = Abilities::every().remove(0);
+            let lowered = lower(&region.bound(region.nodes[0]), &abilities, &Forced::default());
+            let Lowered::Work(work) = lowered.expect("it has a kernel") else { panic!("it works") };
+            let shaders: Vec<&Shader> = work.dispatches.iter().map(|dispatch| &dispatch.shader).collect();
+            let name = work.name.as_str();
+            let steps: Vec<_> = shaders.iter().filter(|shader| shader.name == name).collect();
+            assert_eq!(steps.len(), 5, "{name}");
+            assert!(steps.iter().all(|step| Arc::ptr_eq(&step.source, &steps[0].source)), "{name}");
+        }
+    }
+
+    #[test]
+    fn lengths_beyond_the_steps_fail_the_run() {
+        for length in [-1, i32::MIN, 6, i32::MAX] {
+            for case in [
+                rnn::directions_layouts_and_optional_inputs().swap_remove(recurrent::LENGTHS),
+                gru::directions_layouts_and_optional_inputs().swap_remove(recurrent::LENGTHS),
+                lstm::directions_layouts_and_optional_inputs().swap_remove(recurrent::LENGTHS),
+            ] {
+                let mut inputs = case.inputs;
+                assert!(inputs[LENGTHS].is_some(), "{:?} has lengths", case.op);
+                inputs[LENGTHS] = Some((Tensor::vector(vec![5i32, 0, length]), false));
+                let hidden = inputs[2].as_ref().map_or(0, |(weights, _)| weights.shape()[2]);
+                let state = || Shape::from([1, 3, hidden]);
+                let [y, h, c] = [Shape::from([5, 1, 3, hidden]), state(), state()];
+                let Some(told) = fails_with(case.op, &inputs, &[y, h, c][..case.outputs]) else { return };
+                assert!(told.contains(&format!("lengths are 0 to 5, got {length}")), "{told}");
+            }
+        }
+    }
 }

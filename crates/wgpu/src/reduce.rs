@@ -94,7 +94,11 @@ impl Fold {
             Reduction::LogSum => Fold::sum("x", "log(total)"),
             Reduction::LogSumExp => Fold {
                 shifted: true,
-                ..Fold::sum("select(exp(x - shift), 1.0, x == shift)", "shift + log(total)")
+                // By bits: both may be infinite, for which compilers with fast arithmetic hold no comparison.
+                ..Fold::sum(
+                    "select(exp(x - shift), 1.0, bitcast<u32>(x) == bitcast<u32>(shift))",
+                    "shift + log(total)",
+                )
             },
             Reduction::Max => Fold::all(Join::Greatest),
             Reduction::Mean => Fold::sum("x", "total / count"),

@@ -13,10 +13,10 @@ const STATE: usize = 5;
 pub(crate) fn lower(op: &RNN, lowering: &Lowering<'_>) -> Result<Lowered, Decline> {
     let mut steps = Steps::new(&op.recurrence, lowering, 1, 1)?;
     steps.begin(STATE)?;
+    let turns = steps.bindings(true)?;
+    let shader = steps.template("rnn", SOURCE, true)?.with("buffers", turns[0].declarations()).build();
     for step in 0..steps.geometry.steps {
-        let bindings = steps.bindings(step, true)?;
-        let shader = steps.template("rnn", SOURCE, true)?.with("buffers", bindings.declarations()).build();
-        steps.step(step, shader, &bindings)?;
+        steps.step(step, &shader, &turns)?;
     }
     steps.finish("rnn")
 }

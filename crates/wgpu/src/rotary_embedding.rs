@@ -37,7 +37,7 @@ pub(crate) fn lower(op: &RotaryEmbedding, lowering: &Lowering<'_>) -> Result<Low
     bindings.write("y", lowering.output_float(0)?, Operand::Output(0));
     let told = given && lowering.constant(positions).is_none();
     if told {
-        bindings.write("fault", "atomic<u32>", Operand::Fault(positions));
+        bindings.write("fault", "atomic<u32>", Operand::Fault(positions, indices::out_of_range));
     }
     let shader = Template::new("rotary embedding", SOURCE)
         .params(params.len())

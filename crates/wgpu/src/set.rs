@@ -228,8 +228,13 @@ impl Set {
         }));
         for (i, &index) in step.buffers.iter().enumerate() {
             let buffer = self.buffer(outside, index)?;
-            entries
-                .push(wgpu::BindGroupEntry { binding: i as u32 + 1, resource: buffer.as_entire_binding() });
+            // Memory has room to spare, of which an adapter may not bind all.
+            let size = buffer.size().min(gpu.limits.max_storage_buffer_binding_size / 4 * 4);
+            let size = std::num::NonZeroU64::new(size);
+            entries.push(wgpu::BindGroupEntry {
+                binding: i as u32 + 1,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset: 0, size }),
+            });
         }
         if let Some(fault) = step.fault {
             let size = std::num::NonZeroU64::new(4 * Fault::WORDS as u64);

@@ -4,6 +4,7 @@
 //! lines are kept where a switch is on. What stands in `prelude.wgsl` is there for all.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 const PRELUDE: &str = include_str!("../../../shaders/prelude.wgsl");
 
@@ -20,7 +21,8 @@ const SUBGROUPS: &str = include_str!("../../../shaders/subgroups.wgsl");
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Shader {
     pub(crate) name: &'static str,
-    pub(crate) source: String,
+    /// Shared by the dispatches that it serves.
+    pub(crate) source: Arc<str>,
 }
 
 /// A source that is being filled in.
@@ -86,7 +88,7 @@ impl Template {
         if source.contains("coop_mat") {
             source.insert_str(0, "enable wgpu_cooperative_matrix;\n");
         }
-        Shader { name: self.name, source }
+        Shader { name: self.name, source: source.into() }
     }
 
     fn append(&self, text: &str, source: &mut String) {

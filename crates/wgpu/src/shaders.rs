@@ -27,7 +27,7 @@ pub fn of_node(bound: &BoundNode<'_>, abilities: &Abilities) -> Result<Vec<(&'st
         let forced = Forced::new(form);
         if let Lowered::Work(work) = lower(bound, abilities, &forced)? {
             let made = work.dispatches.into_iter().map(|dispatch| dispatch.shader);
-            shaders.extend(made.map(|shader| (shader.name, shader.source)));
+            shaders.extend(made.map(|shader| (shader.name, shader.source.to_string())));
         }
         form += 1;
         if form >= forced.forms() {

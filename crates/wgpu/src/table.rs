@@ -26,10 +26,11 @@ pub(crate) fn lower(_op: &Table, lowering: &Lowering<'_>) -> Result<Lowered, Dec
     let element = |dtype| storage::words(dtype).ok_or_else(|| Decline(format!("tables of {dtype}")));
     let pack = |tensor: &Tensor| Ok(storage::bytes_as_words(tensor.bytes()));
     let form = "bytes".to_owned();
+    let bytes = lowering.shape(Table::TABLE)?.elements().next_multiple_of(4);
     bindings.read(
         "table",
         "u32",
-        Operand::Packed(Packing { input: Table::TABLE, form, pack: Arc::new(pack) }),
+        Operand::Packed(Packing { input: Table::TABLE, form, bytes, pack: Arc::new(pack) }),
     );
     bindings.read("x", element(lowering.dtype(Table::X)?)?, Operand::Input(Table::X));
     if two {

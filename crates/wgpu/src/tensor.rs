@@ -33,7 +33,7 @@ impl WgpuTensor {
         let wide = storage::widened(tensor).map_err(|error| BackendError::Device(error.to_string()))?;
         let bytes = wide.as_deref().map_or(tensor.bytes(), bytemuck::cast_slice);
         let memory = Memory::take(gpu, bytes.len()).await?;
-        weights::write(gpu, memory.buffer(), bytes);
+        weights::write(gpu, memory.buffer(), bytes).await?;
         let (dtype, shape) = (tensor.dtype(), tensor.shape().clone());
         Ok(WgpuTensor { gpu: Arc::clone(gpu), memory: Arc::new(memory), dtype, shape })
     }

@@ -55,6 +55,10 @@ impl Tile {
         self.across * self.columns
     }
 
+    fn name(self) -> String {
+        format!("{}x{} by {}x{}", self.m(), self.n(), self.rows, self.columns)
+    }
+
     /// Sums that an invocation gets out of what it loads, relative to the largest tile: products for each load.
     fn worth(self) -> f64 {
         (self.rows * self.columns) as f64 / (self.rows + self.columns) as f64 / 4.0
@@ -157,11 +161,11 @@ impl Form {
         forms
     }
 
-    /// A name for profiles.
+    /// A name for profiles and for what is kept on disk, which no other form of a product has.
     pub(crate) fn name(self) -> String {
         match self {
-            Form::Tiles { tile, splits: 1 } => format!("{}x{}", tile.m(), tile.n()),
-            Form::Tiles { tile, splits } => format!("{}x{} in {splits}", tile.m(), tile.n()),
+            Form::Tiles { tile, splits: 1 } => tile.name(),
+            Form::Tiles { tile, splits } => format!("{} in {splits}", tile.name()),
             Form::FewRows { across, down, .. } => format!("rows {across}x{down}"),
             Form::Cooperative(Cooperative { size, .. }) => format!("matrices of {size}x{size}"),
         }
@@ -218,6 +222,20 @@ mod tests {
             assert_eq!(invocations % (tile.n() / 4), 0, "{tile:?}: an invocation loads other columns");
             assert!(invocations <= 256, "{tile:?}");
             assert!((tile.m() + tile.n()) * DEPTH * 4 <= 16 << 10, "{tile:?}: shared memory");
+        }
+    }
+
+    #[test]
+    fn forms_of_a_product_have_names_of_their_own() {
+        let abilities = Abilities::every().swap_remove(0);
+        for extents in [[1, 1, 768, 768], [1, 33, 36, 1100], [8, 512, 512, 64]] {
+            let mut names: Vec<String> =
+                Form::candidates(extents, false, &abilities).into_iter().map(Form::name).collect();
+            names.extend(TILES_OF_ALL_SIZES.map(|tile| Form::Tiles { tile, splits: 7 }.name()));
+            let count = names.len();
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), count, "{names:?}");
         }
     }
 

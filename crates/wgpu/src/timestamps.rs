@@ -7,48 +7,58 @@ use inferrum_backend::BackendError;
 use crate::answer::answer;
 use crate::gpu::Gpu;
 
-/// Queries for the passes of one submission.
+/// Passes that one set of queries times.
+const SET: usize = wgpu::QUERY_SET_MAX_QUERIES as usize / 2;
+
+/// Queries for the passes of a run.
 pub(crate) struct Timestamps {
-    queries: wgpu::QuerySet,
+    /// Each for [`SET`] passes, the last one for the rest.
+    sets: Vec<wgpu::QuerySet>,
     resolved: wgpu::Buffer,
     staged: wgpu::Buffer,
     passes: usize,
 }
 
 impl Timestamps {
-    /// Queries for `passes` passes; None where the adapter has no clock, or not for so many.
+    /// Queries for `passes` passes; None where the adapter has no clock.
     pub(crate) async fn new(gpu: &Gpu, passes: usize) -> Option<Timestamps> {
-        let known = gpu.features.contains(wgpu::Features::TIMESTAMP_QUERY);
-        if !known || passes == 0 || 2 * passes > wgpu::QUERY_SET_MAX_QUERIES as usize {
+        if !gpu.features.contains(wgpu::Features::TIMESTAMP_QUERY) || passes == 0 {
             return None;
         }
-        let count = 2 * passes as u32;
-        let bytes = 8 * count as usize;
-        let descriptor = wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count };
-        let queries = gpu.scoped("timestamps", 0, || gpu.device.create_query_set(&descriptor)).await.ok()?;
+        let mut sets = Vec::new();
+        for first in (0..passes).step_by(SET) {
+            let count = queries(first, passes);
+            let descriptor = wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count };
+            sets.push(gpu.scoped("timestamps", 0, || gpu.device.create_query_set(&descriptor)).await.ok()?);
+        }
+        let bytes = 16 * passes;
         let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
         let resolved = gpu.buffer("timestamps", bytes, usage).await.ok()?;
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let staged = gpu.buffer("timestamps", bytes, usage).await.ok()?;
-        Some(Timestamps { queries, resolved, staged, passes })
+        Some(Timestamps { sets, resolved, staged, passes })
     }
 
     /// A pass whose times are taken.
     pub(crate) fn pass(&self, index: usize) -> wgpu::ComputePassDescriptor<'_> {
+        let first = 2 * (index % SET) as u32;
         wgpu::ComputePassDescriptor {
             label: None,
             timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
-                query_set: &self.queries,
-                beginning_of_pass_write_index: Some(2 * index as u32),
-                end_of_pass_write_index: Some(2 * index as u32 + 1),
+                query_set: &self.sets[index / SET],
+                beginning_of_pass_write_index: Some(first),
+                end_of_pass_write_index: Some(first + 1),
             }),
         }
     }
 
     /// Records what brings the times to the host.
     pub(crate) fn resolve(&self, encoder: &mut wgpu::CommandEncoder) {
-        encoder.resolve_query_set(&self.queries, 0..2 * self.passes as u32, &self.resolved, 0);
-        encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.staged, 0, self.staged.size());
+        for (set, first) in self.sets.iter().zip((0..self.passes).step_by(SET)) {
+            let count = queries(first, self.passes);
+            encoder.resolve_query_set(set, 0..count, &self.resolved, 16 * first as u64);
+        }
+        encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.staged, 0, 16 * self.passes as u64);
     }
 
     /// For each pass the time from the first one's start to its own, and how long it took; waits for the submission.
@@ -65,6 +75,7 @@ impl Timestamps {
         let period = f64::from(gpu.queue.get_timestamp_period());
         let ticks: Vec<u64> = view
             .chunks_exact(8)
+            .take(2 * self.passes)
             .map(|bytes| bytes.iter().rev().fold(0, |ticks, &byte| ticks << 8 | u64::from(byte)))
             .collect();
         let time = |ticks: u64| Duration::from_nanos((ticks as f64 * period) as u64);
@@ -74,4 +85,9 @@ impl Timestamps {
             .map(|span| (time(span[0].saturating_sub(start)), time(span[1].saturating_sub(span[0]))));
         Ok(spans.collect())
     }
+}
+
+/// How many queries the set has whose first pass this is.
+fn queries(first: usize, passes: usize) -> u32 {
+    2 * SET.min(passes - first) as u32
 }

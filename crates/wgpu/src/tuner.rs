@@ -24,8 +24,11 @@ const SECONDS: f64 = 2.0;
 /// Runs that are timed of each form.
 const ROUNDS: usize = 3;
 
-/// The name of the cache's entry.
+/// What names of the cache's entries begin with.
 const ENTRY: &str = "wgpu-forms";
+
+/// The names of the forms that are taken.
+type Made = BTreeMap<Question, String>;
 
 /// A kernel that has several forms, and the extents that decide which is fastest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,8 +45,8 @@ impl Question {
 
 /// Who says which form of a kernel is taken.
 pub(crate) trait Choose {
-    /// The number of one of `forms` forms, the first of which is the likeliest.
-    fn choose(&self, question: Question, forms: usize) -> usize;
+    /// The place of one of `forms`, the first of which is the likeliest.
+    fn choose(&self, question: Question, forms: &[String]) -> usize;
 }
 
 /// The form of this number, or the last one; how many there are.
@@ -66,29 +69,31 @@ impl Forced {
 }
 
 impl Choose for Forced {
-    fn choose(&self, _: Question, forms: usize) -> usize {
-        self.forms.set(forms.max(1));
-        self.form.min(forms.saturating_sub(1))
+    fn choose(&self, _: Question, forms: &[String]) -> usize {
+        self.forms.set(forms.len().max(1));
+        self.form.min(forms.len().saturating_sub(1))
     }
 }
 
 /// Writes down what is asked.
 #[derive(Default)]
-struct Asked(RefCell<Option<(Question, usize)>>);
+struct Asked(RefCell<Option<(Question, Vec<String>)>>);
 
 impl Choose for Asked {
-    fn choose(&self, question: Question, forms: usize) -> usize {
-        *self.0.borrow_mut() = Some((question, forms));
+    fn choose(&self, question: Question, forms: &[String]) -> usize {
+        *self.0.borrow_mut() = Some((question, forms.to_vec()));
         0
     }
 }
 
 /// The choices made for an adapter and its driver.
 pub(crate) struct Choices {
-    made: Mutex<BTreeMap<Question, usize>>,
+    made: Mutex<Made>,
     /// How long forms may still be measured.
     left: Mutex<Duration>,
     cache: Cache,
+    /// The adapter's entry in the cache.
+    entry: String,
     key: String,
 }
 
@@ -96,24 +101,37 @@ impl Choices {
     /// Those that earlier processes kept in `cache`; `seconds` is how long forms may be measured, if somebody said it.
     pub(crate) fn open(info: &wgpu::AdapterInfo, cache: Cache, seconds: Option<f64>) -> Choices {
         let key = format!("{} {} {} {}", info.name, info.backend, info.driver, info.driver_info);
-        let made = cache.get(ENTRY, &key).map(|bytes| read(&bytes)).unwrap_or_default();
+        let entry = format!("{ENTRY} {} {}", info.name, info.backend);
         let software = info.device_type == wgpu::DeviceType::Cpu;
         let seconds = seconds.unwrap_or(if software { 0.0 } else { SECONDS });
-        Choices { made: Mutex::new(made), left: Mutex::new(Duration::from_secs_f64(seconds)), cache, key }
+        let left = Mutex::new(Duration::from_secs_f64(seconds));
+        let choices = Choices { made: Mutex::default(), left, cache, entry, key };
+        *choices.made() = choices.kept();
+        choices
     }
 
-    fn made(&self) -> MutexGuard<'_, BTreeMap<Question, usize>> {
+    /// What is on disk.
+    fn kept(&self) -> Made {
+        self.cache.get(&self.entry, &self.key).map(|bytes| read(&bytes)).unwrap_or_default()
+    }
+
+    fn made(&self) -> MutexGuard<'_, Made> {
         self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// Keeps what is chosen, beside what other processes have kept since.
     fn keep(&self) {
-        self.cache.put(ENTRY, &self.key, &written(&self.made()));
+        let mut all = self.kept();
+        all.extend(self.made().clone());
+        self.cache.put(&self.entry, &self.key, &written(&all));
     }
 }
 
 impl Choose for Choices {
-    fn choose(&self, question: Question, forms: usize) -> usize {
-        self.made().get(&question).copied().filter(|&form| form < forms).unwrap_or(0)
+    fn choose(&self, question: Question, forms: &[String]) -> usize {
+        // Another version may know other forms.
+        let made = self.made();
+        made.get(&question).and_then(|name| forms.iter().position(|form| form == name)).unwrap_or(0)
     }
 }
 
@@ -135,8 +153,8 @@ fn seconds(text: Option<&str>) -> Result<Option<f64>, Unusable> {
 }
 
 /// A choice to a line: kernel, extents, form, with tabs between.
-fn written(made: &BTreeMap<Question, usize>) -> Vec<u8> {
-    let line = |(question, form): (&Question, &usize)| {
+fn written(made: &Made) -> Vec<u8> {
+    let line = |(question, form): (&Question, &String)| {
         let [a, b, c, d] = question.extents;
         format!("{}\t{a}\t{b}\t{c}\t{d}\t{form}\n", question.kernel)
     };
@@ -144,32 +162,32 @@ fn written(made: &BTreeMap<Question, usize>) -> Vec<u8> {
 }
 
 /// The choices in an entry; lines that are none are left out.
-fn read(bytes: &[u8]) -> BTreeMap<Question, usize> {
+fn read(bytes: &[u8]) -> Made {
     let choice = |line: &str| {
         let mut fields = line.split('\t');
         let kernel = fields.next()?.to_owned();
         let mut number = || fields.next()?.parse::<usize>().ok();
         let extents = [number()?, number()?, number()?, number()?];
-        Some((Question { kernel, extents }, number()?))
+        Some((Question { kernel, extents }, fields.next()?.to_owned()))
     };
     String::from_utf8_lossy(bytes).lines().filter_map(choice).collect()
 }
 
 /// Measures the forms of a region's kernels of which nothing is known yet, those with most work first, until the time for it is
-/// spent. What cannot be measured is left to be found out when the region is compiled.
+/// spent; then the fastest of those measured is taken. What cannot be measured is left to be found out when the region is compiled.
 pub(crate) fn tune(shared: &Arc<Shared>, region: &Region) {
     let choices = &shared.choices;
     let mut left = choices.left.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    if left.is_zero() {
+    if left.is_zero() || !shared.gpu.features.contains(wgpu::Features::TIMESTAMP_QUERY) {
         return;
     }
-    let mut open: BTreeMap<Question, (NodeId, usize)> = BTreeMap::new();
+    let mut open: BTreeMap<Question, (NodeId, Vec<String>)> = BTreeMap::new();
     for &id in &region.nodes {
         let asked = Asked::default();
         let lowered = lower(&region.bound(id), &shared.gpu.abilities, &asked);
         if let (Ok(_), Some((question, forms))) = (lowered, asked.0.into_inner())
-            && forms > 1
-            && !choices.made().contains_key(&question)
+            && forms.len() > 1
+            && choices.made().get(&question).is_none_or(|name| !forms.contains(name))
         {
             open.insert(question, (id, forms));
         }
@@ -181,11 +199,14 @@ pub(crate) fn tune(shared: &Arc<Shared>, region: &Region) {
         let start = Instant::now();
         let mut times = Vec::new();
         let mut likeliest: Option<Vec<Resident>> = None;
-        for form in 0..forms {
+        for (form, name) in forms.iter().enumerate() {
+            if form > 0 && start.elapsed() >= *left {
+                break;
+            }
             let Ok((time, outputs)) = time(shared, region, id, form) else { continue };
             match &likeliest {
                 Some(expected) if !agree(expected, &outputs) => {
-                    log::warn!("{}: form {form} computes something else and is left out", question.kernel);
+                    log::warn!("{}: form `{name}` computes something else and is left out", question.kernel);
                     continue;
                 }
                 Some(_) => {}
@@ -195,7 +216,7 @@ pub(crate) fn tune(shared: &Arc<Shared>, region: &Region) {
         }
         log::debug!("{} {:?}: {times:?}", question.kernel, question.extents);
         if let Some(best) = fastest(&times) {
-            choices.made().insert(question, best);
+            choices.made().insert(question, forms[best].clone());
             found = true;
         }
         *left = left.saturating_sub(start.elapsed());
@@ -290,14 +311,86 @@ fn made_up(dtype: DType, shape: Shape) -> Result<Tensor, TensorError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::abilities::Without;
+    use crate::{WgpuBackend, adapter, testing};
+    use inferrum_graph::{Fact, Graph};
+    use std::sync::atomic::Ordering;
 
     #[test]
     fn choices_come_back_and_nonsense_does_not() {
         let question = |kernel: &str, m| Question { kernel: kernel.into(), extents: [1, m, 3, 4] };
-        let made = BTreeMap::from([(question("gemm a", 2), 3), (question("conv", 7), 0)]);
+        let made = BTreeMap::from([
+            (question("gemm a", 2), "64x64 by 4x4".to_owned()),
+            (question("conv", 7), "rows 4x64".to_owned()),
+        ]);
         let mut bytes = written(&made);
-        bytes.extend(b"gemm\t1\t2\nconv\t1\t2\t3\t4\tfive\n\xff\n");
+        bytes.extend(b"gemm\t1\t2\nconv\t1\t2\t3\tfour\tfive\nconv\t1\t2\t3\t4\n\xff\n");
         assert_eq!(read(&bytes), made);
+    }
+
+    fn product() -> Question {
+        Question { kernel: "gemm".into(), extents: [1, 2, 3, 4] }
+    }
+
+    #[test]
+    fn a_choice_outlives_a_change_of_the_candidates() {
+        let Ok(found) = adapter::adapters() else { return };
+        let choices = Choices::open(&found[0].info, Cache::default(), None);
+        choices.made().insert(product(), "b".into());
+        let choose = |forms: &[&str]| {
+            let forms: Vec<String> = forms.iter().map(|form| form.to_string()).collect();
+            choices.choose(product(), &forms)
+        };
+        assert_eq!((choose(&["a", "b"]), choose(&["b", "c", "a"]), choose(&["a", "c"])), (1, 0, 0));
+    }
+
+    #[test]
+    fn processes_and_adapters_keep_their_choices_beside_each_other() {
+        let Ok(found) = adapter::adapters() else { return };
+        let folder = tempfile::tempdir().expect("a folder");
+        let of = |name: &str| {
+            let info = wgpu::AdapterInfo { name: name.into(), ..found[0].info.clone() };
+            Choices::open(&info, Cache::at(folder.path()), None)
+        };
+        let make = |choices: &Choices, m: usize, form: &str| {
+            choices.made().insert(Question { extents: [1, m, 3, 4], ..product() }, form.into());
+            choices.keep();
+        };
+        let (one, other, elsewhere) = (of("this"), of("this"), of("that"));
+        make(&one, 1, "a");
+        make(&other, 2, "b");
+        make(&elsewhere, 1, "c");
+        let kept = of("this");
+        assert_eq!(kept.made().values().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(of("that").made().values().collect::<Vec<_>>(), ["c"]);
+    }
+
+    /// How many runs it takes to tune a product of several forms on the first adapter, and what is known then.
+    fn tuned(timestamps: bool, seconds: f64) -> Option<(usize, usize)> {
+        testing::backend()?;
+        let without = Without { timestamps: !timestamps, ..Without::default() };
+        let backend = WgpuBackend::private_without(without, Some(seconds), |_| ());
+        let mut graph = Graph::new("test");
+        let [a, b] = ["a", "b"].map(|name| graph.add_input(name, Fact::tensor(DType::F32, [65, 67])));
+        let b = testing::add(&mut graph, "Transpose", &[], &[b]);
+        let y = testing::add(&mut graph, "MatMul", &[], &[a, b]);
+        graph.outputs = vec![y];
+        tune(backend.shared(), &testing::whole(graph));
+        let shared = backend.shared();
+        Some((shared.gpu.submitted.load(Ordering::SeqCst), shared.choices.made().len()))
+    }
+
+    #[test]
+    fn nothing_is_run_that_cannot_be_measured() {
+        let Some(runs) = tuned(false, 60.0) else { return };
+        assert_eq!(runs, (0, 0));
+    }
+
+    #[test]
+    fn time_is_kept_form_by_form() {
+        let Some((runs, known)) = tuned(true, 60.0) else { return };
+        assert!(runs > 2 * (ROUNDS + 1) && known == 1, "{runs} runs, {known} choices");
+        assert_eq!(tuned(true, 1e-9), Some((ROUNDS + 1, 1)));
     }
 
     #[test]
@@ -336,6 +429,7 @@ mod tests {
     fn a_form_that_is_not_there_is_the_last() {
         let forced = Forced::new(7);
         let question = Question { kernel: "gemm".into(), extents: [1; 4] };
-        assert_eq!((forced.choose(question, 3), forced.forms()), (2, 3));
+        let names = ["a", "b", "c"].map(String::from);
+        assert_eq!((forced.choose(question, &names), forced.forms()), (2, 3));
     }
 }

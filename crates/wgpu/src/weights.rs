@@ -50,7 +50,7 @@ impl Weights {
         let bytes = words.as_deref().map_or(bytes, bytemuck::cast_slice);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
         let buffer = Arc::new(gpu.buffer("a constant", bytes.len(), usage).await?);
-        write(gpu, &buffer, bytes);
+        write(gpu, &buffer, bytes).await?;
         tensor.release();
         lock().insert(key, Held { buffer: Arc::clone(&buffer), _of: tensor.clone() });
         Ok(buffer)
@@ -63,13 +63,63 @@ impl Weights {
     }
 }
 
-/// Writes a buffer from its start; copies go in words, so the last one may be padded.
-pub(crate) fn write(gpu: &Gpu, buffer: &wgpu::Buffer, bytes: &[u8]) {
-    let whole = bytes.len() / 4 * 4;
-    gpu.queue.write_buffer(buffer, 0, &bytes[..whole]);
-    if whole < bytes.len() {
-        let mut last = [0; 4];
-        last[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
-        gpu.queue.write_buffer(buffer, whole as u64, &last);
+/// Bytes that are written at once.
+const PIECE: usize = 16 << 20;
+
+/// Writes a buffer from its start; copies go in words, so the last one may be padded. What the host holds of the bytes until they
+/// are there is a few pieces at most.
+///
+/// # Errors
+/// The host has no memory for a piece, or the device failed.
+pub(crate) async fn write(gpu: &Gpu, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<(), BackendError> {
+    for (number, piece) in bytes.chunks(PIECE).enumerate() {
+        let whole = piece.len() / 4 * 4;
+        let start = (number * PIECE) as u64;
+        let write = || {
+            gpu.queue.write_buffer(buffer, start, &piece[..whole]);
+            if whole < piece.len() {
+                let mut last = [0; 4];
+                last[..piece.len() - whole].copy_from_slice(&piece[whole..]);
+                gpu.queue.write_buffer(buffer, start + whole as u64, &last);
+            }
+        };
+        gpu.scoped("what is written to the device", piece.len(), write).await?;
+        gpu.written(piece.len()).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::WgpuBackend;
+    use crate::gpu::MOST_PENDING;
+    use crate::{edge, testing};
+    use std::sync::atomic::Ordering;
+
+    #[test]
+    fn what_is_written_does_not_pile_up_on_the_host() {
+        if testing::backend().is_none() {
+            return;
+        }
+        let backend = WgpuBackend::private(|_| ());
+        let gpu = &backend.shared().gpu;
+        let pattern = |number: usize, length: usize| -> Vec<u8> {
+            (0..length).map(|i| (i as u8).wrapping_mul(31) ^ (i >> 13) as u8 ^ number as u8).collect()
+        };
+        for (number, length) in [3 * PIECE + 7, PIECE, 17, PIECE + 4, 2 * PIECE - 1].into_iter().enumerate() {
+            let tensor = Tensor::vector(pattern(number, length));
+            let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ;
+            let buffer = edge::wait(gpu.buffer("a test", length, usage)).expect("memory");
+            edge::wait(write(gpu, &buffer, tensor.bytes())).expect("it is written");
+            let pending = gpu.pending.load(Ordering::SeqCst);
+            assert!(pending <= MOST_PENDING, "{pending} bytes wait after piece {number}");
+            let (call, told) = crate::answer::answer();
+            gpu.queue.submit([]);
+            buffer.map_async(wgpu::MapMode::Read, .., call);
+            edge::wait(gpu.told(told)).expect("told").expect("mapped");
+            let same = buffer.get_mapped_range(..).expect("mapped")[..length] == *tensor.bytes();
+            assert!(same, "{length} bytes");
+        }
     }
 }

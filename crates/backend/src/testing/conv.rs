@@ -2,23 +2,18 @@
 
 use inferrum_ops::conv::{Conv, FusedConv};
 use inferrum_ops::fused_activation::FusedActivation;
-use inferrum_ops::window::{Extents, Padding, WindowSpec};
 
-use super::{Case, random};
+use super::{Case, random, windows};
 
 /// A convolution of `x` by `w`, padded by one more at the end than at the start, if at all.
 pub fn conv(w: &[usize], group: usize, stride: usize, dilation: usize, pad: usize) -> Conv {
-    let all = |n: usize| Extents::from_elem(n, w.len() - 2);
-    let padding = Padding::Explicit { begin: all(pad), end: all(pad + usize::from(pad > 0)) };
-    let (strides, dilations) = (all(stride), all(dilation));
-    let kernel = Extents::from_slice(&w[2..]);
-    Conv { group, window: WindowSpec { kernel, strides, dilations, padding, ceil: false } }
+    Conv { group, window: windows(&w[2..], stride, dilation, [pad, pad + usize::from(pad > 0)]) }
 }
 
-/// Images of one to three axes, groups, windows within and beyond them; with bias and activation, and without.
+/// Images of one to three axes, groups, windows within and beyond them; with bias and activation or in order, and without.
 pub fn windows_of_every_kind() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (x, w, group, stride, dilation, pad) in [
+    let all = [
         (&[1usize, 3, 9, 8][..], &[16usize, 3, 3, 3][..], 1, 2, 1, 1),
         (&[2, 17, 7, 7], &[5, 17, 1, 1], 1, 1, 1, 0),
         (&[1, 8, 9, 9], &[8, 1, 3, 3], 8, 1, 2, 2),
@@ -35,17 +30,14 @@ pub fn windows_of_every_kind() -> Vec<Case> {
         (&[5, 33, 1, 1], &[12, 33, 1, 1], 1, 1, 1, 0),
         (&[2, 12, 6, 6], &[8, 12, 1, 1], 1, 2, 1, 0),
         (&[1, 0, 3, 3], &[4, 0, 2, 2], 1, 1, 1, 0),
-    ] {
+    ];
+    for (place, (x, w, group, stride, dilation, pad)) in all.into_iter().enumerate() {
         let conv = conv(w, group, stride, dilation, pad);
-        let inputs = vec![
-            Some((random(x, 1), false)),
-            Some((random(w, 2), true)),
-            Some((random(&w[..1], 3), true)),
-        ];
-        for (activation, ordered) in [(None, true), (Some(FusedActivation::Relu), false)] {
-            cases.push(Case::new(FusedConv { conv: conv.clone(), activation, ordered }, inputs.clone(), 1));
-        }
-        cases.push(Case::new(conv.clone(), inputs[..2].to_vec(), 1));
+        let inputs =
+            vec![Some((random(x, 1), false)), Some((random(w, 2), true)), Some((random(&w[..1], 3), true))];
+        let ordered = place % 2 == 0;
+        let activation = (!ordered).then_some(FusedActivation::Relu);
+        cases.push(Case::new(FusedConv { conv: conv.clone(), activation, ordered }, inputs.clone(), 1));
         let changing = inputs[..2].iter().flatten().map(|(tensor, _)| Some((tensor.clone(), false)));
         cases.push(Case::new(conv, changing.collect(), 1));
     }
@@ -65,11 +57,8 @@ pub fn channels_alone() -> Vec<Case> {
     ] {
         let (x, w) = ([2, channels, size[0], size[1]], [channels * multiplier, 1, kernel[0], kernel[1]]);
         let conv = conv(&w, channels, stride, dilation, pad);
-        let inputs = vec![
-            Some((random(&x, 1), false)),
-            Some((random(&w, 2), true)),
-            Some((random(&w[..1], 3), true)),
-        ];
+        let inputs =
+            vec![Some((random(&x, 1), false)), Some((random(&w, 2), true)), Some((random(&w[..1], 3), true))];
         cases.push(Case::new(conv.clone(), inputs[..2].to_vec(), 1));
         cases.push(Case::new(FusedConv::new(conv, Some(FusedActivation::HardSwish)), inputs, 1));
     }

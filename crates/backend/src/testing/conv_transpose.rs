@@ -1,9 +1,9 @@
 //! `ConvTranspose`.
 
 use inferrum_ops::conv_transpose::ConvTranspose;
-use inferrum_ops::window::{Extents, Padding, WindowSpec};
+use inferrum_ops::window::{Extents, WindowSpec};
 
-use super::{Case, random};
+use super::{Case, random, windows};
 
 /// Images of one to three axes, groups, strides and dilations; with a bias and without, filters that change and that do not.
 pub fn windows_of_every_kind() -> Vec<Case> {
@@ -19,14 +19,8 @@ pub fn windows_of_every_kind() -> Vec<Case> {
         (&[1, 3, 2, 3, 3], &[3, 2, 2, 1, 2], 1, 1, 2, [0, 1], 0),
         (&[2, 32, 4, 5], &[32, 10, 4, 4], 1, 2, 1, [1, 1], 0),
     ] {
+        let window = WindowSpec { kernel: Extents::new(), ..windows(&w[2..], stride, dilation, pads) };
         let all = |n: usize| Extents::from_elem(n, x.len() - 2);
-        let window = WindowSpec {
-            kernel: Extents::new(),
-            strides: all(stride),
-            dilations: all(dilation),
-            padding: Padding::Explicit { begin: all(pads[0]), end: all(pads[1]) },
-            ceil: false,
-        };
         let op = ConvTranspose { group, window, output_padding: all(extra), output_shape: Extents::new() };
         for constant in [false, true] {
             let mut inputs = vec![

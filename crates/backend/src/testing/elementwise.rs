@@ -189,8 +189,14 @@ pub fn powers() -> Vec<Case> {
 
 /// Remainders of floats, also where the quotient is beyond all digits.
 pub fn remainders() -> Vec<Case> {
-    let numbers = vec![5.5f32, -5.5, 1e8, -1e30, 0.3, 7.0, -0.0, f32::INFINITY, 3.0, f32::NAN];
-    let divisors = vec![2f32, 2.0, 3.0, 0.7, 0.1, f32::INFINITY, 1.0, 2.0, 0.0, 1.0];
+    let mut numbers = vec![5.5f32, -5.5, 1e8, -1e30, 0.3, 7.0, -0.0, f32::INFINITY, 3.0, f32::NAN];
+    let mut divisors = vec![2f32, 2.0, 3.0, 0.7, 0.1, f32::INFINITY, 1.0, 2.0, 0.0, 1.0];
+    // Far apart, and below the normal numbers.
+    let far = [1e30f32, f32::MAX, 2e-38, 3e-39, 1e-45, 1e-10, 7e-42];
+    for (x, y) in far.into_iter().flat_map(|x| far.map(|y| (x, y))) {
+        numbers.extend([x, -x]);
+        divisors.extend([y, y]);
+    }
     let of = |kind| {
         let inputs = given([Tensor::vector(numbers.clone()), Tensor::vector(divisors.clone())]);
         // Floored remainders are put together of two.

@@ -110,6 +110,9 @@ impl Pieces {
     }
 }
 
+/// Keys below which tensor cores are not worth their rounding.
+const KEYS_FOR_TENSORS: usize = 32;
+
 /// The width that tiles are made for.
 pub(super) fn rounded(width: usize) -> usize {
     width.next_multiple_of(16).max(16)
@@ -137,9 +140,11 @@ impl Question<'_> {
             let enough = |form: &&Form| matches!(form.kind, Kind::Few { rows: own } if own >= rows);
             FORMS.iter().rev().filter(few).find(enough).or_else(|| FORMS.iter().find(few))
         };
-        let packed = FORMS
-            .iter()
-            .find(|form| matches!(form.kind, Kind::Tensor { packed: true, .. }) && self.fits(form));
+        // Tensor cores round the scores' exponentials to 16 bits, which a few keys do not pay for.
+        let many_keys = sdpa.kv_len >= KEYS_FOR_TENSORS;
+        let packed = FORMS.iter().find(|form| {
+            many_keys && matches!(form.kind, Kind::Tensor { packed: true, .. }) && self.fits(form)
+        });
         if rows <= 2 || (rows <= MANY_ROWS && packed.is_none()) {
             return fewest();
         }
@@ -148,8 +153,9 @@ impl Question<'_> {
         }
         // Smaller tiles where larger ones leave multiprocessors without work, but for the last.
         let busy = |form: &&Form| self.blocks(form) >= 2 * self.abilities.multiprocessors as usize;
-        let tensor =
-            |form: &&Form| matches!(form.kind, Kind::Tensor { packed: false, .. }) && self.fits(form);
+        let tensor = |form: &&Form| {
+            many_keys && matches!(form.kind, Kind::Tensor { packed: false, .. }) && self.fits(form)
+        };
         let tile = |form: &&Form| matches!(form.kind, Kind::Tile { .. }) && self.fits(form);
         let of = |kind: &dyn Fn(&&Form) -> bool| {
             let fitting: Vec<&'static Form> = FORMS.iter().filter(kind).collect();

@@ -34,16 +34,27 @@ fn forms_that_are_not_the_likeliest() {
             Case::new(conv::conv(w, 1, 1, 1, pad), inputs, 1)
         })
     };
-    agree_in(|form| matches!(form, Form::Tiles { tile, splits: 1 } if *tile == TILES[0]), cases(), "a large tile");
+    agree_in(
+        |form| matches!(form, Form::Tiles { tile, splits: 1 } if *tile == TILES[0]),
+        cases(),
+        "a large tile",
+    );
     agree_in(|form| matches!(form, Form::Tiles { tile, splits: 2 } if *tile == TILES[8]), cases(), "a split");
-    agree_in(|form| matches!(form, Form::Tiles { tile, splits: 1 } if *tile == TILES[15]), cases(), "matrices");
+    agree_in(
+        |form| matches!(form, Form::Tiles { tile, splits: 1 } if *tile == TILES[15]),
+        cases(),
+        "matrices",
+    );
 }
 
 #[test]
 fn ordered_sums_are_those_of_the_processor() {
     let (channels, pixels, filters) = (300, 144, 9);
     let (x, w) = (random(&[1, channels, 12, 12], 1), random(&[filters, channels, 1, 1], 2));
-    let op = FusedConv { ordered: true, ..FusedConv::new(conv::conv(&[filters, channels, 1, 1], 1, 1, 1, 0), None) };
+    let op = FusedConv {
+        ordered: true,
+        ..FusedConv::new(conv::conv(&[filters, channels, 1, 1], 1, 1, 1, 0), None)
+    };
     let (elements, weights) = (x.as_slice::<f32>().unwrap(), w.as_slice::<f32>().unwrap());
     assert_eq!(super::block(pixels, channels), 128);
     let sum = |filter: usize, pixel: usize| {

@@ -45,7 +45,22 @@ fn remainders() {
 
 #[test]
 fn types_change() {
-    agree_on(elementwise::types_change(&[DType::F32, DType::I32, DType::U8, DType::I8, DType::Bool, DType::I64, DType::U64, DType::F64, DType::F16, DType::BF16, DType::I16]), Tolerance::EXACT);
+    agree_on(
+        elementwise::types_change(&[
+            DType::F32,
+            DType::I32,
+            DType::U8,
+            DType::I8,
+            DType::Bool,
+            DType::I64,
+            DType::U64,
+            DType::F64,
+            DType::F16,
+            DType::BF16,
+            DType::I16,
+        ]),
+        Tolerance::EXACT,
+    );
 }
 
 #[test]

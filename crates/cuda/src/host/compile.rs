@@ -148,7 +148,7 @@ fn open(source: &Source) -> Result<Kernel, String> {
     let library = unsafe { Library::new(&path) }.map_err(failed)?;
     // SAFETY: entry.h exports the table by this name, whose address is what the symbol is.
     let module = unsafe { *library.get::<*const Module>(b"inferrum_kernel").map_err(failed)? };
-    Ok(Kernel { module, running: Mutex::new(()), text: source.text.clone(), _library: library })
+    Ok(Kernel { module, running: Mutex::new(()), text: source.text.to_string(), _library: library })
 }
 
 /// The runner's shared object.

@@ -171,7 +171,7 @@ impl Nvrtc {
         let c_string = |text: String| CString::new(text).map_err(|_| "the source has a zero byte".to_owned());
         let options = options.into_iter().map(c_string).collect::<Result<Vec<_>, _>>()?;
         let options: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
-        let text = c_string(source.text.clone())?;
+        let text = c_string(source.text.to_string())?;
         let name = c_string(format!("{}.cu", source.entry))?;
         let mut program: Program = std::ptr::null_mut();
         // SAFETY: both strings outlive the call, which copies them; there are no headers.

@@ -32,23 +32,28 @@ pub(super) fn cast(name: &str, from: DType, to: DType) -> Result<String, Decline
     let text = match (scalar(from)?, scalar(to)?) {
         _ if from == to => return Ok(name.to_owned()),
         ("bool", "f32") => format!("select(0.0, 1.0, {name})"),
-        ("f32", "bool") => format!("{name} != 0.0"),
+        // By bits: NaN differs from 0, whatever comparisons of it say.
+        ("f32", "bool") => format!("bitcast<u32>({name}) << 1u != 0u"),
         ("i32", "bool") => format!("{name} != 0i"),
         ("u32", "bool") => format!("{name} != 0u"),
-        // What lies beyond a narrow type wraps as on the host.
         ("i64", "bool") => format!("{name} != 0li"),
         ("u64", "bool") => format!("{name} != 0lu"),
         ("bool", "i64") => format!("select(0li, 1li, {name})"),
         ("bool", "u64") => format!("select(0lu, 1lu, {name})"),
-        ("f32", "u32") if to != DType::U32 => format!("bitcast<u32>(i32({name}))"),
+        // See `casts.wgsl`.
+        ("f32", "u32") => format!("low_word({name})"),
+        ("f32", "i32") if to == DType::I32 => format!("saturated_i32({name})"),
+        ("f32", "i32") => format!("bitcast<i32>(low_word({name}))"),
+        ("f32", "i64") => format!("saturated_i64({name})"),
+        ("f32", "u64") => format!("wrapped_u64({name})"),
         ("i32", "u64") => format!("u64(i64({name}))"),
-        ("f32", "u64") => format!("select(u64({name}), u64(i64({name})), {name} < 0.0)"),
         ("i32", "u32") => format!("bitcast<u32>({name})"),
         ("u32", "i32") => format!("bitcast<i32>({name})"),
         (_, into) => format!("{into}({name})"),
     };
     // What a model casts to float16 is rounded, also between steps.
     let text = if to == DType::F16 { format!("f32(f16({text}))") } else { text };
+    // What lies beyond a narrow type wraps as on the host.
     Ok(wrapped(text, to))
 }
 

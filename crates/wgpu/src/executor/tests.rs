@@ -9,6 +9,7 @@ use inferrum_tensor::{DType, Shape};
 
 use super::*;
 use crate::WgpuBackend;
+use crate::abilities::Without;
 use crate::testing::{add, backend, random, whole};
 
 fn input(graph: &mut Graph, name: &str, shape: &[usize]) -> ValueId {
@@ -47,9 +48,13 @@ fn tensor(resident: &Resident) -> &WgpuTensor {
 
 #[test]
 fn a_state_goes_from_run_to_run_in_two_pieces_of_memory() {
-    let Some(backend) = backend() else { return };
+    if self::backend().is_none() {
+        return;
+    }
+    // Its memory is not shared with other tests.
+    let backend = WgpuBackend::private(|_| ());
     for shape in [&[3, 17][..], &[1], &[127, 129]] {
-        let executable = compiled(backend, accumulator(shape));
+        let executable = compiled(&backend, accumulator(shape));
         let mut state: Resident = random(shape, 1).into();
         let mut want = numbers(&state);
         let mut pieces = Vec::new();
@@ -65,8 +70,7 @@ fn a_state_goes_from_run_to_run_in_two_pieces_of_memory() {
         assert_eq!(numbers(&state), want);
         pieces.sort_unstable();
         pieces.dedup();
-        // Other tests take and give memory at the same time, so a piece may be gone when its turn comes.
-        assert!(pieces.len() < 6, "memory is used again: {pieces:?}");
+        assert_eq!(pieces.len(), 2, "memory is used again: {pieces:?}");
     }
 }
 
@@ -87,6 +91,23 @@ fn what_stayed_never_changes_and_may_be_fed_twice() {
     }
     assert_eq!((numbers(&first[0]), numbers(&first[1])), (sum, negated));
     assert_eq!(numbers(&twice[0]), doubled);
+}
+
+#[test]
+fn what_stays_is_bound_though_its_memory_has_room_to_spare() {
+    if self::backend().is_none() {
+        return;
+    }
+    // Memory for this tensor has 4096 bytes more than it, which is more than a binding takes.
+    let shape = [250_000];
+    let backend = WgpuBackend::private(|limits| limits.max_storage_buffer_binding_size = 1_000_004);
+    let executable = compiled(&backend, accumulator(&shape));
+    let (state, x) = (random(&shape, 1), random(&shape, 2));
+    let first = run(&executable, &[state.clone().into(), x.clone().into()], &[true, true]);
+    let second = run(&executable, &[first[0].clone(), first[1].clone()], &[false, false]);
+    assert!(numbers(&second[0]).iter().all(|&x| x == 0.0));
+    let want = state.as_slice::<f32>().expect("floats").iter().zip(x.as_slice::<f32>().expect("floats"));
+    assert!(numbers(&first[0]).into_iter().eq(want.map(|(x, y)| x + y)));
 }
 
 #[test]
@@ -201,4 +222,73 @@ fn a_run_is_stopped_between_its_parts() {
     let after = numbers(&run(&executable, std::slice::from_ref(&x), &[false])[0]);
     let fresh = numbers(&run(&compiled(&backend, chain(16, 384)), std::slice::from_ref(&x), &[false])[0]);
     assert_eq!(after, fresh);
+}
+
+/// Calls `f`, which must be done in good time.
+fn in_time(f: impl FnOnce() + Send + 'static) {
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        f();
+        tell.send(()).expect("somebody waits");
+    });
+    told.recv_timeout(Duration::from_secs(60)).expect("it hangs or has failed");
+}
+
+#[test]
+fn a_run_that_may_be_stopped_does_not_wait_for_those_of_other_threads() {
+    if self::backend().is_none() {
+        return;
+    }
+    in_time(|| {
+        let backend = WgpuBackend::private(|_| ());
+        let (parted, long) = (compiled(&backend, chain(12, 33)), compiled(&backend, chain(2, 384)));
+        let [x, y]: [Resident; 2] = [random(&[33, 33], 99).into(), random(&[384, 384], 98).into()];
+        let whole = numbers(&run(&parted, std::slice::from_ref(&x), &[false])[0]);
+        let y = &run(&compiled(&backend, accumulator(&[384, 384])), &[y.clone(), y], &[true, false])[0];
+        for round in 0..100 {
+            std::thread::scope(|scope| {
+                let other = scope.spawn(|| {
+                    // Nobody waits for what this submits.
+                    std::thread::sleep(Duration::from_micros(100 * (round % 20)));
+                    run(&long, std::slice::from_ref(y), &[true])
+                });
+                let stop = Stop::new();
+                let context = RunContext { stop: Some(&stop), ..RunContext::default() };
+                let inputs = std::slice::from_ref(&x);
+                let result = Executable::run(&parted, inputs, vec![Destination::Stay], &context);
+                let kept = result.expect("it runs").remove(0).expect("an output");
+                other.join().expect("it runs");
+                if round % 10 == 0 {
+                    assert_eq!(numbers(&kept), whole);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_profile_tells_of_every_dispatch_of_a_long_plan() {
+    if self::backend().is_none() {
+        return;
+    }
+    // By the GPU's clock, and by the host's.
+    for (timestamps, steps) in [(true, 2100), (false, 5)] {
+        let without = Without { timestamps: !timestamps, ..Without::default() };
+        let backend = WgpuBackend::private_without(without, None, |_| ());
+        let mut graph = Graph::new("long");
+        let mut x = input(&mut graph, "x", &[3]);
+        for _ in 0..steps {
+            x = add(&mut graph, "Neg", &[], &[x]);
+        }
+        graph.outputs = vec![x];
+        let executable = compiled(&backend, graph);
+        let profile = Profile::new();
+        let context = RunContext { profile: Some(&profile), ..RunContext::default() };
+        let inputs = [random(&[3], 1).into()];
+        Executable::run(&executable, &inputs, Vec::new(), &context).expect("it runs");
+        let spans = profile.spans();
+        assert_eq!(spans.len(), steps);
+        assert!(spans.windows(2).all(|pair| pair[0].start <= pair[1].start), "one after the other");
+        assert!(spans.iter().any(|span| !span.duration.is_zero()));
+    }
 }

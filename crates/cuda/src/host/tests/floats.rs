@@ -48,7 +48,7 @@ fn check<Bits>(
         let template = Template::new(entry, text).define("X", name).define("Y", name).define("MAKE", make);
         let mut source = template.build();
         if plain {
-            source.text.insert_str(0, "#define PLAIN_FLOATS\n");
+            source.text = format!("#define PLAIN_FLOATS\n{}", source.text).into();
         }
         source
     };
