@@ -56,7 +56,7 @@ pub(crate) fn lower(op: &GroupQueryAttention, lowering: &Lowering<'_>) -> Result
     let q = match (q, packed) {
         (Operand::Input(_), true) => {
             let width = (q_heads + 2 * kv_heads) * head;
-            Rows { operand: Operand::Input(0), element, strides: [q_len * width, head, width] }
+            Rows { operand: Operand::Input(0), element, start: 0, strides: [q_len * width, head, width] }
         }
         (operand @ Operand::Input(_), false) => {
             Rows::of(operand, element, Layout::LengthFirst, [batch, q_heads, q_len, head])
