@@ -3,7 +3,6 @@
 use inferrum_backend::Decline;
 use inferrum_backend::attention::{Blind, Masking, strides};
 use inferrum_ops::sdpa::{Reach, Sdpa};
-use inferrum_tensor::DType;
 
 use super::forms::{Choice, FEW_THREADS, Kind, Question, rounded};
 use super::{Rows, Sinks, Sources};
