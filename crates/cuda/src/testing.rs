@@ -39,19 +39,14 @@ pub(crate) fn agree(op: impl Operator, inputs: &[Tensor], tolerance: Tolerance) 
     agree_on([Case::new(op, given, 1)], tolerance);
 }
 
-/// As [`agree`]; each input may be left out, or be a constant, and there may be several outputs.
-pub(crate) fn agree_with(op: impl Operator, inputs: &[Given], outputs: usize, tolerance: Tolerance) {
-    agree_on([Case::new(op, inputs.to_vec(), outputs)], tolerance);
-}
-
-/// As [`agree_with`], on each of the cases.
+/// As [`agree`], on each of the cases.
 pub(crate) fn agree_on(cases: impl IntoIterator<Item = Case>, tolerance: Tolerance) {
     for case in cases {
         agree_within(&case, tolerance.times(case.slack), 1.0);
     }
 }
 
-/// As [`agree_with`]; `units` is how many units in the last place floats of 16 bits may miss besides.
+/// As [`agree_on`]; `units` is how many units in the last place floats of 16 bits may miss besides.
 pub(crate) fn agree_within(case: &Case, tolerance: Tolerance, units: f64) {
     agree_as(&case.expected(), tolerance, 0.0);
     for narrow in [DType::F16, DType::BF16] {
@@ -170,17 +165,6 @@ pub(crate) fn declined(op: impl Operator, inputs: &[(Tensor, bool)]) -> String {
     graph.value_mut(graph.outputs[0]).fact = fact;
     let region = region(graph);
     backend().claim(&region.bound(NodeId(0))).expect_err("it is declined").to_string()
-}
-
-/// All of a graph, whose shapes are known, as a region.
-pub(crate) fn whole(graph: inferrum_graph::Graph) -> Region {
-    Region {
-        nodes: (0..graph.nodes().len()).map(NodeId).collect(),
-        facts: Arc::new(graph.values().iter().map(|value| value.fact.clone()).collect()),
-        inputs: graph.inputs.clone(),
-        outputs: graph.outputs.clone(),
-        graph: Arc::new(graph),
-    }
 }
 
 /// Panics unless the node's kernels, where it has some on a device of a capability, are compiled for that.

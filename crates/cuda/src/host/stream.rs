@@ -26,7 +26,7 @@ impl Stream {
 
     /// Computes a product by its reference.
     fn product(&self, product: &Product, at: &Operands) -> Result<(), String> {
-        let memory = self.shared.memory();
+        let mut memory = self.shared.memory();
         let read = |from: Address, bytes: usize| {
             let mut content = vec![0; bytes];
             memory.read(from, &mut content).map(|()| content)
@@ -38,8 +38,6 @@ impl Stream {
         // What lies between the rows stays.
         let mut content = read(at.d, d)?;
         product.reference(&a, &b, c.as_deref(), bias.as_deref(), &mut content);
-        drop(read);
-        let mut memory = memory;
         memory.write(at.d, &content)
     }
 

@@ -17,9 +17,12 @@ use crate::testing::{Tolerance, agree_as, agree_by_library, agree_on, assert_clo
 
 pub(crate) const SUMS: Tolerance = Tolerance { relative: 1e-5, absolute: 1e-4 };
 
+/// Whether a form is the one that a test wants.
+type Wanted = fn(&Form) -> bool;
+
 thread_local! {
     /// Which of the candidates is taken, and whether it was there to take.
-    static FORCED: Cell<Option<(fn(&Form) -> bool, bool)>> = const { Cell::new(None) };
+    static FORCED: Cell<Option<(Wanted, bool)>> = const { Cell::new(None) };
 }
 
 /// The candidates, with the one that a test asks for first.
