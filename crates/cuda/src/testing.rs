@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use inferrum_backend::testing::{Case, Expected, Given, one_node, region};
 pub(crate) use inferrum_backend::testing::{Tolerance, assert_close, random, random_of};
-use inferrum_backend::{Backend, BackendError, BoundNode, Precision, Region, Resident, RunContext};
+use inferrum_backend::{Backend, BackendError, BoundNode, Precision, Resident, RunContext};
 use inferrum_graph::{Fact, NodeId, Operator, interpret};
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
