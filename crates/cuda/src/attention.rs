@@ -60,7 +60,7 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
     let Attended { sdpa, layouts, output, past, mask, blind } = &attended;
     lowering.require_floats(&mask.map_or(vec![], |mask| vec![mask.input]))?;
     let Sdpa { batch, q_heads, q_len, head, .. } = *sdpa;
-    let mut work = Work { name: "attention".into(), kernels: Vec::new(), scratch: Vec::new() };
+    let mut work = Work { name: "attention".into(), kernels: Vec::new(), scratch: Vec::new(), library: None };
     let k = append::side(&attended, 1, lowering, &mut work)?;
     let v = append::side(&attended, 2, lowering, &mut work)?;
     let sources = Sources {

@@ -65,6 +65,11 @@ impl Matrix {
         (batch - 1) * self.stride + (rows - 1) * self.leading + columns
     }
 
+    /// With rows and columns exchanged.
+    pub(crate) fn turned(self) -> Matrix {
+        Matrix { transposed: !self.transposed, ..self }
+    }
+
     fn at(&self, matrix: usize, row: usize, column: usize) -> usize {
         let (row, column) = if self.transposed { (column, row) } else { (row, column) };
         matrix * self.stride + row * self.leading + column

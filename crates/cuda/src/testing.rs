@@ -5,9 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use inferrum_backend::testing::{Case, Expected, Given, one_node, region};
 pub(crate) use inferrum_backend::testing::{Tolerance, assert_close, random, random_of};
-use inferrum_backend::{
-    Backend, BackendError, BoundNode, Precision, Region, Resident, RunContext,
-};
+use inferrum_backend::{Backend, BackendError, BoundNode, Precision, Region, Resident, RunContext};
 use inferrum_graph::{Fact, NodeId, Operator, interpret};
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
@@ -74,19 +72,43 @@ pub(crate) fn agree_in(dtype: DType, cases: impl IntoIterator<Item = Case>, tole
     }
 }
 
+/// As [`agree_on`], in all types of floats, where a library computes what products it can; gives how many those were.
+pub(crate) fn agree_by_library(cases: impl IntoIterator<Item = Case>, tolerance: Tolerance) -> usize {
+    let backend = CudaBackend::open(Some("host-library"), Precision::F32).expect("the host");
+    let mut count = 0;
+    for case in cases {
+        let narrow = [DType::F16, DType::BF16].into_iter().filter_map(|narrow| case.expected_in(narrow));
+        for (expected, units) in narrow.map(|expected| (expected, 1.0)).chain([(case.expected(), 0.0)]) {
+            let kernels = agree_with_backend(&backend, &expected, tolerance.times(case.slack), units);
+            count += kernels.iter().filter(|kernel| *kernel == crate::compile::LIBRARY).count();
+        }
+    }
+    count
+}
+
 /// Runs three times, so that what a run leaves behind does not matter, and so that launches are replayed.
 pub(crate) fn agree_as(expected: &Expected, tolerance: Tolerance, units: f64) {
+    let region = region(expected.graph.clone());
+    validate(&region.bound(NodeId(0)));
+    agree_with_backend(backend(), expected, tolerance, units);
+}
+
+/// As [`agree_as`] on a backend; gives the kernels.
+fn agree_with_backend(
+    backend: &CudaBackend,
+    expected: &Expected,
+    tolerance: Tolerance,
+    units: f64,
+) -> Vec<String> {
     let label = format!("{:?}", expected.graph.nodes()[0].op);
     let region = region(expected.graph.clone());
     let bound = region.bound(NodeId(0));
-    validate(&bound);
-    let backend = backend();
     let types: Vec<DType> = expected.feeds.iter().map(Tensor::dtype).collect();
     if let Err(decline) = backend.claim(&bound) {
         // What is declined for its narrow type runs in float32, or on the host.
         assert!(units > 0.0, "{label} of {types:?} is declined: {decline}");
         eprintln!("skipped: {label} of {types:?}: {decline}");
-        return;
+        return Vec::new();
     }
     let executable = backend.compile(&region).expect("compiles");
     let residents: Vec<Resident> = expected.feeds.iter().cloned().map(Resident::Host).collect();
@@ -105,6 +127,7 @@ pub(crate) fn agree_as(expected: &Expected, tolerance: Tolerance, units: f64) {
             assert_close(&got, want, tolerance, &format!("{label} of {types:?}, output {index}"));
         }
     }
+    executable.placement().iter().map(|placement| placement.kernel.clone()).collect()
 }
 
 /// What a kernel gives, of float32 and of this shape.
