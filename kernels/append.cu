@@ -5,6 +5,8 @@ struct Append {
     u32 count, rows, cached, width, heads;
     // Distances of batches, heads and rows of the new ones.
     u32 step[3];
+    // The first of the new ones.
+    u32 start;
 };
 
 extern "C" __global__ void append(const T *past, const T *added, T *all, Append p) {
@@ -14,6 +16,6 @@ extern "C" __global__ void append(const T *past, const T *added, T *all, Append 
     if (row < p.cached) {
         all[at] = past[(head * p.cached + row) * p.width + column];
     } else {
-        all[at] = added[head / p.heads * p.step[0] + head % p.heads * p.step[1] + (row - p.cached) * p.step[2] + column];
+        all[at] = added[p.start + head / p.heads * p.step[0] + head % p.heads * p.step[1] + (row - p.cached) * p.step[2] + column];
     }
 }

@@ -8,9 +8,11 @@ struct Attention {
     u32 group;
     float scale, softcap;
     u32 q_step[3], k_step[3], v_step[3], y_step[3], mask_step[3];
+    // The first elements.
+    u32 q_start, k_start, v_start;
     // Keys beyond the mask's columns are hidden; the distance of columns is 0 if there is one for every key.
     u32 mask_columns, mask_column_step;
-    // What a mask of truths (MASK 2) gives to what it hides.
+    // What a mask of truths (MASK 2) gives to what it hides, and what is added where one of padding (MASK 3) is not positive.
     float fill;
     // What a query that sees no key gives, and whether it is what any gives whose softmax is no number.
     float blind;
@@ -64,6 +66,7 @@ INLINE float masked(float score, const Attention &p, const M *mask, u32 key, u32
         if (key >= p.mask_columns) return NONE;
         float bias = float(mask[key * p.mask_column_step]);
         if (MASK == 2) return bias != 0.0f ? score : p.fill;
+        if (MASK == 3) return bias > 0.0f ? score : score + p.fill;
         // What the mask hides does not matter, whatever it is.
         score = bias == NONE ? NONE : score + bias;
     }

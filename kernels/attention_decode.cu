@@ -10,6 +10,9 @@
 // Sums that a thread is left with when the lanes of a key have shared theirs out.
 #define LEFT (ROWS > K_LANES ? ROWS / K_LANES : 1u)
 #define V_WIDTH (V_LANES * V_CHUNKS * V_SIDE)
+// Keys and values that a thread reads before it computes with them.
+#define AHEAD 4u
+#define K_AHEAD (KEYS / K_GROUPS < AHEAD ? KEYS / K_GROUPS : AHEAD)
 
 // Sums of all lanes of a key: this lane gets those of the rows from the returned one on, LEFT of them, as do the lanes that differ from it in the
 // lowest bits only.
@@ -35,7 +38,8 @@ INLINE u32 share_sums(float (&sums)[ROWS], u32 lane) {
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) attention_decode(
-    const Q *q, const K *k, const V *v, const M *mask, const uint2 *lengths, const Q *sinks, Y *y, float2 *part_sums, float *part_totals,
+    const Q *__restrict__ q, const K *__restrict__ k, const V *__restrict__ v, const M *__restrict__ mask, const uint2 *__restrict__ lengths,
+    const Q *__restrict__ sinks, Y *__restrict__ y, float2 *__restrict__ part_sums, float *__restrict__ part_totals,
     Attention p
 ) {
     __shared__ float scores[ROWS * KEYS];
@@ -46,6 +50,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_decode(
     u32 all_rows = p.q_len * p.group, row_blocks = (all_rows + ROWS - 1) / ROWS, kv_heads = p.q_heads / p.group;
     u32 split = blockIdx.x % p.splits, first = blockIdx.x / p.splits % row_blocks * ROWS;
     u32 kv_head = blockIdx.x / p.splits / row_blocks % kv_heads, batch = blockIdx.x / p.splits / row_blocks / kv_heads;
+    q += p.q_start;
+    k += p.k_start;
+    v += p.v_start;
     k += batch * p.k_step[0] + kv_head * p.k_step[1];
     v += batch * p.v_step[0] + kv_head * p.v_step[1];
     u32 first_query = first / p.group, last_query = min(first + ROWS, all_rows) - 1;
@@ -71,29 +78,42 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_decode(
 
     for (u32 start = keys.begin; start < keys.end; start += KEYS) {
         u32 here = min(KEYS, keys.end - start);
-#pragma unroll 4
-        for (u32 i = thread / K_LANES; i < KEYS; i += K_GROUPS) {
-            float products[ROWS] = {};
-            const K *from = k + u64(start + i) * p.k_step[2];
+        for (u32 i = thread / K_LANES; i < KEYS; i += K_GROUPS * K_AHEAD) {
+            vec<K, K_SIDE> pieces[K_AHEAD][K_CHUNKS];
 #pragma unroll
-            for (u32 c = 0; c < K_CHUNKS; c++) {
-                u32 column = (c * K_LANES + k_lane) * K_SIDE;
-                if (i < here && column < p.head) {
-                    vec<K, K_SIDE> piece = load<K_SIDE>(from + column);
+            for (u32 n = 0; n < K_AHEAD; n++) {
+                const K *from = k + u64(start + i + n * K_GROUPS) * p.k_step[2];
 #pragma unroll
-                    for (u32 r = 0; r < ROWS; r++) {
+                for (u32 c = 0; c < K_CHUNKS; c++) {
+                    u32 column = (c * K_LANES + k_lane) * K_SIDE;
+                    if (i + n * K_GROUPS < here && column < p.head) {
+                        pieces[n][c] = load<K_SIDE>(from + column);
+                    } else {
 #pragma unroll
-                        for (u32 j = 0; j < K_SIDE; j++) products[r] = fmaf(queries[r][c * K_SIDE + j], float(piece[j]), products[r]);
+                        for (u32 j = 0; j < K_SIDE; j++) pieces[n][c][j] = K(0.0f);
                     }
                 }
             }
-            u32 row = share_sums(products, k_lane);
-            if (k_lane % (K_LANES > ROWS ? K_LANES / ROWS : 1) == 0) {
+#pragma unroll
+            for (u32 n = 0; n < K_AHEAD; n++) {
+                u32 key = i + n * K_GROUPS;
+                float products[ROWS] = {};
+#pragma unroll
+                for (u32 c = 0; c < K_CHUNKS; c++) {
+#pragma unroll
+                    for (u32 j = 0; j < K_SIDE; j++) {
+                        float element = float(pieces[n][c][j]);
+#pragma unroll
+                        for (u32 r = 0; r < ROWS; r++) products[r] = fmaf(queries[r][c * K_SIDE + j], element, products[r]);
+                    }
+                }
+                u32 row = share_sums(products, k_lane);
+                if (k_lane % (K_LANES > ROWS ? K_LANES / ROWS : 1) != 0) continue;
 #pragma unroll
                 for (u32 r = 0; r < LEFT; r++) {
                     u32 at = min(first + row + r, all_rows - 1), query = at / p.group, head = kv_head * p.group + at % p.group;
                     const M *mask_row = mask + (batch * p.mask_step[0] + head * p.mask_step[1] + query * p.mask_step[2]);
-                    scores[(row + r) * KEYS + i] = masked(products[r], p, mask_row, start + i, keys.end, i32(query) + keys.first_place);
+                    scores[(row + r) * KEYS + key] = masked(products[r], p, mask_row, start + key, keys.end, i32(query) + keys.first_place);
                 }
             }
         }
@@ -126,21 +146,36 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_decode(
 #pragma unroll
             for (u32 c = 0; c < V_CHUNKS * V_SIDE; c++) totals[r][c] *= shrink[r];
         }
-#pragma unroll 4
-        for (u32 i = thread / V_LANES; i < here; i += V_GROUPS) {
-            const V *from = v + u64(start + i) * p.v_step[2];
+        for (u32 i = thread / V_LANES; i < here; i += V_GROUPS * AHEAD) {
+            vec<V, V_SIDE> pieces[AHEAD][V_CHUNKS];
 #pragma unroll
-            for (u32 c = 0; c < V_CHUNKS; c++) {
-                u32 column = (c * V_LANES + v_lane) * V_SIDE;
-                if (column >= p.v_head) continue;
-                vec<V, V_SIDE> piece = load<V_SIDE>(from + column);
+            for (u32 n = 0; n < AHEAD; n++) {
+                const V *from = v + u64(start + i + n * V_GROUPS) * p.v_step[2];
+#pragma unroll
+                for (u32 c = 0; c < V_CHUNKS; c++) {
+                    u32 column = (c * V_LANES + v_lane) * V_SIDE;
+                    if (i + n * V_GROUPS < here && column < p.v_head) {
+                        pieces[n][c] = load<V_SIDE>(from + column);
+                    } else {
+#pragma unroll
+                        for (u32 j = 0; j < V_SIDE; j++) pieces[n][c][j] = V(0.0f);
+                    }
+                }
+            }
+#pragma unroll
+            for (u32 n = 0; n < AHEAD; n++) {
+                u32 key = i + n * V_GROUPS;
 #pragma unroll
                 for (u32 r = 0; r < ROWS; r++) {
-                    float weight = scores[r * KEYS + i];
+                    // Weights of keys that there are not are 0.
+                    float weight = key < KEYS ? scores[r * KEYS + key] : 0.0f;
 #pragma unroll
-                    for (u32 j = 0; j < V_SIDE; j++) {
-                        float &total = totals[r][c * V_SIDE + j], sum = fmaf(weight, float(piece[j]), total);
-                        total = HIDES && weight == 0.0f ? total : sum;
+                    for (u32 c = 0; c < V_CHUNKS; c++) {
+#pragma unroll
+                        for (u32 j = 0; j < V_SIDE; j++) {
+                            float &total = totals[r][c * V_SIDE + j], sum = fmaf(weight, float(pieces[n][c][j]), total);
+                            total = HIDES && weight == 0.0f ? total : sum;
+                        }
                     }
                 }
             }

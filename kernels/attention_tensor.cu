@@ -49,6 +49,17 @@ template <u32 COUNT, u32 WIDTH> INLINE void begin_fetch(Q *tile, const Q *from, 
     }
 }
 
+// What the mask has for two keys side by side.
+INLINE void mask_of_two(float (&given)[2], const M *mask, u32 key, const Attention &p) {
+    if (MASK_PAIRS) {
+        vec<M, 2> pair = load<2>(mask + key);
+        given[0] = float(pair[0]);
+        given[1] = float(pair[1]);
+    } else {
+        for (u32 j = 0; j < 2; j++) given[j] = float(mask[(key + j) * p.mask_column_step]);
+    }
+}
+
 // Adds weighted values without tensor cores: what has no weight does not matter whatever it is.
 INLINE void add_seen(float (&totals)[V_HEAD / 8][4], const float (&weights)[KEYS / 8][4], const Q *values, u32 lane) {
 #pragma unroll
@@ -74,7 +85,8 @@ INLINE void add_seen(float (&totals)[V_HEAD / 8][4], const float (&weights)[KEYS
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) attention_tensor(
-    const Q *q, const Q *k, const Q *v, const M *mask, const uint2 *lengths, const Q *sinks, Y *y, float2 *part_sums, float *part_totals,
+    const Q *__restrict__ q, const Q *__restrict__ k, const Q *__restrict__ v, const M *__restrict__ mask, const uint2 *__restrict__ lengths,
+    const Q *__restrict__ sinks, Y *__restrict__ y, float2 *__restrict__ part_sums, float *__restrict__ part_totals,
     Attention p
 ) {
     SHARED(Q, q_tile);
@@ -86,6 +98,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_tensor(
     u32 first = (row_blocks - 1 - blockIdx.x / p.splits % row_blocks) * ROWS, split = blockIdx.x % p.splits;
     u32 head = blockIdx.x / p.splits / row_blocks % heads * SHARING, batch = blockIdx.x / p.splits / row_blocks / heads;
     u32 last = min(first + ROWS, all_rows) - 1;
+    q += p.q_start;
+    k += p.k_start;
+    v += p.v_start;
     q += batch * p.q_step[0] + head * p.q_step[1];
     k += batch * p.k_step[0] + head / p.group * p.k_step[1];
     v += batch * p.v_step[0] + head / p.group * p.v_step[1];
@@ -155,8 +170,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_tensor(
             }
             copy_async_commit();
 
-            // Whether every row sees the whole tile.
-            bool open = !MASK && !SOFTCAP && start + KEYS <= keys.end;
+            // Whether every row sees the whole tile, but for what the mask hides.
+            bool open = !SOFTCAP && start + KEYS <= (MASK ? min(keys.end, p.mask_columns) : keys.end);
             if (REACH) {
                 i64 low = i64(keys.first_place) + last / SHARING - p.left, high = i64(keys.first_place) + first / SHARING + p.right;
                 open = open && i64(start) >= low && i64(start) + KEYS - 1 <= high;
@@ -167,10 +182,15 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_tensor(
                 if (open) {
 #pragma unroll
                     for (u32 n = 0; n < KEYS / 8; n++) {
+                        float given[2] = {};
+                        if (MASK) mask_of_two(given, masks[i], start + n * 8 + 2 * t, p);
 #pragma unroll
                         for (u32 j = 0; j < 2; j++) {
                             float &score = scores[n][2 * i + j];
                             score *= p.scale;
+                            if (MASK == 1) score = given[j] == NONE ? NONE : score + given[j];
+                            if (MASK == 2) score = given[j] != 0.0f ? score : p.fill;
+                            if (MASK == 3) score = given[j] > 0.0f ? score : score + p.fill;
                             now = fmaxf(now, score);
                         }
                     }

@@ -82,7 +82,8 @@ INLINE void add_values(float (&totals)[ROWS_OF_A_THREAD][COLUMNS * SIDE], const 
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) attention_tile(
-    const Q *q, const K *k, const V *v, const M *mask, const uint2 *lengths, const Q *sinks, Y *y, float2 *part_sums, float *part_totals,
+    const Q *__restrict__ q, const K *__restrict__ k, const V *__restrict__ v, const M *__restrict__ mask, const uint2 *__restrict__ lengths,
+    const Q *__restrict__ sinks, Y *__restrict__ y, float2 *__restrict__ part_sums, float *__restrict__ part_totals,
     Attention p
 ) {
     SHARED(float, q_tile);
@@ -95,6 +96,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_tile(
     u32 first = (row_blocks - 1 - blockIdx.x / p.splits % row_blocks) * ROWS, split = blockIdx.x % p.splits;
     u32 head = blockIdx.x / p.splits / row_blocks % p.q_heads, batch = blockIdx.x / p.splits / row_blocks / p.q_heads;
     u32 rows = min(ROWS, p.q_len - first);
+    q += p.q_start;
+    k += p.k_start;
+    v += p.v_start;
     k += batch * p.k_step[0] + head / p.group * p.k_step[1];
     v += batch * p.v_step[0] + head / p.group * p.v_step[1];
     Keys keys = keys_of<KEYS>(p, lengths, batch, first, first + rows, split);

@@ -35,7 +35,7 @@ __device__ inline float round_even(float x) { return ::rintf(x); }
 __device__ inline float maximum(float x, float y) { return is_nan(x) ? x : is_nan(y) ? y : ::fmaxf(x, y); }
 __device__ inline float minimum(float x, float y) { return is_nan(x) ? x : is_nan(y) ? y : ::fminf(x, y); }
 __device__ inline float sign(float x) { return x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : x; }
-__device__ inline float quotient(float x, float y) { return x / y; }
+__device__ inline float divide(float x, float y) { return x / y; }
 
 __device__ inline float sigmoid(float x) {
     float e = ::expf(-::fabsf(x));
@@ -112,7 +112,7 @@ template <class Value> __device__ inline Value maximum(Value x, Value y) { retur
 template <class Value> __device__ inline Value minimum(Value x, Value y) { return y < x ? y : x; }
 template <class Value> __device__ inline Value sign(Value x) { return Value(x > Value(0)) - Value(x < Value(0)); }
 
-template <class Value> __device__ inline Value quotient(Value x, Value y) {
+template <class Value> __device__ inline Value divide(Value x, Value y) {
     if (y == Value(0)) return Value(0);
     return Signed<Value>::value && y == Value(-1) ? difference(Value(0), x) : Value(x / y);
 }

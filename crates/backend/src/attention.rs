@@ -22,6 +22,17 @@ pub enum Blind {
     Zero,
 }
 
+/// What a mask does to scores.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Masking {
+    /// It is added.
+    Added,
+    /// Where it is false the score is this.
+    Truths(f32),
+    /// An int32, and where it is not positive this is added.
+    Kept(f32),
+}
+
 /// A mask that broadcasts to `[batch, heads, queries, keys]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Mask {
@@ -33,17 +44,28 @@ pub struct Mask {
     pub columns: usize,
     /// Its one column holds for every key; else keys beyond its columns are hidden.
     pub constant: bool,
-    /// The score of what a mask of truths hides; else the mask is added.
-    pub fill: Option<f32>,
+    /// What it does.
+    pub masking: Masking,
 }
 
-/// An attention with its place among inputs and outputs. Queries, keys and values are inputs 0, 1 and 2.
+/// Queries, keys or values `[batch, heads, length, width]` within an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Side {
+    /// Position of the input.
+    pub input: usize,
+    /// The first element.
+    pub start: usize,
+    /// Distances of batches, heads and rows, in elements.
+    pub strides: [usize; 3],
+}
+
+/// An attention with its place among inputs and outputs.
 #[derive(Clone, Debug)]
 pub struct Attended {
     /// Extents, scale, cap and reach.
     pub sdpa: Sdpa,
-    /// How queries, keys and values lie.
-    pub layouts: [Layout; 3],
+    /// Where queries, new keys and new values are.
+    pub sides: [Side; 3],
     /// How the output lies.
     pub output: Layout,
     /// The input that holds cached keys, by heads (values come next), and how many.
@@ -61,6 +83,24 @@ pub fn strides(layout: Layout, extents: [usize; 4]) -> [usize; 3] {
         axes.iter().zip(&extents).filter(|(other, _)| **other > axis).map(|(_, extent)| extent).product()
     };
     [after(axes[0]), after(axes[1]), after(axes[2])]
+}
+
+impl Side {
+    /// All of an input, in a layout.
+    fn of(input: usize, layout: Layout, extents: [usize; 4]) -> Side {
+        Side { input, start: 0, strides: strides(layout, extents) }
+    }
+}
+
+/// Queries, keys and values that are inputs 0, 1 and 2; `cached` keys are not among them.
+fn separate(sdpa: &Sdpa, layouts: [Layout; 3], cached: usize) -> Result<[Side; 3], Decline> {
+    let Sdpa { batch, q_heads, kv_heads, q_len, kv_len, head, v_head, .. } = *sdpa;
+    let new = kv_len.checked_sub(cached).ok_or_else(|| Decline("a cache of another length".into()))?;
+    Ok([
+        Side::of(0, layouts[0], [batch, q_heads, q_len, head]),
+        Side::of(1, layouts[1], [batch, kv_heads, new, head]),
+        Side::of(2, layouts[2], [batch, kv_heads, new, v_head]),
+    ])
 }
 
 /// The attention of an operator. Outputs 1 and 2, where they are wanted, are keys and values with those of the cache.
@@ -91,7 +131,8 @@ fn fused(op: &Fused, bound: &BoundNode<'_>) -> Result<Attended, Decline> {
         }
     };
     let blind = if op.zero_nan { Blind::Zero } else { Blind::Nan };
-    Ok(Attended { sdpa, layouts: op.layouts, output: op.output, past: None, mask, blind })
+    let sides = separate(&sdpa, op.layouts, 0)?;
+    Ok(Attended { sdpa, sides, output: op.output, past: None, mask, blind })
 }
 
 fn onnx(op: &Attention, bound: &BoundNode<'_>) -> Result<Attended, Decline> {
@@ -108,26 +149,47 @@ fn onnx(op: &Attention, bound: &BoundNode<'_>) -> Result<Attended, Decline> {
     let mask = Mask::added(bound, MASK, &sdpa)?;
     let layout = if shapes[0].rank() == 3 { Layout::LengthFirst } else { Layout::HeadsFirst };
     let blind = Blind::ZeroIfHidden;
-    Ok(Attended { sdpa, layouts: [layout; 3], output: layout, past, mask, blind })
+    let sides = separate(&sdpa, [layout; 3], cached)?;
+    Ok(Attended { sdpa, sides, output: layout, past, mask, blind })
 }
 
 fn multi_head(op: &MultiHeadAttention, bound: &BoundNode<'_>) -> Result<Attended, Decline> {
+    const PADDING: usize = 4;
     const ADDED: usize = 5;
     const PAST: usize = 6;
-    if [3, 4, 8, 9].into_iter().any(|index| bound.has(index)) || bound.wants(3) {
-        return Err(Decline("a bias, padding or buffers, or scores as an output".into()));
+    if [3, 8, 9].into_iter().any(|index| bound.has(index)) || bound.wants(3) {
+        return Err(Decline("a bias or buffers, or scores as an output".into()));
     }
-    let (q, k, v) = (bound.shape(0)?, bound.shape(1)?, bound.shape(2)?);
-    let layout = match k.rank() {
-        3 => Layout::LengthFirst,
-        4 => Layout::HeadsFirst,
-        _ => return Err(Decline("keys and values in one tensor".into())),
-    };
+    let shape = |index: usize| bound.has(index).then(|| bound.shape(index)).transpose();
+    let (q, k, v) = (bound.shape(0)?, shape(1)?, shape(2)?);
     let past = past(bound, PAST)?;
-    let sdpa = op.sdpa(&q, Some(&k), Some(&v), past.map_or(0, |(_, cached)| cached)).map_err(declined)?;
-    let mask = Mask::added(bound, ADDED, &sdpa)?;
-    let layouts = [Layout::LengthFirst, layout, layout];
-    Ok(Attended { sdpa, layouts, output: Layout::LengthFirst, past, mask, blind: Blind::ZeroIfHidden })
+    let cached = past.map_or(0, |(_, cached)| cached);
+    let sdpa = op.sdpa(&q, k.as_ref(), v.as_ref(), cached).map_err(declined)?;
+    let Sdpa { batch, q_heads, q_len, kv_len, head, .. } = sdpa;
+    let new = kv_len.checked_sub(cached).ok_or_else(|| Decline("a cache of another length".into()))?;
+    let sides = match (q.rank(), k.as_ref().map(|k| k.rank())) {
+        (5, _) => [0, 1, 2].map(|place| packed(0, place, 3, [q_heads, q_len, head])),
+        (_, Some(5)) => {
+            let q = Side::of(0, Layout::LengthFirst, [batch, q_heads, q_len, head]);
+            [q, packed(1, 0, 2, [q_heads, new, head]), packed(1, 1, 2, [q_heads, new, head])]
+        }
+        (_, Some(4)) => {
+            separate(&sdpa, [Layout::LengthFirst, Layout::HeadsFirst, Layout::HeadsFirst], cached)?
+        }
+        _ => separate(&sdpa, [Layout::LengthFirst; 3], cached)?,
+    };
+    let mask = match (Mask::padding(bound, PADDING, &sdpa, op.mask_filter)?, bound.has(ADDED)) {
+        (Some(_), true) => return Err(Decline("padding, and something that is added besides".into())),
+        (Some(mask), false) => Some(mask),
+        (None, _) => Mask::added(bound, ADDED, &sdpa)?,
+    };
+    Ok(Attended { sdpa, sides, output: Layout::LengthFirst, past, mask, blind: Blind::ZeroIfHidden })
+}
+
+/// Rows `[batch, length, heads, parts, width]` of an input that has all of them: the part number `place`.
+fn packed(input: usize, place: usize, parts: usize, [heads, length, width]: [usize; 3]) -> Side {
+    let row = heads * parts * width;
+    Side { input, start: place * width, strides: [length * row, parts * width, row] }
 }
 
 fn declined(error: OpError) -> Decline {
@@ -154,6 +216,32 @@ impl Mask {
         bound.has(index).then(mask).transpose()
     }
 
+    /// An int32 `[batch, keys]` or `[batch, queries, keys]` that is positive for keys that are no padding; None if it is left out, or says
+    /// nothing.
+    ///
+    /// # Errors
+    /// It has another form.
+    fn padding(
+        bound: &BoundNode<'_>,
+        input: usize,
+        sdpa: &Sdpa,
+        filter: f32,
+    ) -> Result<Option<Mask>, Decline> {
+        if !bound.has(input) {
+            return Ok(None);
+        }
+        let Sdpa { batch, q_len, kv_len, .. } = *sdpa;
+        let shape = bound.shape(input)?;
+        let strides = match *shape.dims() {
+            [b, t] if (b, t) == (batch, kv_len) => [kv_len, 0, 0],
+            [b, 1] if b == batch || b == 1 => return Ok(None),
+            [b, s, t] if (b, s, t) == (batch, q_len, kv_len) => [q_len * kv_len, 0, kv_len],
+            _ => return Err(Decline(format!("padding of shape {shape}"))),
+        };
+        let masking = Masking::Kept(filter);
+        Ok(Some(Mask { input, strides, columns: kv_len, constant: false, masking }))
+    }
+
     fn new(
         bound: &BoundNode<'_>,
         input: usize,
@@ -162,9 +250,9 @@ impl Mask {
         short: bool,
         fill: f32,
     ) -> Result<Mask, Decline> {
-        let fill = match bound.dtype(input)? {
-            DType::F16 | DType::BF16 | DType::F32 => None,
-            DType::Bool => Some(fill),
+        let masking = match bound.dtype(input)? {
+            DType::F16 | DType::BF16 | DType::F32 => Masking::Added,
+            DType::Bool => Masking::Truths(fill),
             other => return Err(Decline(format!("a mask of {other}"))),
         };
         let wanted = [sdpa.batch, sdpa.q_heads, sdpa.q_len];
@@ -180,6 +268,6 @@ impl Mask {
         }
         let columns = shape.last().copied().unwrap_or(1);
         let constant = columns == 1 && sdpa.kv_len != 1 && !short;
-        Ok(Mask { input, strides, columns, constant, fill })
+        Ok(Mask { input, strides, columns, constant, masking })
     }
 }

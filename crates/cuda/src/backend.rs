@@ -38,17 +38,22 @@ pub(crate) struct Shared {
 
 impl CudaBackend {
     /// Opens the GPU that `selector` means: a number, a part of its name, or the first. With the feature `host`, the selector `host`
-    /// means the processor, which runs the same kernels. Of precisions, TF32 matters here; narrow types are a matter of the graph.
+    /// means the processor, which runs the same kernels, and `host-library` has products computed by what stands for cuBLASLt. Of precisions, TF32 matters here; narrow types are a matter of the graph.
     ///
     /// # Errors
     /// There is no such GPU, its driver refuses, or what it needs is missing.
     pub fn open(selector: Option<&str>, precision: Precision) -> Result<CudaBackend, Unusable> {
         #[cfg(feature = "host")]
-        if selector == Some("host") {
-            return CudaBackend::on_host(precision);
+        if let Some(library @ ("host" | "host-library")) = selector {
+            return CudaBackend::on_host(library == "host-library", precision);
         }
         let (driver, info) = crate::nvidia::open(selector)?;
         Ok(CudaBackend::over(driver, info, precision))
+    }
+
+    /// Bytes of the device's memory that this process's sessions hold, and the most that they held.
+    pub fn allocated(&self) -> (usize, usize) {
+        self.shared.driver.allocated()
     }
 
     /// Gives memory back to the driver that is kept for later runs.
@@ -61,7 +66,7 @@ impl CudaBackend {
 
     /// The processor in place of a GPU.
     #[cfg(feature = "host")]
-    fn on_host(precision: Precision) -> Result<CudaBackend, Unusable> {
+    fn on_host(library: bool, precision: Precision) -> Result<CudaBackend, Unusable> {
         let info = DeviceInfo {
             id: crate::host::DEVICE.into(),
             name: "CUDA kernels on the processor, for tests".into(),
@@ -72,6 +77,7 @@ impl CudaBackend {
             reason: error.to_string(),
             remedy: "install a C++ compiler (g++)".into(),
         })?;
+        let driver = if library { driver.with_library() } else { driver };
         Ok(CudaBackend::over(Arc::new(driver), info, precision))
     }
 

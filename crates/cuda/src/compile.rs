@@ -9,16 +9,25 @@ use inferrum_tensor::Tensor;
 
 use crate::backend::Shared;
 use crate::driver::{ALIGNMENT, Argument};
-use crate::kernel::{Kernel, Lowered, Operand, Pack, Work};
+use crate::kernel::{Kernel, Lowered, Multiplication, Operand, Pack, Work};
+use crate::library::Prepared;
 use crate::memory::Memory;
-use crate::plan::{Fault, Output, Own, Parameter, Place, Plan, Step, parts};
+use crate::plan::{Action, Fault, Output, Own, Parameter, Place, Plan, Step, parts};
+use crate::source::Source;
 use crate::transfer;
 
-/// A launch whose function is not loaded yet.
+/// What the placement says of products that a library computes.
+pub(crate) const LIBRARY: &str = "library";
+
+/// A step whose function is not loaded yet.
 struct Draft {
-    kernel: Kernel,
-    parameters: Vec<Parameter>,
+    action: Unloaded,
     node: usize,
+}
+
+enum Unloaded {
+    Launch(Box<Kernel>, Vec<Parameter>),
+    Multiply(Arc<dyn Prepared>, [Option<usize>; 6]),
 }
 
 /// Memory that is being planned.
@@ -76,18 +85,21 @@ pub(crate) fn compile(shared: &Shared, region: &Region) -> Result<Plan, BackendE
             Lowered::View => ("view".to_owned(), None),
             Lowered::Work(work) => (work.name.clone(), Some(work)),
         };
+        let by_library = match work {
+            None => {
+                planner.view(index, &bound)?;
+                false
+            }
+            Some(work) => planner.work(index, &bound, work)?,
+        };
         placement.push(NodePlacement {
             node: bound.node.name.clone(),
             op: bound.node.op.label(),
             device: shared.info.id.clone(),
-            kernel,
+            kernel: if by_library { LIBRARY.to_owned() } else { kernel },
             reason: None,
             hosted: None,
         });
-        match work {
-            None => planner.view(index, &bound)?,
-            Some(work) => planner.work(index, &bound, work)?,
-        }
     }
     let outputs = region.outputs.iter().map(|&value| planner.output(value)).collect::<Result<Vec<_>, _>>()?;
     planner.finish(outputs, placement)
@@ -187,8 +199,15 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn work(&mut self, index: usize, bound: &BoundNode<'_>, work: Work) -> Result<(), BackendError> {
+    /// Plans what a node does; whether a library does it.
+    fn work(&mut self, index: usize, bound: &BoundNode<'_>, work: Work) -> Result<bool, BackendError> {
         let node = bound.node;
+        if let Some(multiplication) = &work.library
+            && let Some(product) = self.shared.driver.product(&multiplication.product)?
+        {
+            self.multiply(index, bound, multiplication, product)?;
+            return Ok(true);
+        }
         let scratch: Vec<usize> = work
             .scratch
             .iter()
@@ -203,8 +222,34 @@ impl Planner<'_> {
             for operand in operands {
                 parameters.push(self.parameter(operand, index, bound, &scratch)?);
             }
-            self.drafts.push(Draft { kernel, parameters, node: index });
+            self.drafts.push(Draft { action: Unloaded::Launch(Box::new(kernel), parameters), node: index });
         }
+        Ok(false)
+    }
+
+    fn multiply(
+        &mut self,
+        index: usize,
+        bound: &BoundNode<'_>,
+        multiplication: &Multiplication,
+        product: Arc<dyn Prepared>,
+    ) -> Result<(), BackendError> {
+        for &value in bound.node.outputs.iter().flatten() {
+            self.written(value, index, &bound.node.name);
+        }
+        let workspace = match product.workspace() {
+            0 => None,
+            bytes => Some(self.room(Room::Arena(Lifetime { bytes, first: index, last: index }))),
+        };
+        let Multiplication { a, b, c, bias, d, .. } = multiplication;
+        let mut at = [None; 6];
+        for (place, operand) in at.iter_mut().zip([a, b, c, bias, d]) {
+            if let Parameter::At(room) = self.parameter(operand.clone(), index, bound, &[])? {
+                *place = Some(room);
+            }
+        }
+        at[5] = workspace;
+        self.drafts.push(Draft { action: Unloaded::Multiply(product, at), node: index });
         Ok(())
     }
 
@@ -261,20 +306,31 @@ impl Planner<'_> {
 
     fn finish(self, outputs: Vec<Output>, placement: Vec<NodePlacement>) -> Result<Plan, BackendError> {
         let inputs = self.region.inputs.iter().map(|value| self.of.get(value).copied()).collect();
-        let sources: Vec<_> = self.drafts.iter().map(|draft| &draft.kernel.source).collect();
-        let functions = self.shared.functions.get(&*self.shared.driver, &sources);
+        let source = |draft: &'_ Draft| match &draft.action {
+            Unloaded::Launch(kernel, _) => Some(kernel.source.clone()),
+            Unloaded::Multiply(..) => None,
+        };
+        let sources: Vec<Source> = self.drafts.iter().filter_map(source).collect();
+        let sources: Vec<&Source> = sources.iter().collect();
+        let mut functions = self.shared.functions.get(&*self.shared.driver, &sources).into_iter();
         let mut steps: Vec<Step> = Vec::with_capacity(self.drafts.len());
-        for (draft, function) in self.drafts.into_iter().zip(functions) {
+        for draft in self.drafts {
             let bound = self.region.bound(self.region.nodes[draft.node]);
-            let function = function.map_err(|error| self.shared.refused(error, &placement[draft.node]))?;
+            let action = match draft.action {
+                Unloaded::Multiply(product, at) => Action::Multiply { product, at },
+                Unloaded::Launch(kernel, parameters) => {
+                    let missing = || Err(BackendError::Device("a kernel was not loaded".into()));
+                    let function = functions.next().unwrap_or_else(missing);
+                    let function =
+                        function.map_err(|error| self.shared.refused(error, &placement[draft.node]))?;
+                    let Kernel { grid, block, shared, .. } = *kernel;
+                    Action::Launch { function, parameters, grid, block, shared }
+                }
+            };
             // A node's work counts once.
             let first = steps.last().is_none_or(|last| last.node != draft.node);
             steps.push(Step {
-                function,
-                parameters: draft.parameters,
-                grid: draft.kernel.grid,
-                block: draft.kernel.block,
-                shared: draft.kernel.shared,
+                action,
                 node: draft.node,
                 flops: if first { bound.flops() } else { 0 },
                 bytes: if first { bound.bytes() } else { 0 },

@@ -43,7 +43,12 @@ pub(crate) fn lower(_op: &DynamicQuantizeLinear, lowering: &Lowering<'_>) -> Res
         Kernel::blocks(parts, BLOCK, source("ranges"), &ranges)?,
         Kernel::blocks(blocks, BLOCK, source("elements"), &quantized)?,
     ];
-    Ok(Lowered::Work(Work { name: "dynamic quantize".into(), kernels, scratch: vec![8 * parts] }))
+    Ok(Lowered::Work(Work {
+        name: "dynamic quantize".into(),
+        kernels,
+        scratch: vec![8 * parts],
+        library: None,
+    }))
 }
 
 #[cfg(test)]

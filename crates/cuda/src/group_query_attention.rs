@@ -44,14 +44,19 @@ pub(crate) fn lower(op: &GroupQueryAttention, lowering: &Lowering<'_>) -> Result
     let cached = if lowering.has(PAST_KEY) { lowering.shape(PAST_KEY)?[2] } else { 0 };
     let kv_len = kv_len(lowering, cached)?;
     let sdpa = op.sdpa(&lowering.shape(0)?, packed, kv_len).map_err(|error| Decline(error.to_string()))?;
-    let mut work = Work { name: "group query attention".into(), kernels: Vec::new(), scratch: Vec::new() };
+    let mut work = Work {
+        name: "group query attention".into(),
+        kernels: Vec::new(),
+        scratch: Vec::new(),
+        library: None,
+    };
     let prepared = prepare(op, &sdpa, [packed as usize, cached], lowering, &mut work)?;
     let Sdpa { batch, q_heads, kv_heads, q_len, head, .. } = sdpa;
     let [q, k, v, lengths] = prepared;
     let q = match (q, packed) {
         (Operand::Input(_), true) => {
             let width = (q_heads + 2 * kv_heads) * head;
-            Rows { operand: Operand::Input(0), element, strides: [q_len * width, head, width] }
+            Rows { operand: Operand::Input(0), element, start: 0, strides: [q_len * width, head, width] }
         }
         (operand @ Operand::Input(_), false) => {
             Rows::of(operand, element, Layout::LengthFirst, [batch, q_heads, q_len, head])

@@ -17,6 +17,7 @@ use inferrum_backend::BackendError;
 
 use crate::abilities::Abilities;
 use crate::driver::{self, Address, Function, Pinned};
+use crate::library::{Prepared, Product};
 use crate::source::Source;
 use memory::Memory;
 use runner::Runner;
@@ -28,6 +29,8 @@ pub(crate) const DEVICE: &str = "cuda:host";
 pub(crate) struct Driver {
     shared: Arc<Shared>,
     abilities: Abilities,
+    /// Whether it has a library of products: their reference.
+    library: bool,
 }
 
 /// What driver, streams and graphs have in common.
@@ -66,7 +69,12 @@ impl Driver {
             pinned: memory::PinnedTable::default(),
             failure: Mutex::new(None),
         };
-        Ok(Driver { shared: Arc::new(shared), abilities })
+        Ok(Driver { shared: Arc::new(shared), abilities, library: false })
+    }
+
+    /// The same with a library of products, which computes them by their reference.
+    pub(crate) fn with_library(self) -> Driver {
+        Driver { library: true, ..self }
     }
 }
 
@@ -127,6 +135,10 @@ impl driver::Driver for Driver {
     fn stream(&self) -> Result<Box<dyn driver::Stream>, BackendError> {
         self.shared.check()?;
         Ok(Box::new(stream::Stream::new(Arc::clone(&self.shared))))
+    }
+
+    fn product(&self, product: &Product) -> Result<Option<Arc<dyn Prepared>>, BackendError> {
+        Ok(self.library.then(|| Arc::new(stream::Reference(*product)) as Arc<dyn Prepared>))
     }
 
     fn allocated(&self) -> (usize, usize) {

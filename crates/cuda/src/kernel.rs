@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::abilities::Abilities;
 use crate::driver::Argument;
+use crate::library::Product;
 use crate::source::Source;
 
 /// Threads of a block of kernels that take an element, or a few, each.
@@ -119,6 +120,19 @@ pub(crate) struct Work {
     pub(crate) kernels: Vec<Kernel>,
     /// Bytes of each piece of intermediate memory.
     pub(crate) scratch: Vec<usize>,
+    /// What a library may compute instead, if the device has one that does.
+    pub(crate) library: Option<Box<Multiplication>>,
+}
+
+/// A product with its operands. What the product does not have is [`Operand::Nothing`].
+pub(crate) struct Multiplication {
+    pub(crate) product: Product,
+    pub(crate) a: Operand,
+    pub(crate) b: Operand,
+    /// What is added, and lies as the result.
+    pub(crate) c: Operand,
+    pub(crate) bias: Operand,
+    pub(crate) d: Operand,
 }
 
 /// A function with all that it works on.
@@ -196,7 +210,7 @@ impl Lowered {
 
     /// Several launches without intermediate memory.
     pub(crate) fn many(name: impl Into<String>, kernels: Vec<Kernel>) -> Lowered {
-        Lowered::Work(Work { name: name.into(), kernels, scratch: Vec::new() })
+        Lowered::Work(Work { name: name.into(), kernels, scratch: Vec::new(), library: None })
     }
 }
 

@@ -28,7 +28,6 @@ mod integer_tile;
 mod integers;
 mod kernel;
 mod legalize;
-#[allow(dead_code, reason = "the rooms of products are on their way")]
 mod library;
 mod loops;
 mod lower;

@@ -29,6 +29,7 @@ pub(crate) enum Element {
     F32,
     F16,
     BF16,
+    #[cfg_attr(not(test), expect(dead_code, reason = "products of integers have kernels of our own so far"))]
     I8,
     I32,
 }
@@ -65,6 +66,11 @@ impl Matrix {
         (batch - 1) * self.stride + (rows - 1) * self.leading + columns
     }
 
+    /// With rows and columns exchanged.
+    pub(crate) fn turned(self) -> Matrix {
+        Matrix { transposed: !self.transposed, ..self }
+    }
+
     fn at(&self, matrix: usize, row: usize, column: usize) -> usize {
         let (row, column) = if self.transposed { (column, row) } else { (row, column) };
         matrix * self.stride + row * self.leading + column
@@ -77,6 +83,7 @@ pub(crate) enum Activation {
     None,
     Relu,
     /// GELU by its approximation with tanh; libraries have no other.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no operator with a product has it so far"))]
     GeluTanh,
 }
 

@@ -195,6 +195,6 @@ impl<'a> Normalization<'a> {
         operands.extend([Operand::Scratch(0), Operand::word(count)?, Operand::word(span)?]);
         let kernels = vec![blocks.launch(source(1), &operands)?, blocks.launch(source(2), &operands)?];
         let scratch = vec![blocks.count() * MOMENTS];
-        Ok(Lowered::Work(Work { name: format!("{name} in parts"), kernels, scratch }))
+        Ok(Lowered::Work(Work { name: format!("{name} in parts"), kernels, scratch, library: None }))
     }
 }

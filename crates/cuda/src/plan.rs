@@ -8,6 +8,7 @@ use inferrum_graph::{Fact, Node, OpError};
 use inferrum_tensor::{DType, Shape};
 
 use crate::driver::{Argument, Function};
+use crate::library::Prepared;
 use crate::memory::Memory;
 
 /// A compiled region: launches in order, over numbered places of memory.
@@ -26,18 +27,22 @@ pub(crate) struct Plan {
     pub(crate) parts: Vec<Range<usize>>,
 }
 
-/// A launch.
+/// A launch, or a product of a library.
 pub(crate) struct Step {
-    pub(crate) function: Function,
-    pub(crate) parameters: Vec<Parameter>,
-    pub(crate) grid: [u32; 3],
-    pub(crate) block: [u32; 3],
-    pub(crate) shared: u32,
+    pub(crate) action: Action,
     /// Place in [`Plan::placement`].
     pub(crate) node: usize,
     pub(crate) flops: u64,
     pub(crate) bytes: u64,
     pub(crate) shape: String,
+}
+
+/// What a step does.
+pub(crate) enum Action {
+    /// Runs a kernel.
+    Launch { function: Function, parameters: Vec<Parameter>, grid: [u32; 3], block: [u32; 3], shared: u32 },
+    /// Has a library multiply: a, b, c, bias, d, and the library's own memory.
+    Multiply { product: Arc<dyn Prepared>, at: [Option<usize>; 6] },
 }
 
 /// A parameter of a launch.

@@ -1,11 +1,14 @@
 //! Matrix products: what the factors and the result are, and the kernel of a [`Form`] around them.
 
 use inferrum_backend::{Decline, Loops};
+use inferrum_ops::fused_activation::FusedActivation;
 use inferrum_tensor::DType;
 
-use crate::epilogue::{Epilogue, fill_parts, same_float};
+use crate::driver::ALIGNMENT;
+use crate::epilogue::{Bias, Epilogue, fill_parts, same_float};
 use crate::form::{Form, Question, Tile, Units};
-use crate::kernel::{Kernel, Lowered, Lowering, Operand, Work, float_type, word, words};
+use crate::kernel::{Kernel, Lowered, Lowering, Multiplication, Operand, Work, float_type, word, words};
+use crate::library::{self, Activation, Element, Matrix};
 use crate::loops::loop_words;
 use crate::source::{Source, Template};
 use crate::stream;
@@ -86,6 +89,33 @@ impl Factor {
     }
 }
 
+impl Factor {
+    /// The factor with its outer places as rows, as it lies in memory; None if no axis has its elements side by side.
+    fn stored(&self, [outer, depth]: [usize; 2], stride: usize) -> Option<Matrix> {
+        if self.images.is_some() {
+            return None;
+        }
+        // Of an axis with one place it does not matter where the next would be.
+        match (self.outer, self.depth) {
+            (leading, 1) => Some(Matrix { leading: leading.max(depth), stride, transposed: false }),
+            (_, leading) if outer == 1 && depth == 1 => {
+                Some(Matrix { leading: leading.max(1), stride, transposed: false })
+            }
+            (1, leading) => Some(Matrix { leading: leading.max(outer), stride, transposed: true }),
+            _ => None,
+        }
+    }
+}
+
+fn element(dtype: DType) -> Option<Element> {
+    match dtype {
+        DType::F32 => Some(Element::F32),
+        DType::F16 => Some(Element::F16),
+        DType::BF16 => Some(Element::BF16),
+        _ => None,
+    }
+}
+
 /// Elements of a type that may be read at once if all of `multiples` are multiples of them.
 pub(crate) fn widest(dtype: DType, multiples: &[usize]) -> usize {
     let fits =
@@ -103,6 +133,13 @@ impl Product {
         #[cfg(test)]
         let forms = tests::forced(forms);
         let form = *forms.first().ok_or_else(|| Decline("no form fits the device".into()))?;
+        let library = match form {
+            Form::Tiles { .. } => self.multiplication(lowering).map(Box::new),
+            // What only reads weights is no matter of arithmetic.
+            Form::Stream { .. } => None,
+        };
+        #[cfg(test)]
+        let library = library.filter(|_| !tests::is_forced());
         let name = format!("{} {}", self.name, form.name());
         let splits = form.splits();
         let mut kernels = Vec::new();
@@ -123,7 +160,64 @@ impl Product {
             let parts = [self.batches.elements(), splits, self.m, self.n.next_multiple_of(4)];
             scratch.push(parts.into_iter().fold(4, usize::saturating_mul));
         }
-        Ok(Lowered::Work(Work { name, kernels, scratch }))
+        Ok(Lowered::Work(Work { name, kernels, scratch, library }))
+    }
+
+    /// The product as libraries have it, if it is one.
+    fn multiplication(&self, lowering: &Lowering<'_>) -> Option<Multiplication> {
+        let Epilogue { alpha, bias, residual, activation, batch, row, images } = &self.epilogue;
+        let dtype = same_float(self.a.dtype, self.b.dtype)?;
+        let typed = |input: usize| lowering.dtype(input).ok() == Some(dtype);
+        let plain = self.block.is_none()
+            && self.before.is_none()
+            && images.is_none()
+            && *alpha == 1.0
+            && lowering.output_dtype(0).ok() == Some(dtype)
+            && residual.is_none_or(typed)
+            && self.batches.dims().len() == 1
+            && self.m.min(self.n).min(self.k) > 0;
+        let by_column = |bias: &Bias| {
+            bias.by_column && (bias.batch, bias.row, bias.scale) == (0, 0, 1.0) && typed(bias.input)
+        };
+        let activation = match activation {
+            None => Activation::None,
+            Some(FusedActivation::Relu) => Activation::Relu,
+            Some(_) => return None,
+        };
+        if !plain || !bias.as_ref().is_none_or(by_column) {
+            return None;
+        }
+        let count = self.batches.elements();
+        let stride = |operand: usize| match count {
+            1 => Some(0),
+            _ => usize::try_from(self.batches.inner_stride(operand)).ok(),
+        };
+        let product = library::Product {
+            m: self.m,
+            n: self.n,
+            k: self.k,
+            batch: count,
+            a: self.a.stored([self.m, self.k], stride(0)?)?,
+            // B is k by n: what is outer here are its columns.
+            b: self.b.stored([self.n, self.k], stride(1)?)?.turned(),
+            d: Matrix { leading: *row, stride: if count > 1 { *batch } else { 0 }, transposed: false },
+            factors: element(dtype)?,
+            result: element(dtype)?,
+            tf32: lowering.abilities.tf32,
+            added: residual.is_some(),
+            bias: bias.is_some(),
+            activation,
+            alignment: ALIGNMENT as u32,
+        };
+        let input = |input: Option<usize>| input.map_or(Operand::Nothing, Operand::Input);
+        Some(Multiplication {
+            product,
+            a: self.a.operand.clone(),
+            b: self.b.operand.clone(),
+            c: input(*residual),
+            bias: input(bias.as_ref().map(|bias| bias.input)),
+            d: Operand::Output(0),
+        })
     }
 
     fn question(&self, lowering: &Lowering<'_>) -> Question {

@@ -117,7 +117,7 @@ pub(crate) fn lower(
     }
     let kept = if shape.whole { 0 } else { states.saturating_mul(4) };
     let scratch = vec![projected.saturating_mul(4), kept, kept, kept];
-    Ok(Lowered::Work(Work { name: cells.name.into(), kernels, scratch }))
+    Ok(Lowered::Work(Work { name: cells.name.into(), kernels, scratch, library: None }))
 }
 
 impl Shape {

@@ -237,6 +237,7 @@ pub(crate) fn lower_fold(fold: &Fold, reduced: &[bool], lowering: &Lowering<'_>)
         name: "reduce in parts".into(),
         kernels: vec![kernel, second],
         scratch: vec![bytes],
+        library: None,
     }))
 }
 

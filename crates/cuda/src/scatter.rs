@@ -113,7 +113,12 @@ pub(crate) fn lower<O: Operator>(op: &O, lowering: &Lowering<'_>) -> Result<Lowe
         scattered(Operand::Scratch(0))?,
         all("narrow", Operand::Scratch(0), Operand::Output(0))?,
     ];
-    Ok(Lowered::Work(Work { name: "scatter".into(), kernels, scratch: vec![elements * joined.bytes] }))
+    Ok(Lowered::Work(Work {
+        name: "scatter".into(),
+        kernels,
+        scratch: vec![elements * joined.bytes],
+        library: None,
+    }))
 }
 
 /// Each update is a slice.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use inferrum_backend::{BackendError, DeviceFailure};
 
 use crate::driver::{Address, Argument, Driver, Graph, Launch, Pinned, Stream};
+use crate::library::Operands;
 use crate::memory::Memory;
-use crate::plan::{Fault, Parameter, Place, Plan};
+use crate::plan::{Action, Fault, Parameter, Place, Plan};
 
 /// Recordings that a set keeps, each for other memory of inputs and outputs.
 const KEPT_GRAPHS: usize = 4;
@@ -199,19 +200,28 @@ fn launch(
     index: usize,
 ) -> Result<(), BackendError> {
     let step = &plan.steps[index];
-    let argument = |parameter: &Parameter| match parameter {
-        Parameter::At(place) => Argument::address(at.places[*place]),
-        Parameter::Fault(number) => {
-            Argument::address(told.map_or(Address::default(), |told| told.offset(number * Fault::BYTES)))
+    let done = match &step.action {
+        Action::Launch { function, parameters, grid, block, shared } => {
+            let argument = |parameter: &Parameter| match parameter {
+                Parameter::At(place) => Argument::address(at.places[*place]),
+                Parameter::Fault(number) => {
+                    let told = told.map(|told| told.offset(number * Fault::BYTES));
+                    Argument::address(told.unwrap_or_default())
+                }
+                Parameter::Value(value) => value.clone(),
+            };
+            let arguments: Vec<Argument> = parameters.iter().map(argument).collect();
+            let (grid, block, shared) = (*grid, *block, *shared);
+            stream.launch(&Launch { function, grid, block, shared, arguments: &arguments })
         }
-        Parameter::Value(value) => value.clone(),
+        Action::Multiply { product, at: places } => {
+            let [a, b, c, bias, d, workspace] =
+                places.map(|place| place.map_or(Address::default(), |place| at.places[place]));
+            stream.multiply(product, &Operands { a, b, c, bias, d, workspace })
+        }
     };
-    let arguments: Vec<Argument> = step.parameters.iter().map(argument).collect();
-    let (grid, block, shared) = (step.grid, step.block, step.shared);
-    let launched =
-        stream.launch(&Launch { function: &step.function, grid, block, shared, arguments: &arguments });
     let placement = &plan.placement[step.node];
-    launched.map_err(|error| match error {
+    done.map_err(|error| match error {
         BackendError::Device(reason) => DeviceFailure::Kernel {
             node: placement.node.clone(),
             op: placement.op.clone(),

@@ -36,7 +36,7 @@ pub(crate) fn lower(op: &Softmax, lowering: &Lowering<'_>) -> Result<Lowered, De
             blocks.launch(source("softmax_of_parts", blocks)?, &second)?,
         ];
         let scratch = vec![blocks.count() * EXPONENTIALS];
-        return Ok(Lowered::Work(Work { name: "softmax in parts".into(), kernels, scratch }));
+        return Ok(Lowered::Work(Work { name: "softmax in parts".into(), kernels, scratch, library: None }));
     }
     let operands = [
         Operand::Input(0),

@@ -5,9 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use inferrum_backend::testing::{Case, Expected, Given, one_node, region};
 pub(crate) use inferrum_backend::testing::{Tolerance, assert_close, random, random_of};
-use inferrum_backend::{
-    Backend, BackendError, BoundNode, Precision, Region, Resident, RunContext,
-};
+use inferrum_backend::{Backend, BackendError, BoundNode, Precision, Resident, RunContext};
 use inferrum_graph::{Fact, NodeId, Operator, interpret};
 use inferrum_tensor::{DType, Shape, Tensor, Value};
 
@@ -41,19 +39,14 @@ pub(crate) fn agree(op: impl Operator, inputs: &[Tensor], tolerance: Tolerance) 
     agree_on([Case::new(op, given, 1)], tolerance);
 }
 
-/// As [`agree`]; each input may be left out, or be a constant, and there may be several outputs.
-pub(crate) fn agree_with(op: impl Operator, inputs: &[Given], outputs: usize, tolerance: Tolerance) {
-    agree_on([Case::new(op, inputs.to_vec(), outputs)], tolerance);
-}
-
-/// As [`agree_with`], on each of the cases.
+/// As [`agree`], on each of the cases.
 pub(crate) fn agree_on(cases: impl IntoIterator<Item = Case>, tolerance: Tolerance) {
     for case in cases {
         agree_within(&case, tolerance.times(case.slack), 1.0);
     }
 }
 
-/// As [`agree_with`]; `units` is how many units in the last place floats of 16 bits may miss besides.
+/// As [`agree_on`]; `units` is how many units in the last place floats of 16 bits may miss besides.
 pub(crate) fn agree_within(case: &Case, tolerance: Tolerance, units: f64) {
     agree_as(&case.expected(), tolerance, 0.0);
     for narrow in [DType::F16, DType::BF16] {
@@ -74,19 +67,43 @@ pub(crate) fn agree_in(dtype: DType, cases: impl IntoIterator<Item = Case>, tole
     }
 }
 
+/// As [`agree_on`], in all types of floats, where a library computes what products it can; gives how many those were.
+pub(crate) fn agree_by_library(cases: impl IntoIterator<Item = Case>, tolerance: Tolerance) -> usize {
+    let backend = CudaBackend::open(Some("host-library"), Precision::F32).expect("the host");
+    let mut count = 0;
+    for case in cases {
+        let narrow = [DType::F16, DType::BF16].into_iter().filter_map(|narrow| case.expected_in(narrow));
+        for (expected, units) in narrow.map(|expected| (expected, 1.0)).chain([(case.expected(), 0.0)]) {
+            let kernels = agree_with_backend(&backend, &expected, tolerance.times(case.slack), units);
+            count += kernels.iter().filter(|kernel| *kernel == crate::compile::LIBRARY).count();
+        }
+    }
+    count
+}
+
 /// Runs three times, so that what a run leaves behind does not matter, and so that launches are replayed.
 pub(crate) fn agree_as(expected: &Expected, tolerance: Tolerance, units: f64) {
+    let region = region(expected.graph.clone());
+    validate(&region.bound(NodeId(0)));
+    agree_with_backend(backend(), expected, tolerance, units);
+}
+
+/// As [`agree_as`] on a backend; gives the kernels.
+fn agree_with_backend(
+    backend: &CudaBackend,
+    expected: &Expected,
+    tolerance: Tolerance,
+    units: f64,
+) -> Vec<String> {
     let label = format!("{:?}", expected.graph.nodes()[0].op);
     let region = region(expected.graph.clone());
     let bound = region.bound(NodeId(0));
-    validate(&bound);
-    let backend = backend();
     let types: Vec<DType> = expected.feeds.iter().map(Tensor::dtype).collect();
     if let Err(decline) = backend.claim(&bound) {
         // What is declined for its narrow type runs in float32, or on the host.
         assert!(units > 0.0, "{label} of {types:?} is declined: {decline}");
         eprintln!("skipped: {label} of {types:?}: {decline}");
-        return;
+        return Vec::new();
     }
     let executable = backend.compile(&region).expect("compiles");
     let residents: Vec<Resident> = expected.feeds.iter().cloned().map(Resident::Host).collect();
@@ -105,6 +122,7 @@ pub(crate) fn agree_as(expected: &Expected, tolerance: Tolerance, units: f64) {
             assert_close(&got, want, tolerance, &format!("{label} of {types:?}, output {index}"));
         }
     }
+    executable.placement().iter().map(|placement| placement.kernel.clone()).collect()
 }
 
 /// What a kernel gives, of float32 and of this shape.
@@ -147,17 +165,6 @@ pub(crate) fn declined(op: impl Operator, inputs: &[(Tensor, bool)]) -> String {
     graph.value_mut(graph.outputs[0]).fact = fact;
     let region = region(graph);
     backend().claim(&region.bound(NodeId(0))).expect_err("it is declined").to_string()
-}
-
-/// All of a graph, whose shapes are known, as a region.
-pub(crate) fn whole(graph: inferrum_graph::Graph) -> Region {
-    Region {
-        nodes: (0..graph.nodes().len()).map(NodeId).collect(),
-        facts: Arc::new(graph.values().iter().map(|value| value.fact.clone()).collect()),
-        inputs: graph.inputs.clone(),
-        outputs: graph.outputs.clone(),
-        graph: Arc::new(graph),
-    }
 }
 
 /// Panics unless the node's kernels, where it has some on a device of a capability, are compiled for that.

@@ -6,7 +6,7 @@ use inferrum_ops::multi_head_attention::MultiHeadAttention;
 use inferrum_ops::sdpa::{Reach, Stage};
 use inferrum_tensor::{DType, Tensor};
 
-use super::{Case, given, random, random_of};
+use super::{Case, Given, given, random, random_of};
 
 /// Batch, heads of queries and keys, lengths, widths of keys and values.
 pub const SIZES: &[[usize; 7]] = &[
@@ -220,4 +220,41 @@ pub fn hidden_values(size: [usize; 7]) -> Vec<Case> {
     [for_all, for_some]
         .map(|mask| Case::new(fused(), given([q.clone(), k.clone(), v.clone(), mask]), 1))
         .into()
+}
+
+/// ONNX Runtime's `MultiHeadAttention` of queries, keys and values in one tensor, or of keys and values in one; padding that is told for each
+/// key.
+pub fn packed_inputs_and_padding() -> Vec<Case> {
+    let [batch, heads, len, keys] = [2, 4, 9, 13];
+    let mut cases = Vec::new();
+    for head in [5, 16] {
+        for (causal, mask_filter) in [(false, -1e4), (true, -3.0)] {
+            let op = MultiHeadAttention { heads, scale: None, mask_filter, causal, outputs: 3 };
+            let hidden = heads * head;
+            let given = |tensor: Tensor| Some((tensor, false));
+            let all = given(random(&[batch, len, heads, 3, head], 1));
+            let q = given(random(&[batch, len, hidden], 1));
+            let both = given(random(&[batch, keys, heads, 2, head], 2));
+            let apart = |seed| given(random(&[batch, keys, hidden], seed));
+            let kept = |shape: &[usize]| {
+                let count = shape.iter().product();
+                let values = (0..count).map(|i: usize| i32::from(i % 5 != 3 || i.is_multiple_of(7))).collect();
+                given(Tensor::from_vec(shape, values).expect("as many numbers as elements"))
+            };
+            let cache = || [4, 5].map(|seed| given(random(&[batch, heads, 6, head], seed)));
+            let mut add = |mut inputs: Vec<Given>, rest: Vec<Given>| {
+                inputs.push(None);
+                inputs.extend(rest);
+                cases.push(Case::new(op.clone(), inputs, 3));
+            };
+            add(vec![all.clone(), None, None], vec![]);
+            add(vec![all.clone(), None, None], vec![kept(&[batch, len])]);
+            add(vec![q.clone(), both.clone(), None], vec![]);
+            let [past_keys, past_values] = cache();
+            add(vec![q.clone(), both, None], vec![None, None, past_keys, past_values]);
+            add(vec![q.clone(), apart(2), apart(3)], vec![kept(&[batch, keys])]);
+            add(vec![q, apart(2), apart(3)], vec![kept(&[batch, len, keys])]);
+        }
+    }
+    cases
 }

@@ -1,13 +1,13 @@
 //! Keys or values with those of a cache before them.
 
 use inferrum_backend::Decline;
-use inferrum_backend::attention::{Attended, strides};
+use inferrum_backend::attention::Attended;
 use inferrum_ops::fused::attention::Layout;
 use inferrum_ops::sdpa::Sdpa;
 
 use super::Rows;
 use crate::copies::{copy_type, element_bytes, together};
-use crate::kernel::{Kernel, Lowering, Operand, Work, words};
+use crate::kernel::{Kernel, Lowering, Operand, Work, word, words};
 use crate::source::Template;
 
 const SOURCE: &str = include_str!("../../../../kernels/append.cu");
@@ -25,15 +25,14 @@ pub(super) fn side(
     let Sdpa { batch, kv_heads, kv_len, head, v_head, .. } = attended.sdpa;
     let width = if index == 1 { head } else { v_head };
     let cached = attended.past.map_or(0, |(_, cached)| cached);
-    let new_len = kv_len.checked_sub(cached).ok_or_else(|| Decline("a cache of another length".into()))?;
-    let element = lowering.float(index)?;
-    let layout = attended.layouts[index];
+    let new = Rows::of_side(attended.sides[index], lowering)?;
+    let (element, input) = (new.element, attended.sides[index].input);
     let wanted = lowering.wants(index);
     if attended.past.is_none() && !wanted {
-        return Ok(Rows::of(Operand::Input(index), element, layout, [batch, kv_heads, new_len, width]));
+        return Ok(new);
     }
     let elements = batch.saturating_mul(kv_heads).saturating_mul(kv_len).saturating_mul(width);
-    let bytes = element_bytes(lowering.dtype(index)?)?;
+    let bytes = element_bytes(lowering.dtype(input)?)?;
     let all = if wanted {
         Operand::Output(index)
     } else {
@@ -48,14 +47,15 @@ pub(super) fn side(
         Some(_) => return Err(Decline("a cache of another type".into())),
     };
     if elements > 0 {
-        let new = strides(layout, [batch, kv_heads, new_len, width]);
-        let side_by_side =
-            together(bytes, |factor| width % factor == 0 && new.iter().all(|step| step % factor == 0));
+        let side_by_side = together(bytes, |factor| {
+            [width, new.start].iter().chain(&new.strides).all(|extent| extent % factor == 0)
+        });
         let mut parameters =
             words([elements / side_by_side, kv_len, cached, width / side_by_side, kv_heads])?;
-        parameters.extend(words(new.map(|step| step / side_by_side))?);
+        parameters.extend(words(new.strides.map(|step| step / side_by_side))?);
+        parameters.push(word(new.start / side_by_side)?);
         let source = Template::new("append", SOURCE).define("T", copy_type(bytes * side_by_side)).build();
-        let operands = [past, Operand::Input(index), all.clone(), Operand::words(&parameters)];
+        let operands = [past, new.operand, all.clone(), Operand::words(&parameters)];
         work.kernels.push(Kernel::over(elements / side_by_side, source, &operands)?);
     }
     Ok(Rows::of(all, element, Layout::HeadsFirst, [batch, kv_heads, kv_len, width]))

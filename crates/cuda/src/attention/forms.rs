@@ -56,6 +56,7 @@ pub(super) enum Kind {
 pub(super) const FORMS: &[Form] = &[
     Form { name: "tensor 128", kind: Kind::Tensor { warps: 8, packed: false } },
     Form { name: "tensor 64", kind: Kind::Tensor { warps: 4, packed: false } },
+    Form { name: "tensor 32", kind: Kind::Tensor { warps: 2, packed: false } },
     Form { name: "tensor 16 packed", kind: Kind::Tensor { warps: 1, packed: true } },
     Form { name: "tile 64x64", kind: Kind::Tile { rows: 64, each: [8, 4] } },
     Form { name: "tile 32x64", kind: Kind::Tile { rows: 32, each: [4, 4] } },
@@ -151,21 +152,20 @@ impl Question<'_> {
         if rows <= MANY_ROWS {
             return packed;
         }
-        // Smaller tiles where larger ones leave multiprocessors without work, but for the last.
-        let busy = |form: &&Form| self.blocks(form) >= 2 * self.abilities.multiprocessors as usize;
-        let tensor = |form: &&Form| {
-            many_keys && matches!(form.kind, Kind::Tensor { packed: false, .. }) && self.fits(form)
+        let tensor = |form: &Form| many_keys && matches!(form.kind, Kind::Tensor { packed: false, .. });
+        let tile = |form: &Form| matches!(form.kind, Kind::Tile { .. });
+        self.widest(tensor).or_else(|| self.widest(tile)).or_else(fewest)
+    }
+
+    /// The largest form that gives every multiprocessor two blocks, or at least one; else the smallest.
+    fn widest(&self, of_kind: impl Fn(&Form) -> bool) -> Option<&'static Form> {
+        let fitting: Vec<&'static Form> =
+            FORMS.iter().filter(|form| of_kind(form) && self.fits(form)).collect();
+        let multiprocessors = self.abilities.multiprocessors as usize;
+        let busy = |each: usize| {
+            fitting.iter().copied().find(|form| self.blocks(form) >= each.saturating_mul(multiprocessors))
         };
-        let tile = |form: &&Form| matches!(form.kind, Kind::Tile { .. }) && self.fits(form);
-        let of = |kind: &dyn Fn(&&Form) -> bool| {
-            let fitting: Vec<&'static Form> = FORMS.iter().filter(kind).collect();
-            fitting
-                .iter()
-                .copied()
-                .find(|form| busy(&form))
-                .or_else(|| fitting.get(1).or(fitting.first()).copied())
-        };
-        of(&tensor).or_else(|| of(&tile)).or_else(fewest)
+        busy(2).or_else(|| busy(1)).or_else(|| fitting.last().copied())
     }
 
     fn group(&self) -> usize {
@@ -269,4 +269,70 @@ pub(super) fn forcing(name: &'static str, run: impl FnOnce()) {
     FORCED.set(Some(name));
     run();
     FORCED.set(None);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use inferrum_ops::sdpa::Reach;
+
+    const H200: Abilities = Abilities {
+        capability: 90,
+        multiprocessors: 132,
+        shared_bytes: 227 << 10,
+        memory: 141 << 30,
+        tf32: false,
+    };
+
+    fn choice(
+        [batch, heads, kv_heads, q_len, kv_len, head]: [usize; 6],
+        element: &'static str,
+    ) -> (&'static str, usize) {
+        let sdpa = Sdpa {
+            batch,
+            q_heads: heads,
+            kv_heads,
+            q_len,
+            kv_len,
+            head,
+            v_head: head,
+            scale: 1.0,
+            softcap: 0.0,
+            reach: Reach::default(),
+        };
+        let bytes = if element == "float" { 4 } else { 2 };
+        let question =
+            Question { sdpa: &sdpa, abilities: &H200, element: Some(element), bytes: [bytes; 2], wide: true };
+        let choice = question.choose().expect("a form");
+        (choice.form.name, choice.splits)
+    }
+
+    #[test]
+    fn forms_by_shape_and_type() {
+        // BERT, ViT, prompts.
+        assert_eq!(choice([32, 12, 12, 512, 512, 64], "f16"), ("tensor 128", 1));
+        assert_eq!(choice([1, 12, 12, 197, 197, 64], "f16"), ("tensor 32", 1));
+        assert_eq!(choice([32, 12, 12, 512, 512, 64], "float"), ("tile 64x64", 1));
+        // Single tokens: every key is read once, and every multiprocessor reads.
+        assert_eq!(choice([1, 12, 12, 1, 1024, 64], "f16"), ("few 1", 4));
+        assert_eq!(choice([1, 32, 8, 1, 8192, 128], "f16"), ("tensor 16 packed", 32));
+        assert_eq!(choice([1, 32, 8, 1, 8192, 128], "float"), ("few 4", 32));
+        assert_eq!(choice([1, 8, 8, 3, 4096, 300], "float").0, "few 4");
+        // Rows that are too wide for tiles.
+        assert_eq!(choice([1, 1, 1, 64, 64, 4096], "float").0, "few 1");
+    }
+
+    #[test]
+    fn parts_cover_the_keys() {
+        for kv_len in [0, 1, 127, 128, 1000, 5000, 100_000] {
+            for form in FORMS {
+                let mut made = None;
+                forcing(form.name, || made = Some(choice([1, 2, 1, 3, kv_len, 64], "f16")));
+                assert!(
+                    made.is_some_and(|(_, splits)| (1..=MOST_SPLITS).contains(&splits)),
+                    "{form:?} {kv_len}"
+                );
+            }
+        }
+    }
 }

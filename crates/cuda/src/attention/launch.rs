@@ -1,9 +1,8 @@
 //! The launches of an attention in a form.
 
 use inferrum_backend::Decline;
-use inferrum_backend::attention::{Blind, strides};
+use inferrum_backend::attention::{Blind, Masking, strides};
 use inferrum_ops::sdpa::{Reach, Sdpa};
-use inferrum_tensor::DType;
 
 use super::forms::{Choice, FEW_THREADS, Kind, Question, rounded};
 use super::{Rows, Sinks, Sources};
@@ -31,16 +30,17 @@ pub(super) fn add(sources: &Sources, work: &mut Work, lowering: &Lowering<'_>) -
     if rows == 0 || v_head == 0 || !lowering.wants(0) {
         return Ok(());
     }
-    let heads = batch.saturating_mul(q_heads);
-    for elements in
-        [rows.saturating_mul(head.max(v_head)), heads.saturating_mul(kv_len).saturating_mul(head.max(v_head))]
-    {
-        word(elements)?;
+    for (rows, len) in [(&sources.q, q_len), (&sources.k, kv_len), (&sources.v, kv_len)] {
+        let ends =
+            rows.strides.iter().zip([batch, q_heads, len]).map(|(step, count)| step.saturating_mul(count));
+        word(ends.fold(rows.start, usize::saturating_add))?;
     }
+    word(rows.saturating_mul(v_head))?;
     let question = question(sources, lowering);
     let choice = question.choose().ok_or_else(|| {
         Decline(format!("heads of {head} and {v_head} elements are wider than the kernels take"))
     })?;
+    work.name = format!("{}, {}", work.name, choice.form.name);
     let parameters = Operand::words(&parameters(sources, &choice)?);
     let element = lowering.output_float(0)?;
     let parts = (choice.splits > 1).then(|| {
@@ -71,7 +71,7 @@ pub(super) fn add(sources: &Sources, work: &mut Work, lowering: &Lowering<'_>) -
         Kind::Few { .. } => ("attention_decode", FEW, FEW_THREADS),
     };
     let template = template(entry, text, sources, lowering)?.define("Y", element);
-    let source = shaped(template, &question, &choice).build();
+    let source = shaped(template, sources, &question, &choice).build();
     let blocks = question.blocks(choice.form).saturating_mul(choice.splits);
     let shared = word(question.shared(choice.form))?;
     work.kernels.push(Kernel { shared, ..Kernel::blocks(blocks, threads, source, &operands)? });
@@ -88,7 +88,9 @@ fn question<'a>(sources: &'a Sources, lowering: &'a Lowering<'_>) -> Question<'a
     let Sources { sdpa, q, k, v, .. } = sources;
     let wide = |rows: &Rows, width: usize| {
         let side = 16 / bytes(rows);
-        width.is_multiple_of(side) && rows.strides.iter().all(|step| step.is_multiple_of(side))
+        width.is_multiple_of(side)
+            && rows.start.is_multiple_of(side)
+            && rows.strides.iter().all(|step| step.is_multiple_of(side))
     };
     Question {
         sdpa,
@@ -112,8 +114,10 @@ fn template(
     lowering: &Lowering<'_>,
 ) -> Result<Template, Decline> {
     let mask = sources.mask.as_ref();
-    let mask_element = match mask {
-        Some(mask) if lowering.dtype(mask.input)? != DType::Bool => lowering.float(mask.input)?,
+    let masking = mask.map(|mask| mask.masking);
+    let mask_element = match (mask, masking) {
+        (Some(mask), Some(Masking::Added)) => lowering.float(mask.input)?,
+        (_, Some(Masking::Kept(_))) => "i32",
         _ => "u8",
     };
     let sinks = match sources.sinks {
@@ -122,7 +126,12 @@ fn template(
         Some(Sinks::Input(input)) if lowering.float(input)? == sources.q.element => 2,
         Some(Sinks::Input(_)) => return Err(Decline("scores of sinks of another type than queries".into())),
     };
-    let mask = sources.mask.map_or(0, |mask| if mask.fill.is_some() { 2 } else { 1 });
+    let mask = match masking {
+        None => 0,
+        Some(Masking::Added) => 1,
+        Some(Masking::Truths(_)) => 2,
+        Some(Masking::Kept(_)) => 3,
+    };
     Ok(Template::new(entry, text)
         .including(ASYNC)
         .including(COMMON)
@@ -142,7 +151,11 @@ fn template_of_join(sources: &Sources, lowering: &Lowering<'_>) -> Result<Templa
 }
 
 /// What a form is made for.
-fn shaped(template: Template, question: &Question<'_>, choice: &Choice) -> Template {
+fn shaped(template: Template, sources: &Sources, question: &Question<'_>, choice: &Choice) -> Template {
+    // Whether columns of the mask can be read by twos.
+    let pairs = sources.mask.is_some_and(|mask| {
+        !mask.constant && mask.columns % 2 == 0 && mask.strides.iter().all(|step| step % 2 == 0)
+    });
     let template = template.switch("VECTORS", question.wide);
     match choice.form.kind {
         Kind::Tile { rows, each } => template
@@ -157,6 +170,7 @@ fn shaped(template: Template, question: &Question<'_>, choice: &Choice) -> Templ
             .including(MMA)
             .define("EXP", "__expf")
             .switch("PACKED", packed)
+            .switch("MASK_PAIRS", pairs)
             .define("HEAD", format!("{}u", rounded(question.sdpa.head)))
             .define("V_HEAD", format!("{}u", rounded(question.sdpa.v_head))),
         Kind::Few { rows } => {
@@ -200,10 +214,15 @@ fn parameters(sources: &Sources, choice: &Choice) -> Result<Vec<u32>, Decline> {
     {
         parameters.extend(words(of)?);
     }
+    let fill = match mask.map(|mask| mask.masking) {
+        Some(Masking::Truths(fill) | Masking::Kept(fill)) => fill,
+        _ => 0.0,
+    };
+    parameters.extend(words([sources.q.start, sources.k.start, sources.v.start])?);
     let constant = mask.is_some_and(|mask| mask.constant);
     let columns = mask.map_or(0, |mask| if constant { i32::MAX as usize } else { mask.columns });
     parameters.extend(words([columns, usize::from(!constant)])?);
-    parameters.push(mask.and_then(|mask| mask.fill).unwrap_or(0.0).to_bits());
+    parameters.push(fill.to_bits());
     let blind = if sources.blind == Blind::Nan && kv_len > 0 { f32::NAN } else { 0.0 };
     parameters.extend([blind.to_bits(), u32::from(sources.blind == Blind::Zero)]);
     parameters.push(word(sources.first_place)?);

@@ -13,6 +13,7 @@ use super::compile::Kernel;
 use super::memory::PinnedBytes;
 use super::runner::{self, Report};
 use crate::driver::{self, Address, Argument, Function, Graph, Launch, Mark, Pinned};
+use crate::library::{Operands, Prepared, Product};
 
 pub(super) struct Stream {
     shared: Arc<Shared>,
@@ -21,6 +22,23 @@ pub(super) struct Stream {
 impl Stream {
     pub(super) fn new(shared: Arc<Shared>) -> Stream {
         Stream { shared }
+    }
+
+    /// Computes a product by its reference.
+    fn product(&self, product: &Product, at: &Operands) -> Result<(), String> {
+        let mut memory = self.shared.memory();
+        let read = |from: Address, bytes: usize| {
+            let mut content = vec![0; bytes];
+            memory.read(from, &mut content).map(|()| content)
+        };
+        let [a, b, d] = product.bytes();
+        let (a, b) = (read(at.a, a)?, read(at.b, b)?);
+        let c = product.added.then(|| read(at.c, d)).transpose()?;
+        let bias = product.bias.then(|| read(at.bias, product.n * product.result.bytes())).transpose()?;
+        // What lies between the rows stays.
+        let mut content = read(at.d, d)?;
+        product.reference(&a, &b, c.as_deref(), bias.as_deref(), &mut content);
+        memory.write(at.d, &content)
     }
 
     fn step(&mut self, step: &Step) -> Result<(), BackendError> {
@@ -44,8 +62,10 @@ impl Stream {
                     None => Err(gone(*bytes)),
                 }
             }
+            #[cfg(test)]
             Step::Copy { from, to, bytes } => self.shared.memory().copy(*from, *to, *bytes),
             Step::Fill { to, byte, bytes } => self.shared.memory().fill(*to, *byte, *bytes),
+            Step::Multiply { product, at } => self.product(product, at),
         };
         done.map_err(|reason| self.shared.fail(reason))
     }
@@ -73,6 +93,11 @@ impl driver::Stream for Stream {
         self.shared.memory().read(from, to).map_err(|reason| self.shared.fail(reason))
     }
 
+    fn multiply(&mut self, product: &Arc<dyn Prepared>, at: &Operands) -> Result<(), BackendError> {
+        self.step(&Step::Multiply { product: reference(product)?, at: *at })
+    }
+
+    #[cfg(test)]
     fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), BackendError> {
         self.step(&Step::Copy { from, to, bytes })
     }
@@ -110,6 +135,21 @@ impl driver::Stream for Stream {
     }
 }
 
+/// A product as it is.
+pub(super) struct Reference(pub(super) Product);
+
+impl Prepared for Reference {
+    fn workspace(&self) -> usize {
+        // So that the plan's memory for libraries is tried.
+        256
+    }
+}
+
+fn reference(product: &Arc<dyn Prepared>) -> Result<Product, BackendError> {
+    let known = (&**product as &dyn Any).downcast_ref::<Reference>();
+    known.map(|known| known.0).ok_or_else(|| BackendError::Device("a product of another device".into()))
+}
+
 struct Moment(Instant);
 
 impl Mark for Moment {
@@ -123,11 +163,38 @@ impl Mark for Moment {
 
 /// A piece of recorded work.
 enum Step {
-    Launch { function: Function, grid: [u32; 3], block: [u32; 3], shared: u32, arguments: Vec<Argument> },
-    Upload { to: Address, from: Weak<PinnedBytes>, bytes: usize },
-    Download { from: Address, to: Weak<PinnedBytes>, bytes: usize },
-    Copy { from: Address, to: Address, bytes: usize },
-    Fill { to: Address, byte: u8, bytes: usize },
+    Launch {
+        function: Function,
+        grid: [u32; 3],
+        block: [u32; 3],
+        shared: u32,
+        arguments: Vec<Argument>,
+    },
+    Upload {
+        to: Address,
+        from: Weak<PinnedBytes>,
+        bytes: usize,
+    },
+    Download {
+        from: Address,
+        to: Weak<PinnedBytes>,
+        bytes: usize,
+    },
+    #[cfg(test)]
+    Copy {
+        from: Address,
+        to: Address,
+        bytes: usize,
+    },
+    Fill {
+        to: Address,
+        byte: u8,
+        bytes: usize,
+    },
+    Multiply {
+        product: Product,
+        at: Operands,
+    },
 }
 
 struct Recording {
@@ -178,6 +245,12 @@ impl driver::Stream for Recorder {
         Ok(())
     }
 
+    fn multiply(&mut self, product: &Arc<dyn Prepared>, at: &Operands) -> Result<(), BackendError> {
+        self.steps.push(Step::Multiply { product: reference(product)?, at: *at });
+        Ok(())
+    }
+
+    #[cfg(test)]
     fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), BackendError> {
         self.steps.push(Step::Copy { from, to, bytes });
         Ok(())

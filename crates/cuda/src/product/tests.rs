@@ -13,11 +13,11 @@ use crate::abilities::Abilities;
 use crate::form::{Form, TILES};
 use crate::kernel::Lowered;
 use crate::lower::lower;
-use crate::testing::{Tolerance, agree_as, agree_on, assert_close};
+use crate::testing::{Tolerance, agree_as, agree_by_library, agree_on, assert_close};
 
 pub(crate) const SUMS: Tolerance = Tolerance { relative: 1e-5, absolute: 1e-4 };
 
-/// Names a form.
+/// Whether a form is the one that a test wants.
 type Wanted = fn(&Form) -> bool;
 
 thread_local! {
@@ -34,6 +34,19 @@ pub(super) fn forced(mut forms: Vec<Form>) -> Vec<Form> {
         forms.swap(0, place);
     }
     forms
+}
+
+/// Whether a test wants a form of our own.
+pub(super) fn is_forced() -> bool {
+    FORCED.get().is_some()
+}
+
+#[test]
+fn a_library_computes_what_it_can() {
+    let cases = linear::operands_either_way().into_iter().chain(linear::batches_broadcast());
+    let cases = cases.chain(linear::every_activation()).chain(linear::addends_of_every_shape());
+    let count = agree_by_library(cases, SUMS);
+    assert!(count > 20, "{count} products");
 }
 
 /// Compares with the reference while `wanted` names the form that is taken; it has to be among the candidates of a case at least.
