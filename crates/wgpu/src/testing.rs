@@ -56,6 +56,17 @@ pub(crate) fn stored() -> [DType; 7] {
     [DType::F32, DType::F16, DType::Bool, DType::I8, DType::U16, DType::I64, DType::U32]
 }
 
+/// Runs `op` on the GPU with `inputs`, by a kernel of its own, and compares with the reference.
+pub(crate) fn agree(op: impl Operator, inputs: &[Tensor], tolerance: Tolerance) {
+    let given = inputs.iter().cloned().map(|tensor| Some((tensor, false))).collect();
+    agree_on([Case::new(op, given, 1)], tolerance);
+}
+
+/// As [`agree`]; each input may be left out, or be a constant, and there may be several outputs.
+pub(crate) fn agree_with(op: impl Operator, inputs: &[Given], outputs: usize, tolerance: Tolerance) {
+    agree_on([Case::new(op, inputs.to_vec(), outputs)], tolerance);
+}
+
 /// Runs each of the cases on the GPU, by a kernel of its own, and compares with the reference. Runs twice, so that what a first run leaves
 /// behind does not matter.
 pub(crate) fn agree_on(cases: impl IntoIterator<Item = Case>, tolerance: Tolerance) {
