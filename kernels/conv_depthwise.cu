@@ -1,5 +1,5 @@
-// Convolution of one channel by each filter, of images: a thread for ROWS outputs below each other, so that warps read neighbours. Macros:
-// KERNEL_H, KERNEL_W, STRIDE and DILATION along a column, types X_T and W_T, ALONE as in conv_direct.cu.
+// Convolution of one channel by each filter, of images: a thread for ROWS outputs below each other, so that warps read neighbours.
+// Macros: KERNEL_H, KERNEL_W, STRIDE and DILATION along a column, types X_T and W_T, ALONE as in conv_direct.cu.
 
 struct Depthwise {
     u32 count;

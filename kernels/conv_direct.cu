@@ -1,6 +1,6 @@
-// Convolution with few filters in a group, a thread for each output element; also transposed. Depths are those of the table of taps. Macros as for
-// images.cuh, types X_T and W_T; ALONE if a group has one filter. Sums are added in blocks, each product with one rounding; those of a filter that is
-// alone by four, two and one: ONNX Runtime's order, under which quantised models were calibrated.
+// Convolution with few filters in a group, a thread for each output element; also transposed. Depths are those of the table of taps.
+// Macros as for images.cuh, types X_T and W_T; ALONE if a group has one filter. Sums are added in blocks, each product with one
+// rounding; those of a filter that is alone by four, two and one: ONNX Runtime's order, under which quantised models were calibrated.
 
 struct Direct {
     u32 elements, depth, block;
@@ -10,7 +10,13 @@ struct Direct {
     Divisor positions, maps, filters;
 };
 
-extern "C" __global__ void conv_direct(const X_T* __restrict__ x, const W_T* __restrict__ w, const Tap* __restrict__ taps, Window window, Direct direct, RESULT_PARAMETERS) {
+extern "C" __global__ void conv_direct(
+    const X_T* __restrict__ x,
+    const W_T* __restrict__ w,
+    const Tap* __restrict__ taps,
+    Window window,
+    Direct direct,
+    RESULT_PARAMETERS) {
     u32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= direct.elements) return;
     u32 image = direct.positions.divide(index);

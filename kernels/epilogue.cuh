@@ -1,7 +1,7 @@
-// Where the sums of a product go: activation(alpha * sum + beta * bias + residual), or, if PARTS, as they are to memory of the launch's own.
-// Macros: HAS_BIAS is 0 without one, 1 if it has neighbours for neighbouring columns, 2 if they share an element; HAS_RESIDUAL, which lies as the
-// result does; IMAGES of columns that lie apart; TOGETHER columns may be written at once; types BIAS_T, RESIDUAL_T, RESULT_T; and ACTIVATE, the body of a
-// function of x.
+// Where the sums of a product go: activation(alpha * sum + beta * bias + residual), or, if PARTS, as they are to memory of the
+// launch's own. Macros: HAS_BIAS is 0 without one, 1 if it has neighbours for neighbouring columns, 2 if they share an element;
+// HAS_RESIDUAL, which lies as the result does; IMAGES of columns that lie apart; TOGETHER columns may be written at once; types
+// BIAS_T, RESIDUAL_T, RESULT_T; and ACTIVATE, the body of a function of x.
 
 namespace expressions {
 INLINE float activate(float x) { ACTIVATE; }

@@ -1,5 +1,5 @@
-// Filters that are no constants, in the order in which a product reads them: rows of depths, by channel and tap, or by tap and channel if BY_TAPS; depths beyond
-// the last are zero. W_T is their type.
+// Filters that are no constants, in the order in which a product reads them: rows of depths, by channel and tap, or by tap and channel
+// if BY_TAPS; depths beyond the last are zero. W_T is their type.
 
 struct Filters {
     u32 count;

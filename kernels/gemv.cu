@@ -1,7 +1,7 @@
-// A matrix product with few rows, at most FEW: the other factor is streamed, WIDTH elements at once, and each of its elements read once. If SWAPPED
-// there are few columns instead, and A is streamed. Macros: types TF of the few and TM of the many; F_WIDTH elements of the few that lie side by
-// side along the depth are read at once; BATCH_AXES of the loops over products. Blocks have 256 threads and take
-// STREAMED of the many. By depth: DOWN warps share COLUMNS of them.
+// A matrix product with few rows, at most FEW: the other factor is streamed, WIDTH elements at once, and each of its elements read
+// once. If SWAPPED there are few columns instead, and A is streamed. Macros: types TF of the few and TM of the many; F_WIDTH elements
+// of the few that lie side by side along the depth are read at once; BATCH_AXES of the loops over products. Blocks have 256 threads
+// and take STREAMED of the many. By depth: DOWN warps share COLUMNS of them.
 
 #define WARPS 8u
 

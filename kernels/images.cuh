@@ -16,8 +16,8 @@ struct Window {
     u32 image, channel, slice, row;
     // Extents of the input.
     u32 extents[3];
-    // A window begins at an output's place times `steps` less `pads`. Of a transposed convolution, the input is met where that, less the
-    // tap's place, is divided by `between`.
+    // A window begins at an output's place times `steps` less `pads`. Of a transposed convolution, the input is met where that, less
+    // the tap's place, is divided by `between`.
     i32 steps[3];
     i32 pads[3];
     Divisor between[3];

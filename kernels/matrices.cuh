@@ -1,5 +1,5 @@
-// A block's sums by tensor cores: WARPS_M x WARPS_N warps, each with BLOCK_M / WARPS_M rows, a multiple of 16, of BLOCK_N / WARPS_N columns, likewise.
-// Floats of 32 bits are rounded to tf32.
+// A block's sums by tensor cores: WARPS_M x WARPS_N warps, each with BLOCK_M / WARPS_M rows, a multiple of 16, of BLOCK_N / WARPS_N
+// columns, likewise. Floats of 32 bits are rounded to tf32.
 
 #define WARP_M (BLOCK_M / WARPS_M)
 #define WARP_N (BLOCK_N / WARPS_N)

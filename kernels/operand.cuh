@@ -1,8 +1,9 @@
 // Tiles of a product's factors, from memory to shared memory. A factor is gone through along its `outer` axis, rows of A or columns of
 // B, and along the depth, and is read WIDTH elements at once along one of them: the depth if BY_DEPTH.
 
-// A tile in shared memory: rows of what lies side by side. They are a few bytes further apart than they are long, so that what threads of a warp
-// read at once is in different banks: 16 bytes at the same place of eight rows, or words of eight neighbours in each of four rows.
+// A tile in shared memory: rows of what lies side by side. They are a few bytes further apart than they are long, so that what threads
+// of a warp read at once is in different banks: 16 bytes at the same place of eight rows, or words of eight neighbours in each of four
+// rows.
 template <class T, int OUTER, int DEPTH, bool BY_DEPTH> struct Tile {
     static const int ROW = (BY_DEPTH ? DEPTH : OUTER) + (!BY_DEPTH && sizeof(T) == 4 ? 32 : 16) / sizeof(T);
     static const int ELEMENTS = (BY_DEPTH ? OUTER : DEPTH) * ROW;

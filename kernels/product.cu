@@ -1,6 +1,7 @@
-// A matrix product by tiles, each block's sums in registers (sums.cuh, or matrices.cuh), tiles of both factors in shared memory, the next ones on
-// their way meanwhile. Macros: types TA, TB; A_BY_DEPTH, A_WIDTH, A_ASYNC, the same of B; BLOCK_K and STAGES; FROM_IMAGES if B is read
-// through windows; THREADS of a block, and how many blocks are to be AT_ONCE on a multiprocessor; BATCH_AXES of the loops over products.
+// A matrix product by tiles, each block's sums in registers (sums.cuh, or matrices.cuh), tiles of both factors in shared memory, the
+// next ones on their way meanwhile. Macros: types TA, TB; A_BY_DEPTH, A_WIDTH, A_ASYNC, the same of B; BLOCK_K and STAGES; FROM_IMAGES
+// if B is read through windows; THREADS of a block, and how many blocks are to be AT_ONCE on a multiprocessor; BATCH_AXES of the loops
+// over products.
 
 #if FROM_IMAGES
 typedef Images<TB> SourceB;
@@ -20,7 +21,12 @@ typedef Matrix<TB> SourceB;
 #endif
 
 extern "C" __global__ void __launch_bounds__(THREADS, AT_ONCE)
-    product(const TA* __restrict__ a, const TB* __restrict__ b, Extents extents, Batches<BATCH_AXES> batches, ORDER_PARAMETERS B_PARAMETERS RESULT_PARAMETERS) {
+    product(
+        const TA* __restrict__ a,
+        const TB* __restrict__ b,
+        Extents extents,
+        Batches<BATCH_AXES> batches,
+        ORDER_PARAMETERS B_PARAMETERS RESULT_PARAMETERS) {
     SHARED(TA, tiles_a);
     TB* tiles_b = (TB*)(tiles_a + STAGES * TileA::ELEMENTS);
     Part part = own_part(extents);

@@ -5,7 +5,7 @@
 #define THREADS_OF_ROWS (LANES * ROWS)
 
 // Packs that a thread reads before it uses the first of them.
-#define AHEAD 4u
+#define AHEAD (WIDTH < 4 ? 8u : 4u)
 
 #if APART
 INLINE u32 row_of_block() { return threadIdx.x % ROWS; }
@@ -96,11 +96,10 @@ template <class Number> struct Part {
 
     template <class Load> INLINE Part(u32 extent, const Load& load) : extent(extent) {
 #if HELD
+        if (extent == 0) return;
+        // A lane with nothing left reads the last pack too: without branches all are on their way at once.
 #pragma unroll
-        for (u32 k = 0; k < HELD; k++) {
-            u32 first = (k * LANES + own_lane()) * WIDTH;
-            if (first < extent) load(first, held[k]);
-        }
+        for (u32 k = 0; k < HELD; k++) load(min((k * LANES + own_lane()) * WIDTH, extent - WIDTH), held[k]);
 #endif
     }
 

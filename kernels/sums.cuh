@@ -1,5 +1,5 @@
-// A block's sums by fused multiply-adds: THREADS_ACROSS x THREADS_DOWN threads, each with ROWS x COLUMNS of them, multiples of four unless the factor is
-// read by depth. Warps have 8 x 4 threads, so that few of them read different places of a tile.
+// A block's sums by fused multiply-adds: THREADS_ACROSS x THREADS_DOWN threads, each with ROWS x COLUMNS of them, multiples of four
+// unless the factor is read by depth. Warps have 8 x 4 threads, so that few of them read different places of a tile.
 
 #define ROWS (BLOCK_M / THREADS_DOWN)
 #define COLUMNS (BLOCK_N / THREADS_ACROSS)
@@ -8,7 +8,8 @@
 template <class T, class Own, bool BY_DEPTH, int COUNT, int ALONG> struct Fragment {
     float at[4][COUNT];
 
-    // Those that lie side by side in a tile are side by side in a thread; else neighbours have them, whose rows are in different banks.
+    // Those that lie side by side in a tile are side by side in a thread; else neighbours have them, whose rows are in different
+    // banks.
     static INLINE u32 place(u32 thread, int i) {
         return BY_DEPTH ? thread + ALONG * i : i / 4 * (4 * ALONG) + thread * 4 + i % 4;
     }

@@ -51,6 +51,11 @@ impl CudaBackend {
         Ok(CudaBackend::over(driver, info, precision))
     }
 
+    /// Bytes of the device's memory that this process's sessions hold, and the most that they held.
+    pub fn allocated(&self) -> (usize, usize) {
+        self.shared.driver.allocated()
+    }
+
     /// Gives memory back to the driver that is kept for later runs.
     ///
     /// # Errors

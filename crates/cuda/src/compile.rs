@@ -26,7 +26,7 @@ struct Draft {
 }
 
 enum Unloaded {
-    Launch(Kernel, Vec<Parameter>),
+    Launch(Box<Kernel>, Vec<Parameter>),
     Multiply(Arc<dyn Prepared>, [Option<usize>; 6]),
 }
 
@@ -222,7 +222,7 @@ impl Planner<'_> {
             for operand in operands {
                 parameters.push(self.parameter(operand, index, bound, &scratch)?);
             }
-            self.drafts.push(Draft { action: Unloaded::Launch(kernel, parameters), node: index });
+            self.drafts.push(Draft { action: Unloaded::Launch(Box::new(kernel), parameters), node: index });
         }
         Ok(false)
     }
@@ -323,7 +323,7 @@ impl Planner<'_> {
                     let function = functions.next().unwrap_or_else(missing);
                     let function =
                         function.map_err(|error| self.shared.refused(error, &placement[draft.node]))?;
-                    let Kernel { grid, block, shared, .. } = kernel;
+                    let Kernel { grid, block, shared, .. } = *kernel;
                     Action::Launch { function, parameters, grid, block, shared }
                 }
             };

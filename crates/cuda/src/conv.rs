@@ -1,5 +1,5 @@
-//! `Conv` and `FusedConv` of planar images: a matrix product whose rows are filters and whose columns are the elements of all images, or, where a
-//! group has few filters, a thread for each element.
+//! `Conv` and `FusedConv` of planar images: a matrix product whose rows are filters and whose columns are the elements of all images,
+//! or, where a group has few filters, a thread for each element.
 
 use std::any::Any;
 

@@ -126,10 +126,11 @@ pub(crate) trait Stream: Send {
         Err(BackendError::Device("the device has no library of products".into()))
     }
 
-    /// Copies within the device.
+    /// Copies within the device, for tests of drivers.
     ///
     /// # Errors
     /// The device has failed.
+    #[cfg(test)]
     fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), BackendError>;
 
     /// Sets `bytes` bytes to `byte`.
@@ -181,8 +182,6 @@ pub(crate) trait Mark: Any + Send {
 /// A compiled kernel.
 #[derive(Clone)]
 pub(crate) struct Function {
-    /// What the driver calls it by.
-    pub(crate) handle: u64,
     /// What it belongs to.
     pub(crate) module: Arc<dyn Any + Send + Sync>,
     /// Its name, for errors.

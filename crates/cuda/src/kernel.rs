@@ -121,7 +121,7 @@ pub(crate) struct Work {
     /// Bytes of each piece of intermediate memory.
     pub(crate) scratch: Vec<usize>,
     /// What a library may compute instead, if the device has one that does.
-    pub(crate) library: Option<Multiplication>,
+    pub(crate) library: Option<Box<Multiplication>>,
 }
 
 /// A product with its operands. What the product does not have is [`Operand::Nothing`].

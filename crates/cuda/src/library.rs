@@ -29,6 +29,7 @@ pub(crate) enum Element {
     F32,
     F16,
     BF16,
+    #[cfg_attr(not(test), expect(dead_code, reason = "products of integers have kernels of our own so far"))]
     I8,
     I32,
 }
@@ -82,6 +83,7 @@ pub(crate) enum Activation {
     None,
     Relu,
     /// GELU by its approximation with tanh; libraries have no other.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no operator with a product has it so far"))]
     GeluTanh,
 }
 

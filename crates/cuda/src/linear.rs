@@ -147,6 +147,11 @@ mod tests {
     }
 
     #[test]
+    fn sums_of_nothing() {
+        agree_on(linear::without_depth(), SUMS);
+    }
+
+    #[test]
     fn every_activation() {
         agree_on(linear::every_activation(), SUMS);
     }

@@ -134,7 +134,7 @@ impl Product {
         let forms = tests::forced(forms);
         let form = *forms.first().ok_or_else(|| Decline("no form fits the device".into()))?;
         let library = match form {
-            Form::Tiles { .. } => self.multiplication(lowering),
+            Form::Tiles { .. } => self.multiplication(lowering).map(Box::new),
             // What only reads weights is no matter of arithmetic.
             Form::Stream { .. } => None,
         };

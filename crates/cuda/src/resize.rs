@@ -8,7 +8,8 @@ use inferrum_graph::OpError;
 use inferrum_ops::resize::{Arguments, Axis, Coordinates, Mode, Resize, Taps};
 use inferrum_tensor::Shape;
 
-use crate::kernel::{Kernel, Lowered, Lowering, Operand, c_type, word};
+use crate::kernel::{BLOCK, Kernel, Lowered, Lowering, Operand, c_type, word};
+use crate::rows::{TOGETHER, width};
 use crate::source::Template;
 
 const SOURCE: &str = include_str!("../../../kernels/resize.cu");
@@ -47,11 +48,15 @@ pub(crate) fn lower(op: &Resize, lowering: &Lowering<'_>) -> Result<Lowered, Dec
     }
     let mut walk = Walk::default();
     walk.axes(&plan, &taps, &changed, &shape, nearest)?;
+    let elements = output.elements();
+    let width = width_of(&walk, elements, dtype.size(), nearest, lowering);
     let element = c_type(dtype).ok_or_else(|| Decline(format!("elements of {dtype}")))?;
     let source = Template::new("resize", SOURCE)
         .define("X", element)
         .define("COUNT", walk.numbers.len())
+        .define("WIDTH", width)
         .define("PLACES", walk.places)
+        .define("OWN", walk.own)
         .define("SUM", walk.sum)
         .switch("NEAREST", nearest)
         .switch("FLOATS", float)
@@ -60,12 +65,21 @@ pub(crate) fn lower(op: &Resize, lowering: &Lowering<'_>) -> Result<Lowered, Dec
         Operand::Input(0),
         Operand::Table(bytemuck::cast_slice(&walk.tables).into()),
         Operand::Output(0),
-        Operand::word(output.elements())?,
+        Operand::word(elements)?,
         Operand::float(op.extrapolation),
         Operand::words(&walk.numbers),
     ];
-    let kernel = Kernel::over(output.elements(), source, &operands)?;
+    let kernel = Kernel::over(elements / width, source, &operands)?;
     Ok(Lowered::one(if nearest { "resize nearest" } else { "resize" }, kernel))
+}
+
+/// Neighbours that a thread takes, if that leaves enough to do for all.
+fn width_of(walk: &Walk, elements: usize, bytes: usize, nearest: bool, lowering: &Lowering<'_>) -> usize {
+    let least = lowering.abilities.multiprocessors as usize * BLOCK;
+    let row = walk.numbers.first().map_or(1, |&row| row as usize);
+    // Sums take instructions of their own for each.
+    let most = if nearest { TOGETHER } else { 4 };
+    width(bytes, |factor| factor <= most && row.is_multiple_of(factor) && elements / factor >= least)
 }
 
 /// The numbers of scales, sizes and region.
@@ -96,8 +110,9 @@ struct Walk {
     /// What the statements read as `number.at`.
     numbers: Vec<u32>,
     tables: Vec<u32>,
-    /// Statements that add up `place`.
+    /// Statements that add up `place` along all axes but the innermost one, and along that.
     places: String,
+    own: String,
     /// Loops over the taps of all resized axes.
     sum: String,
 }
@@ -126,21 +141,27 @@ impl Walk {
             let first = self.numbers.len();
             self.numbers.extend([word(extent)?, word(stride)?]);
             let step = format!("number.at[{}]", first + 1);
-            let _ =
-                write!(self.places, "u32 i{own} = rest % number.at[{first}]; rest /= number.at[{first}]; ");
-            if !changed[own] {
-                let _ = write!(self.places, "place += i{own} * {step}; ");
-                continue;
+            let mut places = match first {
+                0 => format!("u32 i{own} = column; "),
+                _ => format!("u32 i{own} = rest % number.at[{first}]; rest /= number.at[{first}]; "),
+            };
+            if changed[own] {
+                self.numbers.push(word(self.tables.len())?);
+                let table = format!("number.at[{}]", first + 2);
+                self.add_table(&taps[own], nearest)?;
+                let _ = write!(places, "u32 start{own} = tables[{table} + i{own}]; ");
+                let _ = write!(places, "outside = outside || start{own} == OUTSIDE; ");
+                let _ = write!(places, "place += start{own} * {step}; ");
+                if !nearest {
+                    let _ = write!(places, "u32 bounds{own} = {table} + number.at[{first}] + i{own}; ");
+                    filtered.push((own, step));
+                }
+            } else {
+                let _ = write!(places, "place += i{own} * {step}; ");
             }
-            self.numbers.push(word(self.tables.len())?);
-            let table = format!("number.at[{}]", first + 2);
-            self.add_table(&taps[own], nearest)?;
-            let _ = write!(self.places, "u32 start{own} = tables[{table} + i{own}]; ");
-            let _ = write!(self.places, "outside = outside || start{own} == OUTSIDE; ");
-            let _ = write!(self.places, "place += start{own} * {step}; ");
-            if !nearest {
-                let _ = write!(self.places, "u32 bounds{own} = {table} + number.at[{first}] + i{own}; ");
-                filtered.push((own, step));
+            match first {
+                0 => self.own = places,
+                _ => self.places.push_str(&places),
             }
         }
         self.nest(&filtered);
@@ -190,6 +211,11 @@ mod tests {
     #[test]
     fn every_mode_and_transformation() {
         agree_on(resize::modes_and_transformations(), CLOSE);
+    }
+
+    #[test]
+    fn many_elements() {
+        agree_on(resize::many_elements(), CLOSE);
     }
 
     #[test]

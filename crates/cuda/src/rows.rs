@@ -30,7 +30,7 @@ const MOST_THREADS: usize = 1024;
 /// Threads that keep a multiprocessor busy.
 const BUSY: usize = 1024;
 
-/// Threads that share a part of a row; a row has no more parts.
+/// Threads that share a long row, or a part of one; a row has no more parts.
 const THREADS_OF_PART: usize = 512;
 
 /// Neighbouring rows, of elements that lie apart, of a block that shares them out.
@@ -73,12 +73,16 @@ impl Rows {
         let busy = abilities.multiprocessors as usize * BUSY;
         // As few threads as hold the row, if each reads but little, or they keep the device busy: fewer have to meet.
         let mut lanes = packs.next_power_of_two().min(WARP);
-        while lanes < MOST_THREADS && packs > lanes {
+        while lanes < THREADS_OF_PART && packs > lanes {
             let fits = packs <= lanes * (HELD / width);
             if fits && (packs <= lanes * FEW || count.saturating_mul(lanes) >= busy) {
                 break;
             }
             lanes *= 2;
+        }
+        // Several blocks on a multiprocessor take turns, a single one has all its threads.
+        if packs > lanes * (HELD / width) && count < abilities.multiprocessors as usize {
+            lanes = MOST_THREADS;
         }
         // Few elements are not worth a thread each: those of another's sector come along anyway.
         if width == 1 && packs <= 4 {

@@ -30,6 +30,8 @@ enum Recorded {
     /// They ran once.
     Seen,
     Graph(Box<dyn Graph>),
+    /// They cannot be recorded.
+    Never,
 }
 
 /// Where each place of a plan is in a run.
@@ -169,26 +171,42 @@ impl Set {
         if let Some(known) = known {
             // The one that was used last stands last.
             let (places, recorded) = self.graphs.remove(known);
-            let graph = match recorded {
-                Recorded::Graph(graph) => graph,
+            let recorded = match recorded {
                 Recorded::Seen => self.record(plan, at)?,
+                other => other,
             };
-            let result = self.stream.replay(&*graph);
-            self.graphs.push((places, Recorded::Graph(graph)));
+            let result = match &recorded {
+                Recorded::Graph(graph) => self.stream.replay(&**graph),
+                Recorded::Seen | Recorded::Never => self.launch_each(plan, at),
+            };
+            self.graphs.push((places, recorded));
             return result;
         }
         if self.graphs.len() >= KEPT_GRAPHS {
             self.graphs.remove(0);
         }
         self.graphs.push((at.places.clone(), Recorded::Seen));
+        self.launch_each(plan, at)
+    }
+
+    fn launch_each(&mut self, plan: &Plan, at: &Addresses) -> Result<(), BackendError> {
         (0..plan.steps.len()).try_for_each(|index| self.launch(plan, at, index))
     }
 
-    fn record(&mut self, plan: &Plan, at: &Addresses) -> Result<Box<dyn Graph>, BackendError> {
+    /// Records all steps. What cannot be recorded is launched step by step for good.
+    fn record(&mut self, plan: &Plan, at: &Addresses) -> Result<Recorded, BackendError> {
         let told = self.faults.as_ref().map(|(memory, _)| memory.address());
-        self.stream.capture(&mut |stream| {
+        let recorded = self.stream.capture(&mut |stream| {
             (0..plan.steps.len()).try_for_each(|index| launch(stream, plan, at, told, index))
-        })
+        });
+        match recorded {
+            Ok(graph) => Ok(Recorded::Graph(graph)),
+            Err(error @ BackendError::Failure(DeviceFailure::Lost { .. })) => Err(error),
+            Err(error) => {
+                log::warn!("kernels are launched one by one, for they cannot be recorded: {error}");
+                Ok(Recorded::Never)
+            }
+        }
     }
 }
 

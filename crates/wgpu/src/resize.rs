@@ -194,6 +194,11 @@ mod tests {
     }
 
     #[test]
+    fn many_elements() {
+        agree_on(resize::many_elements(), CLOSE);
+    }
+
+    #[test]
     fn scales_of_either_place() {
         agree_on(resize::scales_of_either_place(), CLOSE);
     }

@@ -62,13 +62,13 @@ pub(crate) fn agree(op: impl Operator, inputs: &[Tensor], tolerance: Tolerance) 
     agree_on([Case::new(op, given, 1)], tolerance);
 }
 
-/// As [`agree`]; each input may be left out, or be a constant, and there may be several outputs. Runs twice, so that what a
-/// first run leaves behind does not matter.
+/// As [`agree`]; each input may be left out, or be a constant, and there may be several outputs.
 pub(crate) fn agree_with(op: impl Operator, inputs: &[Given], outputs: usize, tolerance: Tolerance) {
     agree_on([Case::new(op, inputs.to_vec(), outputs)], tolerance);
 }
 
-/// As [`agree_with`], on each of the cases.
+/// Runs each of the cases on the GPU, by a kernel of its own, and compares with the reference. Runs twice, so that what a first run leaves
+/// behind does not matter.
 pub(crate) fn agree_on(cases: impl IntoIterator<Item = Case>, tolerance: Tolerance) {
     // A unit in the last place, which a driver may round down; below the normal numbers it is 2^-24.
     let unit = Tolerance { relative: 2f64.powi(-10), absolute: 2f64.powi(-24) };
@@ -77,7 +77,7 @@ pub(crate) fn agree_on(cases: impl IntoIterator<Item = Case>, tolerance: Toleran
     }
 }
 
-/// As [`agree_with`]; `half` is what float16 may miss besides, where the operator's room takes that.
+/// As [`agree_on`]; `half` is what float16 may miss besides, where the operator's room takes that.
 pub(crate) fn agree_within(case: &Case, tolerance: Tolerance, half: Tolerance) {
     let taken = KERNELS.find(case.op.as_ref()).is_some_and(|row| HALF.contains(&row.room));
     if let Some(expected) = taken.then(|| case.expected_in(DType::F16)).flatten() {

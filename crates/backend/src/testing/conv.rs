@@ -29,7 +29,6 @@ pub fn windows_of_every_kind() -> Vec<Case> {
         (&[1, 16, 4, 8], &[20, 16, 1, 1], 1, 1, 1, 0),
         (&[5, 33, 1, 1], &[12, 33, 1, 1], 1, 1, 1, 0),
         (&[2, 12, 6, 6], &[8, 12, 1, 1], 1, 2, 1, 0),
-        (&[1, 0, 3, 3], &[4, 0, 2, 2], 1, 1, 1, 0),
     ];
     for (place, (x, w, group, stride, dilation, pad)) in all.into_iter().enumerate() {
         let conv = conv(w, group, stride, dilation, pad);
@@ -42,6 +41,14 @@ pub fn windows_of_every_kind() -> Vec<Case> {
         cases.push(Case::new(conv, changing.collect(), 1));
     }
     cases
+}
+
+/// Images without channels, of which a bias is left.
+pub fn without_channels() -> Vec<Case> {
+    let (x, w) = ([1, 0, 3, 3], [4, 0, 2, 2]);
+    let inputs =
+        vec![Some((random(&x, 1), false)), Some((random(&w, 2), true)), Some((random(&w[..1], 3), true))];
+    vec![Case::new(conv(&w, 1, 1, 1, 0), inputs, 1)]
 }
 
 /// One channel by each filter, or by a few.

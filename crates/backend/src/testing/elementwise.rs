@@ -146,10 +146,15 @@ pub fn integers_at_their_ends() -> Vec<Case> {
     for dtype in INTEGERS {
         let (least, most) = ends(dtype);
         let signed = !dtype.is_unsigned_integer();
-        let some = if signed { vec![least, -1, 0, 1, 7, most] } else { vec![least, 1, 2, 7, 100, most] };
+        let bits = 8 * dtype.size() as i64;
+        let some = if signed {
+            vec![least, least + 1, -3, -2, -1, 0, 1, 2, 7, bits, most]
+        } else {
+            vec![least, 1, 2, 7, bits - 1, bits, 100, most]
+        };
         let a: Vec<i64> = some.iter().flat_map(|&a| some.iter().map(move |_| a)).collect();
         let b: Vec<i64> = some.iter().flat_map(|_| some.iter().copied()).collect();
-        for kind in [Add, Sub, Mul, Div, FloorMod, TruncMod, Less, Equal] {
+        for kind in [Add, Sub, Mul, Div, FloorMod, TruncMod, Pow, ShiftLeft, ShiftRight, Less, Equal] {
             cases.push(binary(kind, integers(dtype, &a), integers(dtype, &b)));
         }
         let x = integers(dtype, &some);

@@ -31,12 +31,20 @@ pub fn products(
 /// Operands as they are and transposed, of odd and even extents.
 pub fn operands_either_way() -> Vec<Case> {
     let mut cases = Vec::new();
-    for extents in [[1, 1, 1], [33, 127, 65], [2, 300, 72], [100, 3, 1], [17, 64, 40], [3, 0, 4]] {
+    for extents in [[1, 1, 1], [33, 127, 65], [2, 300, 72], [100, 3, 1], [17, 64, 40]] {
         for transposed in [[false, false], [true, false], [false, true], [true, true]] {
             cases.extend(products(extents, transposed, None));
         }
     }
     cases
+}
+
+/// Sums of nothing, to which something is added.
+pub fn without_depth() -> Vec<Case> {
+    [[false, false], [true, true]]
+        .into_iter()
+        .flat_map(|transposed| products([3, 0, 4], transposed, None))
+        .collect()
 }
 
 /// Each activation after a small product.

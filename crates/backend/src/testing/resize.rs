@@ -76,6 +76,27 @@ pub fn modes_and_transformations() -> Vec<Case> {
     cases
 }
 
+/// So many that a device shares them out in groups, of neighbours that are resized and that are not.
+pub fn many_elements() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (shape, sizes) in [
+        (&[2usize, 3, 40, 40][..], &[2i64, 3, 80, 80][..]),
+        (&[1, 30, 20, 16], &[1, 60, 41, 16]),
+        (&[1, 2, 100, 90], &[1, 2, 130, 133]),
+    ] {
+        for (mode, coordinates) in [
+            (Mode::Nearest(Rounding::Floor), Coordinates::Asymmetric),
+            (Mode::Linear, Coordinates::HalfPixel),
+            (Mode::Linear, Coordinates::CropAndResize),
+        ] {
+            cases.push(case(resize(mode, coordinates), DType::F32, shape, sizes));
+        }
+        let op = resize(Mode::Nearest(Rounding::Floor), Coordinates::Asymmetric);
+        cases.push(case(op, DType::U8, shape, sizes));
+    }
+    cases
+}
+
 /// Scales where old and new models have them.
 pub fn scales_of_either_place() -> Vec<Case> {
     let case = |scales_at: usize| {

@@ -11,6 +11,11 @@ fn windows_of_every_kind() {
 }
 
 #[test]
+fn images_without_channels() {
+    agree_on(conv::without_channels(), SUMS);
+}
+
+#[test]
 fn channels_alone() {
     agree_on(conv::channels_alone(), Tolerance { relative: 1e-5, absolute: 1e-5 });
 }

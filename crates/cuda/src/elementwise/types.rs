@@ -95,7 +95,6 @@ pub(super) fn meant(text: &'static str, operands: &[DType]) -> Result<String, De
         "x - y" => "difference(x, y)",
         "x * y" => "product(x, y)",
         "-x" => "difference(decltype(x)(0), x)",
-        "x / y" => "quotient(x, y)",
         // Means are of sums that do not wrap.
         text if text.starts_with("(x + y") && operands.iter().any(|dtype| dtype.size() > 2) => {
             return Err(Decline("a mean of wide integers".into()));

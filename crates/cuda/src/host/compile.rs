@@ -110,7 +110,7 @@ pub(super) fn load(sources: &[&Source]) -> Vec<Result<Function, BackendError>> {
         let kernel = result.unwrap_or_else(|| Err("it was not compiled".into())).map_err(|reason| {
             BackendError::Device(format!("{} refuses the kernel `{}`: {reason}", super::DEVICE, source.entry))
         })?;
-        Ok(Function { handle: 0, module: kernel as Arc<dyn Any + Send + Sync>, name: source.entry })
+        Ok(Function { module: kernel as Arc<dyn Any + Send + Sync>, name: source.entry })
     };
     sources.iter().zip(results).map(function).collect()
 }

@@ -157,6 +157,7 @@ impl Memory {
 
     /// # Errors
     /// A range is not in one buffer.
+    #[cfg(test)]
     pub(super) fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), String> {
         self.check(from, bytes)?;
         self.check(to, bytes)?;

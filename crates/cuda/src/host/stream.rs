@@ -26,7 +26,7 @@ impl Stream {
 
     /// Computes a product by its reference.
     fn product(&self, product: &Product, at: &Operands) -> Result<(), String> {
-        let memory = self.shared.memory();
+        let mut memory = self.shared.memory();
         let read = |from: Address, bytes: usize| {
             let mut content = vec![0; bytes];
             memory.read(from, &mut content).map(|()| content)
@@ -38,8 +38,6 @@ impl Stream {
         // What lies between the rows stays.
         let mut content = read(at.d, d)?;
         product.reference(&a, &b, c.as_deref(), bias.as_deref(), &mut content);
-        drop(read);
-        let mut memory = memory;
         memory.write(at.d, &content)
     }
 
@@ -64,6 +62,7 @@ impl Stream {
                     None => Err(gone(*bytes)),
                 }
             }
+            #[cfg(test)]
             Step::Copy { from, to, bytes } => self.shared.memory().copy(*from, *to, *bytes),
             Step::Fill { to, byte, bytes } => self.shared.memory().fill(*to, *byte, *bytes),
             Step::Multiply { product, at } => self.product(product, at),
@@ -98,6 +97,7 @@ impl driver::Stream for Stream {
         self.step(&Step::Multiply { product: reference(product)?, at: *at })
     }
 
+    #[cfg(test)]
     fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), BackendError> {
         self.step(&Step::Copy { from, to, bytes })
     }
@@ -163,12 +163,38 @@ impl Mark for Moment {
 
 /// A piece of recorded work.
 enum Step {
-    Launch { function: Function, grid: [u32; 3], block: [u32; 3], shared: u32, arguments: Vec<Argument> },
-    Upload { to: Address, from: Weak<PinnedBytes>, bytes: usize },
-    Download { from: Address, to: Weak<PinnedBytes>, bytes: usize },
-    Copy { from: Address, to: Address, bytes: usize },
-    Fill { to: Address, byte: u8, bytes: usize },
-    Multiply { product: Product, at: Operands },
+    Launch {
+        function: Function,
+        grid: [u32; 3],
+        block: [u32; 3],
+        shared: u32,
+        arguments: Vec<Argument>,
+    },
+    Upload {
+        to: Address,
+        from: Weak<PinnedBytes>,
+        bytes: usize,
+    },
+    Download {
+        from: Address,
+        to: Weak<PinnedBytes>,
+        bytes: usize,
+    },
+    #[cfg(test)]
+    Copy {
+        from: Address,
+        to: Address,
+        bytes: usize,
+    },
+    Fill {
+        to: Address,
+        byte: u8,
+        bytes: usize,
+    },
+    Multiply {
+        product: Product,
+        at: Operands,
+    },
 }
 
 struct Recording {
@@ -224,6 +250,7 @@ impl driver::Stream for Recorder {
         Ok(())
     }
 
+    #[cfg(test)]
     fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), BackendError> {
         self.steps.push(Step::Copy { from, to, bytes });
         Ok(())

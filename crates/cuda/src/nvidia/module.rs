@@ -116,7 +116,7 @@ impl Module {
 
     /// As what launches name it by.
     pub(crate) fn named(self, name: &'static str) -> Function {
-        Function { handle: self.function as u64, module: Arc::new(self), name }
+        Function { module: Arc::new(self), name }
     }
 }
 

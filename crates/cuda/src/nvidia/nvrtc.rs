@@ -260,8 +260,8 @@ impl Owned<'_> {
         let mut bytes = vec![0_u8; size];
         if size > 0 {
             // SAFETY: there is room for as much as it told.
-            self.nvrtc
-                .checked("give a result", unsafe { bytes_of(self.program, bytes.as_mut_ptr().cast()) })?;
+            let code = unsafe { bytes_of(self.program, bytes.as_mut_ptr().cast()) };
+            self.nvrtc.checked("give a result", code)?;
         }
         Ok(bytes)
     }

@@ -176,6 +176,7 @@ impl Stream for NvidiaStream {
         self.given("cuMemcpyDtoHAsync", code)
     }
 
+    #[cfg(test)]
     fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), BackendError> {
         if bytes == 0 {
             return Ok(());

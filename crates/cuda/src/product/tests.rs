@@ -2,19 +2,27 @@
 
 use std::cell::Cell;
 
-use inferrum_backend::testing::{Case, linear};
+use inferrum_backend::testing::{Case, linear, region};
+use inferrum_backend::{Backend, Precision, Resident, RunContext};
 use inferrum_graph::NodeId;
 use inferrum_ops::fused_activation::FusedActivation;
 use inferrum_tensor::DType;
 
+use crate::CudaBackend;
+use crate::abilities::Abilities;
 use crate::form::{Form, TILES};
-use crate::testing::{Tolerance, agree_as, agree_by_library, agree_on};
+use crate::kernel::Lowered;
+use crate::lower::lower;
+use crate::testing::{Tolerance, agree_as, agree_by_library, agree_on, assert_close};
 
 pub(crate) const SUMS: Tolerance = Tolerance { relative: 1e-5, absolute: 1e-4 };
 
+/// Whether a form is the one that a test wants.
+type Wanted = fn(&Form) -> bool;
+
 thread_local! {
     /// Which of the candidates is taken, and whether it was there to take.
-    static FORCED: Cell<Option<(fn(&Form) -> bool, bool)>> = const { Cell::new(None) };
+    static FORCED: Cell<Option<(Wanted, bool)>> = const { Cell::new(None) };
 }
 
 /// The candidates, with the one that a test asks for first.
@@ -42,7 +50,7 @@ fn a_library_computes_what_it_can() {
 }
 
 /// Compares with the reference while `wanted` names the form that is taken; it has to be among the candidates of a case at least.
-pub(crate) fn agree_in(wanted: fn(&Form) -> bool, cases: impl IntoIterator<Item = Case>, what: &str) {
+pub(crate) fn agree_in(wanted: Wanted, cases: impl IntoIterator<Item = Case>, what: &str) {
     FORCED.set(Some((wanted, false)));
     agree_on(cases, SUMS);
     let found = FORCED.take().is_some_and(|(_, found)| found);
@@ -56,7 +64,7 @@ macro_rules! every_tile {
     };
 }
 
-const EVERY_TILE: [fn(&Form) -> bool; TILES.len()] = every_tile!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17);
+const EVERY_TILE: [Wanted; TILES.len()] = every_tile!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17);
 
 /// As [`agree_in`]; tiles of multiply-adds only take float32, the others float16.
 fn agree_by_tile(place: usize, case: &Case) {
@@ -124,25 +132,28 @@ fn few_rows_and_few_columns() {
     agree_in(narrow, linear::products([3, 264, 40], [false, true], None), "a stream of many columns");
 }
 
-/// Products of float32 on tensor cores, which round them to tf32.
+/// Products of float32 on tensor cores, which round them to tf32, where that is asked for.
 #[test]
 fn tf32_where_it_is_asked_for() {
-    use crate::abilities::Abilities;
-    use crate::kernel::Lowered;
-    let [case, _] = linear::products([40, 64, 40], [false; 2], None);
-    let region = inferrum_backend::testing::region(case.expected().graph);
-    let bound = region.bound(NodeId(0));
-    let abilities = |tf32| Abilities {
-        capability: 80,
-        multiprocessors: 108,
-        shared_bytes: 99 << 10,
-        memory: 1 << 30,
-        tf32,
-    };
-    let name = |tf32| match crate::lower::lower(&bound, &abilities(tf32)) {
-        Ok(Lowered::Work(work)) => work.name,
-        _ => panic!("it is lowered"),
-    };
-    assert!(name(true).contains("tensor"), "{}", name(true));
-    assert!(name(false).contains("fma"), "{}", name(false));
+    let backend = CudaBackend::open(Some("host"), Precision::Tf32).expect("the host");
+    for transposed in [[false, false], [false, true], [true, false]] {
+        let [case, _] = linear::products([40, 64, 40], transposed, None);
+        let expected = case.expected();
+        let region = region(expected.graph);
+        let abilities =
+            |tf32| Abilities { tf32, ..crate::testing::backend().shared.driver.abilities().clone() };
+        let name = |tf32| match lower(&region.bound(NodeId(0)), &abilities(tf32)) {
+            Ok(Lowered::Work(work)) => work.name,
+            _ => panic!("it is lowered"),
+        };
+        assert!(name(true).contains("tensor"), "{}", name(true));
+        assert!(name(false).contains("fma"), "{}", name(false));
+        let executable = backend.compile(&region).expect("compiles");
+        let feeds: Vec<Resident> = expected.feeds.into_iter().map(Resident::Host).collect();
+        let mut outputs = executable.run(&feeds, Vec::new(), &RunContext::default()).expect("runs");
+        let got = outputs.pop().flatten().expect("an output").to_host().expect("it is on the host");
+        // Factors have 11 bits.
+        let rounded = Tolerance { relative: 1e-3, absolute: 0.05 };
+        assert_close(&got, &expected.want[0], rounded, "a product by tf32");
+    }
 }
