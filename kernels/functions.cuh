@@ -80,6 +80,7 @@ __device__ inline double round_even(double x) { return ::rint(x); }
 __device__ inline double maximum(double x, double y) { return is_nan(x) ? x : is_nan(y) ? y : ::fmax(x, y); }
 __device__ inline double minimum(double x, double y) { return is_nan(x) ? x : is_nan(y) ? y : ::fmin(x, y); }
 __device__ inline double sign(double x) { return x > 0.0 ? 1.0 : x < 0.0 ? -1.0 : x; }
+__device__ inline double divide(double x, double y) { return x / y; }
 __device__ inline double power(double x, double y) { return ::pow(x, y); }
 
 __device__ inline double sigmoid(double x) {

@@ -1,7 +1,7 @@
 //! Every operator and chain against its reference.
 
 use inferrum_backend::testing::elementwise::{self, FUNCTIONS};
-use inferrum_tensor::DType;
+use inferrum_tensor::{DType, Tensor};
 
 use crate::testing::{Tolerance, agree, agree_on, random_of};
 
@@ -81,6 +81,13 @@ fn float64_is_computed_as_such() {
     let close = Tolerance { relative: 1e-14, absolute: 1e-15 };
     for kind in [BinaryKind::Add, BinaryKind::Div, BinaryKind::Pow, BinaryKind::FloorMod, BinaryKind::Less] {
         agree(Binary::new(kind), &[x.clone(), y.clone()], close);
+    }
+    let ends = [1.0, -2.5, 0.0, f64::INFINITY, f64::NAN].map(|x| Tensor::vector(vec![x; 3]));
+    let zeros = Tensor::vector(vec![0.0, -0.0, f64::NEG_INFINITY]);
+    for kind in [BinaryKind::Div, BinaryKind::FloorMod, BinaryKind::TruncMod, BinaryKind::Pow] {
+        for x in &ends {
+            agree(Binary::new(kind), &[x.clone(), zeros.clone()], Tolerance::EXACT);
+        }
     }
     for kind in [UnaryKind::Exp, UnaryKind::Sigmoid, UnaryKind::Softplus, UnaryKind::Erf, UnaryKind::Round] {
         agree(Unary { kind }, std::slice::from_ref(&x), close);
