@@ -238,7 +238,8 @@ pub fn packed_inputs_and_padding() -> Vec<Case> {
             let apart = |seed| given(random(&[batch, keys, hidden], seed));
             let kept = |shape: &[usize]| {
                 let count = shape.iter().product();
-                let values = (0..count).map(|i: usize| i32::from(i % 5 != 3 || i.is_multiple_of(7))).collect();
+                let values =
+                    (0..count).map(|i: usize| i32::from(i % 5 != 3 || i.is_multiple_of(7))).collect();
                 given(Tensor::from_vec(shape, values).expect("as many numbers as elements"))
             };
             let cache = || [4, 5].map(|seed| given(random(&[batch, heads, 6, head], seed)));
