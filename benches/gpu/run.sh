@@ -1,7 +1,7 @@
 #!/bin/sh
 # Tests and measures Inferrum on this machine's GPUs. Needs Python 3, and PyTorch for the comparison.
-#   sh run.sh [OUT] [phase...]     phases: tests memcheck corpus speed kernels   [default: all]
-# Writes OUT/results.json, OUT/results.md and the logs.
+#   sh run.sh [OUT] [phase...]     phases: tests corpus memcheck kernels speed wgpu   [default: all]
+# Writes OUT/results.json, OUT/results.md and the logs, and packs them into OUT/all.tar.gz every half minute.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:-$here/out}
