@@ -271,7 +271,8 @@ mod tests {
     use crate::testing::{Tolerance, agree_on};
     use inferrum_backend::testing::attention;
 
-    const CLOSE: Tolerance = Tolerance { relative: 2e-5, absolute: 1e-5 };
+    // Scores go up to a hundred, and rounding them shows in every weight.
+    const CLOSE: Tolerance = Tolerance { relative: 2e-5, absolute: 3e-5 };
 
     #[test]
     fn all_sizes_and_layouts_agree() {

@@ -173,7 +173,7 @@ impl FusedActivation {
             Softplus => ("softplus(x)", vec![]),
             Affine { alpha, beta } => ("alpha * x + beta", vec![("alpha", alpha), ("beta", beta)]),
             Clip { min, max } => ("minimum(maximum(x, low), high)", vec![("low", min), ("high", max)]),
-            Gelu => ("T(0.5) * x * (T(1.0) + erf(x * T(0.70710678)))", vec![]),
+            Gelu => ("T(0.5) * x * (T(1.0) + erf(x * T(0.7071067811865476)))", vec![]),
             GeluTanh => {
                 ("T(0.5) * x * (T(1.0) + tanh(T(0.79788456) * (x + T(0.044715) * x * x * x)))", vec![])
             }
