@@ -1,4 +1,5 @@
-//! Brings software drivers of Vulkan and OpenGL, so that the GPU's tests run on machines without a GPU.
+//! Brings software drivers of Vulkan and OpenGL, and the compiler that stands in for CUDA's, so that the tests of GPUs run on machines
+//! without one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,6 +12,9 @@ const VULKAN: [&str; 2] = ["libvulkan1", "mesa-vulkan-drivers"];
 /// Debian's names of what offers OpenGL without a window, and of Mesa's drivers, llvmpipe among them.
 const GL: [&str; 2] = ["libegl1", "libgl1-mesa-dri"];
 
+/// Debian's name of the C++ compiler.
+const COMPILER: [&str; 1] = ["g++"];
+
 /// Where Vulkan's drivers say that they are there.
 const MANIFESTS: [&str; 3] =
     ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d", "/usr/local/share/vulkan/icd.d"];
@@ -18,10 +22,11 @@ const MANIFESTS: [&str; 3] =
 /// Installs the drivers where none are; without them, or the right to install them, the tests say that they skip.
 pub(crate) fn provision() {
     let vulkan = manifests().next().is_some();
-    let lacking: Vec<&str> = [(vulkan, VULKAN), (has_egl(), GL)]
+    let compiler = Command::new("g++").arg("--version").output().is_ok();
+    let lacking: Vec<&str> = [(vulkan, &VULKAN[..]), (has_egl(), &GL), (compiler, &COMPILER)]
         .into_iter()
         .filter(|(there, _)| !there)
-        .flat_map(|(_, packages)| packages)
+        .flat_map(|(_, packages)| packages.iter().copied())
         .collect();
     if !cfg!(target_os = "linux") || lacking.is_empty() {
         return;
