@@ -175,7 +175,7 @@ impl FusedActivation {
             Clip { min, max } => ("minimum(maximum(x, low), high)", vec![("low", min), ("high", max)]),
             Gelu => ("T(0.5) * x * (T(1.0) + erf(x * T(0.7071067811865476)))", vec![]),
             GeluTanh => {
-                ("T(0.5) * x * (T(1.0) + tanh(T(0.79788456) * (x + T(0.044715) * x * x * x)))", vec![])
+                ("T(0.5) * x * (T(1.0) + tanh(T(0.7978845608028654) * (x + T(0.044715) * x * x * x)))", vec![])
             }
         };
         Expression { text, operands: 1, parameters, truth: false, integers: false }
