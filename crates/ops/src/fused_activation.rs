@@ -174,9 +174,10 @@ impl FusedActivation {
             Affine { alpha, beta } => ("alpha * x + beta", vec![("alpha", alpha), ("beta", beta)]),
             Clip { min, max } => ("minimum(maximum(x, low), high)", vec![("low", min), ("high", max)]),
             Gelu => ("T(0.5) * x * (T(1.0) + erf(x * T(0.7071067811865476)))", vec![]),
-            GeluTanh => {
-                ("T(0.5) * x * (T(1.0) + tanh(T(0.7978845608028654) * (x + T(0.044715) * x * x * x)))", vec![])
-            }
+            GeluTanh => (
+                "T(0.5) * x * (T(1.0) + tanh(T(0.7978845608028654) * (x + T(0.044715) * x * x * x)))",
+                vec![],
+            ),
         };
         Expression { text, operands: 1, parameters, truth: false, integers: false }
     }
