@@ -2,7 +2,7 @@
 //! `INFERRUM_TEST_CUDA` (`cuda`, `cuda:1`), the kernels run on the processor too: the same sources, launches and plans.
 
 use inferrum::agreement::WIDER_ON_DEVICES;
-use inferrum::{Device, Session, SessionBuilder};
+use inferrum::{Device, Precision, Session, SessionBuilder, Tensor};
 use inferrum_tests::expectations::Expectations;
 use inferrum_tests::{corpus, suite};
 
@@ -59,4 +59,28 @@ fn models_of_the_corpus_agree_with_cuda() {
     let results = suite::run_within(&cases, &builder, WIDER_ON_DEVICES);
     let surprises = expectations("cuda_models.toml").surprises(&results);
     assert!(surprises.is_empty(), "{} failures:\n{}", surprises.len(), surprises.join("\n"));
+}
+
+#[test]
+fn a_precision_is_kept_or_refused() {
+    let Some(builder) = builder() else { return };
+    let model = corpus::root().join("assets/digits.onnx");
+    let image =
+        Tensor::from_vec([1, 1, 28, 28], (0..784).map(|i| (i % 29) as f32 / 29.0).collect::<Vec<f32>>());
+    let image = image.expect("an image");
+    let outputs = |builder: SessionBuilder, precision: Precision| {
+        let session = builder.precision(precision).load(&model)?;
+        let outputs = session.run(image.clone())?;
+        Ok::<_, inferrum::Error>(outputs[0].to_f64().expect("floats"))
+    };
+    let cpu = || Session::builder().device(Device::Cpu);
+    // The device's own, so that what is apart is the precision.
+    let want = outputs(builder.clone(), Precision::F32).expect("it runs");
+    for precision in [Precision::F16, Precision::Bf16, Precision::Tf32] {
+        let got = outputs(builder.clone(), precision).expect("it runs");
+        let worst = got.iter().zip(&want).map(|(got, want)| (got - want).abs()).fold(0.0, f64::max);
+        assert!(worst > 1e-6 && worst < 0.05, "{precision}: apart by {worst}");
+        let refused = outputs(cpu(), precision).expect_err("the processor computes in float32");
+        assert!(refused.to_string().contains(&precision.to_string()), "{refused}");
+    }
 }
